@@ -4,7 +4,12 @@
 //! encodings are part of the formats in `docs/formats/`. There is no storage, no query language
 //! and no configuration here.
 
+pub mod duration;
 mod labels;
+mod matcher;
+pub mod number;
+mod quote;
+mod regex;
 mod sample;
 mod time;
 
@@ -12,5 +17,8 @@ pub use labels::{
     INSTANCE, InvalidLabels, JOB, Labels, LabelsBuilder, LabelsIter, METRIC_NAME,
     is_legacy_label_name, is_legacy_metric_name,
 };
+pub use matcher::{MatchOp, Matcher};
+pub use quote::{Quoted, quote};
+pub use regex::{InvalidRegex, Regex};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_nan};
 pub use time::Timestamp;
