@@ -1,1 +1,7 @@
+//! PromQL: text to syntax tree and back, plans over shards, evaluation over columns.
+//!
+//! Synchronous and without I/O: samples come from a source that the caller passes in, and nothing
+//! here waits. Storage, network and time are absent.
 
+pub mod ast;
+pub mod types;
