@@ -1,0 +1,28 @@
+# Each target first checks what it needs; build/needs installs what apt can provide.
+.PHONY: up test check fix bench
+
+# A three-node cluster on this machine, in the foreground; its data is in ./narthex-data.
+up:
+	@build/needs
+	@build/cargo build --release --locked --workspace --bins
+	@build/up
+
+# All tests, with the cluster's own processes. Ends with what was skipped and why.
+test:
+	@build/needs
+	@build/test
+
+# What CI asks of a change. Writes nothing but build output.
+check:
+	@build/needs check
+	@build/check
+
+# Formats, and applies what clippy can mend by itself.
+fix:
+	@build/needs fix
+	@build/cargo fmt --all
+	@build/cargo clippy --release --locked --workspace --all-targets --fix --allow-dirty --allow-staged
+
+bench:
+	@build/needs
+	@build/cargo bench --locked --workspace
