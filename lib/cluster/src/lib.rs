@@ -1,1 +1,45 @@
+//! What all processes of a cluster must agree on: who is a member, where shards lie, which shard
+//! a sample belongs to, what is scraped, and who may ask for what.
+//!
+//! The control group replicates a log of [`Request`]s; every process applies it to a
+//! [`ClusterState`] with [`ClusterState::apply`], or follows a stream of states, and then routes
+//! by [`ClusterState::shard_of`].
+//!
+//! Invariants
+//! * equal requests in equal order give equal states, byte for byte, on every machine;
+//! * a (series, timestamp) has one shard for ever, whatever is applied later (R1).
+//!
+//! There is no I/O here, no clock, no randomness and nothing asynchronous: times and ids come in
+//! with the request.
 
+#![forbid(unsafe_code)]
+
+mod apply;
+mod changes;
+mod codec;
+mod command;
+mod epoch;
+mod id;
+mod member;
+pub mod placement;
+mod ring;
+pub mod routing;
+mod state;
+mod summary;
+mod version;
+
+pub use apply::{EPOCHS_MAX, SHARDS_MAX};
+pub use changes::Changes;
+pub use codec::DecodeError;
+pub use command::{
+    AddMember, ChangeRing, Command, Drain, Found, Founder, ImportScrapeConfig, MoveProblem,
+    MoveReplica, Outcome, Preference, Refusal, Request, RequestId, StartMember,
+};
+pub use epoch::{EPOCH_LEAD_MILLIS_MIN, Epoch};
+pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};
+pub use member::{Addresses, Binary, Member, MemberState};
+pub use placement::{Move, Placement};
+pub use ring::{Ring, VIRTUAL_NODES_PER_SHARD};
+pub use state::{ClusterState, Owner, ScrapeConfig, Settings};
+pub use summary::{MemberSummary, ShardSummary, Summary};
+pub use version::{ClusterVersion, Gate};

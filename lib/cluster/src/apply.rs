@@ -1,0 +1,388 @@
+//! How requests change the state: decisions only, each checked whole before anything changes.
+//!
+//! Invariants
+//! * a refused request changes nothing but the state's time;
+//! * a request that is repeated while it is remembered gets its first outcome;
+//! * shards and epochs are only ever added, and an epoch's beginning and ring never change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use narthex_model::Timestamp;
+
+use crate::{
+    AddMember, ChangeRing, ClusterState, ClusterVersion, Command, Drain, Epoch, Found,
+    ImportScrapeConfig, Incarnation, Member, MemberState, Move, MoveProblem, MoveReplica, NodeId,
+    Outcome, Placement, Preference, Refusal, Request, Ring, ScrapeConfig, Settings, ShardId,
+    StartMember, codec::CONTENT_BYTES_MAX, epoch, placement, state::Answered,
+};
+
+/// The most shards a cluster can have: beyond it idle groups cost more than they carry.
+pub const SHARDS_MAX: u64 = 1024;
+/// The most epochs that can be known: a change of the ring every week for 78 years.
+pub const EPOCHS_MAX: usize = 4096;
+/// How many requests are remembered. A client repeats at once or never.
+const ANSWERED_MAX: usize = 1024;
+/// The longest out-of-order window, in milliseconds: a year.
+const OUT_OF_ORDER_WINDOW_MILLIS_MAX: i64 = 366 * 86_400_000;
+
+/// What an accepted request did.
+enum Effect {
+    Nothing,
+    Change,
+    MemberAdded(NodeId),
+    EpochAdded(u64, Timestamp),
+}
+
+impl ClusterState {
+    /// Applies one committed request.
+    pub fn apply(&mut self, request: &Request) -> Outcome {
+        if let Some(outcome) = self.answer(request.id) {
+            return outcome.clone();
+        }
+        self.time = self.time.max(request.at);
+        let outcome = match self.apply_command(&request.command) {
+            Ok(effect) => self.accept(effect),
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        if self.answered.len() == ANSWERED_MAX {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(Answered { id: request.id, outcome: outcome.clone() });
+        outcome
+    }
+
+    fn accept(&mut self, effect: Effect) -> Outcome {
+        let revision = self.revision + 1;
+        let outcome = match effect {
+            Effect::Nothing => return Outcome::Unchanged,
+            Effect::Change => Outcome::Changed { revision },
+            Effect::MemberAdded(node) => Outcome::MemberAdded { revision, node },
+            Effect::EpochAdded(epoch, from) => Outcome::EpochAdded { revision, epoch, from },
+        };
+        self.revision = revision;
+        outcome
+    }
+
+    fn apply_command(&mut self, command: &Command) -> Result<Effect, Refusal> {
+        match (command, self.cluster) {
+            (Command::Found(found), None) => return self.found(found),
+            (Command::Found(_), Some(cluster)) => return Err(Refusal::AlreadyFounded { cluster }),
+            (_, None) => return Err(Refusal::NotFounded),
+            (_, Some(_)) => {}
+        }
+        match command {
+            Command::Found(_) => unreachable!("BUG: handled above"),
+            Command::StartMember(start) => self.start_member(start),
+            Command::AddMember(member) => self.add_member(member),
+            Command::Drain(drain) => self.drain(drain),
+            Command::RemoveMember(node) => self.remove_member(*node),
+            Command::StartMove(change) => self.start_move(change),
+            Command::FinishMove(shard) => self.end_move(*shard, Placement::finished),
+            Command::CancelMove(shard) => self.end_move(*shard, |old| old.replicas.clone()),
+            Command::SetPreference(preference) => self.set_preference(preference),
+            Command::ChangeRing(change) => self.change_ring(change),
+            Command::SetReplicationFactor(factor) => self.set_replication_factor(*factor),
+            Command::SetSettings(settings) => self.set_settings(*settings),
+            Command::RaiseVersion(version) => self.raise_version(*version),
+            Command::ImportScrapeConfig(import) => self.import_scrape_config(import),
+        }
+    }
+
+    fn found(&mut self, found: &Found) -> Result<Effect, Refusal> {
+        let ids: BTreeSet<NodeId> = found.members.iter().map(|founder| founder.node).collect();
+        let names: BTreeSet<&str> = found.members.iter().map(|it| it.name.as_str()).collect();
+        let distinct = ids.len() == found.members.len() && names.len() == ids.len();
+        let next_node = ids.last().and_then(|last| last.0.checked_add(1));
+        let (true, Some(next_node), false) = (distinct, next_node, found.cluster.is_nil()) else {
+            return Err(Refusal::InvalidFounders);
+        };
+        if ids.contains(&NodeId(0)) || names.contains("") {
+            return Err(Refusal::InvalidFounders);
+        }
+        check_shard_count(u64::from(found.shards))?;
+        check_replication_factor(found.replication_factor, ids.len())?;
+        self.cluster = Some(found.cluster);
+        self.next_node = next_node;
+        self.replication_factor = found.replication_factor;
+        self.members = founding_members(found, self.time);
+        self.version = self.lowest_level();
+        let shards: BTreeSet<ShardId> = (0..found.shards).map(ShardId).collect();
+        self.place(shards.iter().copied());
+        let ring = Arc::new(Ring::new(shards));
+        let from = Timestamp::MIN;
+        self.epochs.push(Epoch { number: 0, from, ring, spread_jobs: BTreeSet::new() });
+        Ok(Effect::Change)
+    }
+
+    fn start_member(&mut self, start: &StartMember) -> Result<Effect, Refusal> {
+        let StartMember { node, incarnation, addresses, zone, binary } = start;
+        let (node, got) = (*node, *incarnation);
+        let (current_version, time) = (self.version, self.time);
+        let member = self.members.get_mut(&node).ok_or(Refusal::UnknownMember { node })?;
+        check_level(binary.level, current_version)?;
+        let current = member.incarnation;
+        let same =
+            member.addresses == *addresses && member.zone == *zone && member.binary == *binary;
+        match got.cmp(&current) {
+            std::cmp::Ordering::Equal if same => return Ok(Effect::Nothing),
+            std::cmp::Ordering::Greater => {}
+            _ => return Err(Refusal::StaleIncarnation { node, got, current }),
+        }
+        member.incarnation = got;
+        member.addresses.clone_from(addresses);
+        member.zone.clone_from(zone);
+        member.binary.clone_from(binary);
+        member.started = time;
+        Ok(Effect::Change)
+    }
+
+    fn add_member(&mut self, add: &AddMember) -> Result<Effect, Refusal> {
+        check_level(add.binary.level, self.version)?;
+        if let Some(taken) = self.members.values().find(|member| member.name == add.name) {
+            return Err(Refusal::NameTaken { node: taken.id });
+        }
+        let id = NodeId(self.next_node);
+        self.next_node += 1;
+        let member = Member {
+            id,
+            name: add.name.clone(),
+            addresses: add.addresses.clone(),
+            zone: add.zone.clone(),
+            binary: add.binary.clone(),
+            incarnation: Incarnation(0),
+            state: MemberState::Active,
+            started: self.time,
+        };
+        self.members.insert(id, member);
+        Ok(Effect::MemberAdded(id))
+    }
+
+    fn drain(&mut self, drain: &Drain) -> Result<Effect, Refusal> {
+        let node = drain.node;
+        let member = self.members.get_mut(&node).ok_or(Refusal::UnknownMember { node })?;
+        let wanted = if drain.draining { MemberState::Draining } else { MemberState::Active };
+        if member.state == wanted {
+            return Ok(Effect::Nothing);
+        }
+        member.state = wanted;
+        Ok(Effect::Change)
+    }
+
+    fn remove_member(&mut self, node: NodeId) -> Result<Effect, Refusal> {
+        if !self.members.contains_key(&node) {
+            return Err(Refusal::UnknownMember { node });
+        }
+        let holds = |placement: &&Placement| placement.nodes().any(|holder| holder == node);
+        let replicas = self.shards.values().filter(holds).count() as u64;
+        if replicas > 0 {
+            return Err(Refusal::MemberInUse { node, replicas });
+        }
+        self.members.remove(&node);
+        Ok(Effect::Change)
+    }
+
+    fn start_move(&mut self, start: &MoveReplica) -> Result<Effect, Refusal> {
+        let MoveReplica { shard, change } = *start;
+        let placement = self.shards.get(&shard).ok_or(Refusal::UnknownShard { shard })?;
+        if placement.moving.is_some() {
+            return Err(Refusal::MoveInProgress { shard });
+        }
+        let moved = Placement { replicas: placement.replicas.clone(), moving: Some(change) };
+        self.check_move(&moved, change)
+            .map_err(|problem| Refusal::InvalidMove { shard, problem })?;
+        self.shards.insert(shard, moved);
+        Ok(Effect::Change)
+    }
+
+    fn check_move(&self, moved: &Placement, change: Move) -> Result<(), MoveProblem> {
+        let is_active = |id| self.member(id).is_some_and(|it| it.state == MemberState::Active);
+        let after = moved.finished();
+        match change {
+            Move { add: None, remove: None } => return Err(MoveProblem::Empty),
+            Move { add: Some(new), .. } if moved.replicas.contains(&new) => {
+                return Err(MoveProblem::AlreadyThere);
+            }
+            Move { add: Some(new), .. } if !is_active(new) => {
+                return Err(MoveProblem::InactiveTarget);
+            }
+            Move { remove: Some(old), .. } if !moved.replicas.contains(&old) => {
+                return Err(MoveProblem::NotThere);
+            }
+            Move { add: None, .. } if after.len() < usize::from(self.replication_factor) => {
+                return Err(MoveProblem::TooFewLeft);
+            }
+            _ => {}
+        }
+        let was_spread = placement::is_spread(&moved.replicas, &self.members);
+        match was_spread && !placement::is_spread(&after, &self.members) {
+            true => Err(MoveProblem::SharedZone),
+            false => Ok(()),
+        }
+    }
+
+    fn end_move(
+        &mut self,
+        shard: ShardId,
+        replicas: impl Fn(&Placement) -> Vec<NodeId>,
+    ) -> Result<Effect, Refusal> {
+        let placement = self.shards.get_mut(&shard).ok_or(Refusal::UnknownShard { shard })?;
+        if placement.moving.is_none() {
+            return Err(Refusal::NoMove { shard });
+        }
+        *placement = Placement { replicas: replicas(placement), moving: None };
+        Ok(Effect::Change)
+    }
+
+    fn set_preference(&mut self, preference: &Preference) -> Result<Effect, Refusal> {
+        let shard = preference.shard;
+        let placement = self.shards.get_mut(&shard).ok_or(Refusal::UnknownShard { shard })?;
+        let sorted = |nodes: &[NodeId]| {
+            let mut nodes = nodes.to_vec();
+            nodes.sort();
+            nodes
+        };
+        if placement.replicas == preference.order {
+            return Ok(Effect::Nothing);
+        }
+        if sorted(&placement.replicas) != sorted(&preference.order) {
+            let problem = MoveProblem::OtherReplicas;
+            return Err(Refusal::InvalidMove { shard, problem });
+        }
+        placement.replicas.clone_from(&preference.order);
+        Ok(Effect::Change)
+    }
+
+    fn change_ring(&mut self, change: &ChangeRing) -> Result<Effect, Refusal> {
+        let last = self.epochs.last().expect("a founded cluster has an epoch").clone();
+        let spread_jobs = change.spread_jobs.as_ref().unwrap_or(&last.spread_jobs).clone();
+        if change.shards_added == 0 && spread_jobs == last.spread_jobs {
+            return Ok(Effect::Nothing);
+        }
+        if self.epochs.len() >= EPOCHS_MAX {
+            return Err(Refusal::TooManyEpochs { epochs: self.epochs.len() as u64 });
+        }
+        let present = self.shards.len() as u64;
+        check_shard_count(present + u64::from(change.shards_added))?;
+        let first = present as u32;
+        let added = (first..first + change.shards_added).map(ShardId);
+        self.place(added.clone());
+        let ring = match change.shards_added {
+            0 => Arc::clone(&last.ring),
+            _ => Arc::new(Ring::new(last.ring.shards().iter().copied().chain(added))),
+        };
+        let window = self.settings.out_of_order_window_millis;
+        let from = epoch::start_after(self.time, window, last.from);
+        let number = last.number + 1;
+        self.epochs.push(Epoch { number, from, ring, spread_jobs });
+        Ok(Effect::EpochAdded(number, from))
+    }
+
+    fn set_replication_factor(&mut self, factor: u8) -> Result<Effect, Refusal> {
+        let active = self.members.values().filter(|it| it.state == MemberState::Active).count();
+        if factor == self.replication_factor {
+            return Ok(Effect::Nothing);
+        }
+        check_replication_factor(factor, active)?;
+        self.replication_factor = factor;
+        Ok(Effect::Change)
+    }
+
+    fn set_settings(&mut self, settings: Settings) -> Result<Effect, Refusal> {
+        let window = 0..=OUT_OF_ORDER_WINDOW_MILLIS_MAX;
+        if !window.contains(&settings.out_of_order_window_millis) || settings.retention_millis <= 0
+        {
+            return Err(Refusal::InvalidSettings);
+        }
+        if settings == self.settings {
+            return Ok(Effect::Nothing);
+        }
+        self.settings = settings;
+        Ok(Effect::Change)
+    }
+
+    fn raise_version(&mut self, to: ClusterVersion) -> Result<Effect, Refusal> {
+        let (current, lowest) = (self.version, self.lowest_level());
+        if to == current {
+            return Ok(Effect::Nothing);
+        }
+        if to < current || to > lowest {
+            return Err(Refusal::VersionNotReached { to, current, lowest });
+        }
+        self.version = to;
+        Ok(Effect::Change)
+    }
+
+    fn import_scrape_config(&mut self, import: &ImportScrapeConfig) -> Result<Effect, Refusal> {
+        let bytes = import.content.len();
+        if bytes > CONTENT_BYTES_MAX {
+            let max = CONTENT_BYTES_MAX as u64;
+            return Err(Refusal::TooLarge { bytes: bytes as u64, max });
+        }
+        let digest = ScrapeConfig::digest_of(&import.content);
+        match &self.scrape_config {
+            Some(present) if present.owner != import.owner => {
+                return Err(Refusal::OwnedBy { owner: present.owner.clone() });
+            }
+            Some(present) if present.digest == digest => return Ok(Effect::Nothing),
+            _ => {}
+        }
+        self.scrape_config = Some(ScrapeConfig {
+            owner: import.owner.clone(),
+            digest,
+            content: Arc::clone(&import.content),
+            revision: self.revision + 1,
+            imported: self.time,
+        });
+        Ok(Effect::Change)
+    }
+
+    fn place(&mut self, shards: impl IntoIterator<Item = ShardId>) {
+        let factor = usize::from(self.replication_factor);
+        let placed = placement::place(shards, &self.members, &self.shards, factor);
+        self.shards.extend(placed);
+    }
+}
+
+fn founding_members(found: &Found, time: Timestamp) -> BTreeMap<NodeId, Member> {
+    let member = |founder: &crate::Founder| Member {
+        id: founder.node,
+        name: founder.name.clone(),
+        addresses: founder.addresses.clone(),
+        zone: founder.zone.clone(),
+        binary: founder.binary.clone(),
+        incarnation: Incarnation(0),
+        state: MemberState::Active,
+        started: time,
+    };
+    found.members.iter().map(|founder| (founder.node, member(founder))).collect()
+}
+
+fn check_level(level: ClusterVersion, current: ClusterVersion) -> Result<(), Refusal> {
+    match level < current {
+        true => Err(Refusal::BinaryTooOld { level, current }),
+        false => Ok(()),
+    }
+}
+
+fn check_shard_count(shards: u64) -> Result<(), Refusal> {
+    match (1..=SHARDS_MAX).contains(&shards) {
+        true => Ok(()),
+        false => Err(Refusal::InvalidShardCount { shards, max: SHARDS_MAX }),
+    }
+}
+
+fn check_replication_factor(factor: u8, active: usize) -> Result<(), Refusal> {
+    if factor.is_multiple_of(2) {
+        return Err(Refusal::EvenReplicationFactor { factor });
+    }
+    match usize::from(factor) > active {
+        true => Err(Refusal::TooFewMembers { factor, members: active as u64 }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

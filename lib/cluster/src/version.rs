@@ -1,0 +1,46 @@
+//! The cluster version: what every member's binary is known to understand.
+
+use std::fmt;
+
+/// A level of entry kinds and rules. The cluster runs at the lowest level of its members and is
+/// raised by a request of its own, so that until then a binary can be rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ClusterVersion(pub u32);
+
+impl ClusterVersion {
+    /// The level of this binary.
+    pub const CURRENT: Self = Self(1);
+}
+
+impl fmt::Display for ClusterVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A feature that must not be used before every member understands it: an entry kind behind a
+/// gate is proposed only once the gate is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gate {
+    /// Everything of the first version.
+    Base,
+}
+
+impl Gate {
+    /// All gates, for status pages.
+    pub const ALL: [Self; 1] = [Self::Base];
+
+    /// The cluster version that opens the gate.
+    pub const fn opens_at(self) -> ClusterVersion {
+        match self {
+            Self::Base => ClusterVersion(1),
+        }
+    }
+
+    /// The name in status pages and refusals.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+        }
+    }
+}
