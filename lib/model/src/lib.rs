@@ -5,6 +5,8 @@
 //! and no configuration here.
 
 pub mod duration;
+pub mod histogram;
+mod kahan;
 mod labels;
 mod matcher;
 pub mod number;
@@ -13,6 +15,8 @@ mod regex;
 mod sample;
 mod time;
 
+pub use histogram::{CounterResetHint, FloatHistogram};
+pub use kahan::KahanSum;
 pub use labels::{
     INSTANCE, InvalidLabels, JOB, Labels, LabelsBuilder, LabelsIter, METRIC_NAME,
     is_legacy_label_name, is_legacy_metric_name,
