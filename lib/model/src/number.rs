@@ -3,7 +3,7 @@
 //! | form | used for | example |
 //! |---|---|---|
 //! | JSON | values in API answers | `100`, `1e+21`, `1e-07` |
-//! | exposition | `/metrics`, bucket bounds (Go's `%v`, `'g'`) | `100`, `1e+21`, `1e-07`, `1e-05` |
+//! | exposition | `/metrics`, bucket bounds (Go's `%v`, `'g'`) | `100`, `1e+06`, `1e-07`, `1e-05` |
 //! | label | values that become labels (Go's `'f'`) | `100`, `1000000000000000000000` |
 
 /// The JSON form: plain digits, with an exponent below 1e-6 and from 1e21 on.
@@ -11,7 +11,7 @@ pub fn format_json(value: f64) -> String {
     finish(|text| push_json(text, value))
 }
 
-/// The exposition form: plain digits, with an exponent below 1e-4 and from 1e21 on.
+/// The exposition form: plain digits, with an exponent below 1e-4 and from 1e6 on.
 pub fn format_exposition(value: f64) -> String {
     finish(|text| push_exposition(text, value))
 }
@@ -29,7 +29,7 @@ pub fn push_json(text: &mut Vec<u8>, value: f64) {
 
 /// Appends [`format_exposition`].
 pub fn push_exposition(text: &mut Vec<u8>, value: f64) {
-    push_form(text, value, Bounds { low: -4, high: 21 });
+    push_form(text, value, Bounds { low: -4, high: 6 });
 }
 
 /// The decimal exponents, `low..high`, that are written as plain digits.
@@ -165,6 +165,8 @@ mod tests {
     #[test]
     fn the_forms_differ_in_where_exponents_begin() {
         assert_eq!(format_exposition(0.0001), "0.0001");
+        assert_eq!(format_exposition(123_456.0), "123456");
+        assert_eq!(format_exposition(4_194_304.0), "4.194304e+06");
         assert_eq!(format_exposition(0.00005), "5e-05");
         assert_eq!(format_json(0.00005), "0.00005");
         assert_eq!(format_label(1e21), "1000000000000000000000");
