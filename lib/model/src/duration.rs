@@ -13,6 +13,14 @@ pub enum InvalidDuration {
     /// Not of the form.
     #[error("not a valid duration string: {}", quote(.0))]
     Malformed(String),
+    /// A unit that does not exist.
+    #[error("unknown unit {} in duration {}", quote(.unit), quote(.text))]
+    UnknownUnit {
+        /// What stands in the unit's place.
+        unit: String,
+        /// The whole text.
+        text: String,
+    },
     /// More than 2^63 nanoseconds, about 292 years.
     #[error("duration out of range")]
     OutOfRange,
@@ -39,27 +47,35 @@ pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     }
     let malformed = || InvalidDuration::Malformed(text.to_owned());
     let mut rest = text;
-    let mut units = UNITS.iter();
+    let mut units_left = UNITS.as_slice();
     let mut millis: u64 = 0;
     while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, behind) = rest.split_at(digits);
-        let letters = behind.bytes().take_while(u8::is_ascii_lowercase).count();
-        let (unit, behind) = behind.split_at(letters);
-        // The search consumes longer units, so that each comes once and in order.
-        let unit = units.find(|(name, _)| *name == unit).ok_or_else(malformed)?;
-        if number.is_empty() {
+        let (number, behind) = split_where(rest, |byte| !byte.is_ascii_digit());
+        let (unit, behind) = split_where(behind, |byte| byte.is_ascii_digit());
+        let number: u64 = number.parse().map_err(|_| malformed())?;
+        if unit.is_empty() {
             return Err(malformed());
         }
-        let number: u64 = number.parse().map_err(|_| InvalidDuration::OutOfRange)?;
-        let part = number.checked_mul(unit.1).ok_or(InvalidDuration::OutOfRange)?;
+        if !UNITS.iter().any(|(name, _)| *name == unit) {
+            let (unit, text) = (unit.to_owned(), text.to_owned());
+            return Err(InvalidDuration::UnknownUnit { unit, text });
+        }
+        let at = units_left.iter().position(|(name, _)| *name == unit).ok_or_else(malformed)?;
+        let part = number.checked_mul(units_left[at].1).ok_or(InvalidDuration::OutOfRange)?;
         millis = millis.checked_add(part).ok_or(InvalidDuration::OutOfRange)?;
+        units_left = &units_left[at + 1..];
         rest = behind;
     }
     if millis > i64::MAX as u64 / 1_000_000 {
         return Err(InvalidDuration::OutOfRange);
     }
     Ok(Duration::from_millis(millis))
+}
+
+/// Splits before the first byte for which `ends` holds. Only ASCII digits are told from the rest,
+/// so that the cut never falls inside a character.
+fn split_where(text: &str, ends: impl Fn(u8) -> bool) -> (&str, &str) {
+    text.split_at(text.bytes().position(ends).unwrap_or(text.len()))
 }
 
 /// Writes a duration so that [`parse`] reads it back, down to the millisecond. Years and weeks
@@ -94,10 +110,14 @@ mod tests {
         assert_eq!(parse("1y2w3d4h5m6s7ms").map(|d| d.as_millis()), Ok(33_019_506_007));
         assert_eq!(parse("0"), Ok(Duration::ZERO));
         assert_eq!(parse(""), Err(InvalidDuration::Empty));
-        for wrong in ["1", "m", "1m1h", "1s1s", "1.5h", "-1s", "1 s", "5x", "1h 30m"] {
+        for wrong in ["1", "m", "1m1h", "1s1s", "-1s", "99999999999999999999s"] {
             assert_eq!(parse(wrong), Err(InvalidDuration::Malformed(wrong.into())), "{wrong}");
         }
-        for long in ["293y", "99999999999999999999s", "18446744073709551615y"] {
+        for unknown in ["1.5h", "1 s", "5x", "1h 30m", "1hs"] {
+            let refused = parse(unknown).expect_err("no such unit").to_string();
+            assert!(refused.starts_with("unknown unit"), "{refused}");
+        }
+        for long in ["293y", "18446744073709551615y"] {
             assert_eq!(parse(long), Err(InvalidDuration::OutOfRange));
         }
     }
