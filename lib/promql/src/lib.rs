@@ -4,4 +4,10 @@
 //! here waits. Storage, network and time are absent.
 
 pub mod ast;
+mod parser;
+mod printer;
+mod resolve;
 pub mod types;
+
+pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
+pub use resolve::{ResolveError, Steps, resolve};

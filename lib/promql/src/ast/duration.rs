@@ -22,8 +22,6 @@ pub enum DurationKind {
     Range,
     /// `-duration`
     Negate(Box<DurationExpr>),
-    /// `+duration`
-    Plus(Box<DurationExpr>),
     /// `lhs + rhs`, `min_of(lhs, rhs)`
     Binary(DurationOp, Box<DurationExpr>, Box<DurationExpr>),
     /// `(duration)`

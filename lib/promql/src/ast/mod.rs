@@ -93,8 +93,8 @@ impl PartialEq for NumberLiteral {
 /// An instant vector selector with its modifiers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selector {
-    /// The metric's name as written before the braces or quoted inside them. Its matcher is in
-    /// `matchers` too.
+    /// The metric's name if it is written before the braces. Its matcher is the last of
+    /// `matchers`.
     pub name: Option<String>,
     /// All matchers. At least one of them refuses the empty text, unless the selector is the
     /// second argument of `info`.
