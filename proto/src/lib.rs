@@ -3,6 +3,11 @@
 //! `v1` is the public API; everything below `internal` is between processes of one cluster.
 //! Generated types stop here and at the service files of `node`, `router` and `querier`.
 
+pub mod client;
+pub mod connect;
+pub mod follow;
+pub mod service;
+
 /// The public API. Its `.proto` files are its documentation.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code")]
 pub mod v1 {

@@ -1,0 +1,333 @@
+//! Talks to shards wherever they are: knows the replicas from cluster state, finds the leader,
+//! and finds the next one after a failure.
+//!
+//! Invariants
+//! * a call is sent to one node at a time, never to two at once;
+//! * a call ends by its deadline, with an error that names the shard;
+//! * an append whose outcome is unknown is sent again: appending a sample twice is harmless.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use narthex_cluster::{ClusterState, NodeId, ShardId};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Status};
+
+use crate::{
+    connect::Connections,
+    internal::v1::{
+        AppendRequest, Appended, FragmentPart, FragmentRequest, LabelValuesRequest, NamesResponse,
+        SelectRequest, SeriesPart, append_response, fragment_part,
+    },
+    service::{Answers, NodeService},
+};
+
+/// Pause before a shard that has no leader is asked again: an election takes over a second, and
+/// a question is cheap.
+const RETRY_PAUSE: Duration = Duration::from_millis(25);
+
+/// Why a shard gave no answer. Each variant is one thing its caller tells the user.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// Nobody leads the shard, or its leader could not be reached, until the deadline passed.
+    #[error("shard {shard} is unavailable: {reason}")]
+    Unavailable {
+        /// Which shard.
+        shard: ShardId,
+        /// The last failure.
+        reason: String,
+    },
+    /// Its leader has too much under way: send again after the pause.
+    #[error("shard {shard} is busy: {reason}")]
+    Busy {
+        /// Which shard.
+        shard: ShardId,
+        /// How long to wait.
+        retry_after: Duration,
+        /// What is full.
+        reason: String,
+    },
+    /// The node refused the call itself: it will be refused every time.
+    #[error("shard {shard} refused the request")]
+    Refused {
+        /// Which shard.
+        shard: ShardId,
+        /// What it said.
+        #[source]
+        status: Box<Status>,
+    },
+}
+
+/// What a node said to a call that only a shard's leader answers.
+enum Reply<T> {
+    Answer(T),
+    NotLeader(Option<NodeId>),
+    Failed(Status),
+    Busy(Duration, String),
+}
+
+/// Follows cluster state and finds leaders. Cloning shares what was learnt.
+#[derive(Clone)]
+pub struct ShardClient {
+    state: watch::Receiver<Arc<ClusterState>>,
+    connections: Connections,
+    local: Option<(NodeId, Arc<dyn NodeService>)>,
+    leaders: Arc<Mutex<HashMap<ShardId, NodeId>>>,
+}
+
+impl ShardClient {
+    /// A client of the cluster that `state` describes. Calls to `local`, the node in this
+    /// process, need no connection.
+    pub fn new(
+        state: watch::Receiver<Arc<ClusterState>>,
+        connections: Connections,
+        local: Option<(NodeId, Arc<dyn NodeService>)>,
+    ) -> Self {
+        Self { state, connections, local, leaders: Arc::default() }
+    }
+
+    /// Cluster state as this process knows it.
+    pub fn state(&self) -> Arc<ClusterState> {
+        self.state.borrow().clone()
+    }
+
+    /// Follows cluster state.
+    pub fn watch_state(&self) -> watch::Receiver<Arc<ClusterState>> {
+        self.state.clone()
+    }
+
+    /// Any member, to ask what every node answers.
+    pub fn node(&self, node: NodeId) -> Result<Arc<dyn NodeService>, Status> {
+        if let Some((id, service)) = &self.local
+            && *id == node
+        {
+            return Ok(service.clone());
+        }
+        let state = self.state.borrow().clone();
+        let member = state
+            .member(node)
+            .ok_or_else(|| Status::unavailable(format!("node {node} is not a member")))?;
+        match self.connections.node(Some(node), &member.addresses.cluster) {
+            Ok(remote) => Ok(Arc::new(remote)),
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
+    /// Appends a batch and returns once the shard has it.
+    pub async fn append(
+        &self,
+        shard: ShardId,
+        request: AppendRequest,
+        deadline: Instant,
+    ) -> Result<Appended, ShardError> {
+        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
+            let response = match node.append(request.clone()).await {
+                Ok(response) => response,
+                Err(status) => return Reply::Failed(status),
+            };
+            use append_response::Result as Outcome;
+            match response.result {
+                Some(Outcome::Appended(appended)) => Reply::Answer(appended),
+                Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
+                Some(Outcome::Busy(busy)) => {
+                    Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)
+                }
+                Some(Outcome::Unknown(unknown)) => {
+                    Reply::Failed(Status::unavailable(unknown.reason))
+                }
+                None => Reply::Failed(Status::unavailable("empty answer")),
+            }
+        })
+        .await
+    }
+
+    /// Starts evaluating a fragment; the answers after the first are the caller's to read.
+    pub async fn fragment(
+        &self,
+        shard: ShardId,
+        request: FragmentRequest,
+        deadline: Instant,
+    ) -> Result<Answers<FragmentPart>, ShardError> {
+        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
+            let answers = node.fragment(request.clone()).await;
+            first_of(answers, |part| match &part.part {
+                Some(fragment_part::Part::NotLeader(to)) => Some(node_id(to.leader_node_id)),
+                _ => None,
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Label sets of matching series.
+    pub async fn series(
+        &self,
+        shard: ShardId,
+        request: SelectRequest,
+        deadline: Instant,
+    ) -> Result<Answers<SeriesPart>, ShardError> {
+        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
+            let answers = node.series(request.clone()).await;
+            first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
+        })
+        .await
+    }
+
+    /// Label names of matching series.
+    pub async fn label_names(
+        &self,
+        shard: ShardId,
+        request: SelectRequest,
+        deadline: Instant,
+    ) -> Result<Vec<String>, ShardError> {
+        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
+            names(node.label_names(request.clone()).await)
+        })
+        .await
+    }
+
+    /// Values of one label on matching series.
+    pub async fn label_values(
+        &self,
+        shard: ShardId,
+        request: LabelValuesRequest,
+        deadline: Instant,
+    ) -> Result<Vec<String>, ShardError> {
+        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
+            names(node.label_values(request.clone()).await)
+        })
+        .await
+    }
+
+    /// Asks the leader that is believed to lead, then whom it names, then the replicas in turn,
+    /// until one answers or `deadline` passes.
+    async fn ask_leader<T>(
+        &self,
+        shard: ShardId,
+        deadline: Instant,
+        ask: impl AsyncFn(Arc<dyn NodeService>) -> Reply<T>,
+    ) -> Result<T, ShardError> {
+        let mut hint = None;
+        let mut reason = "no member hosts it".to_owned();
+        for turn in 0.. {
+            let replica = hint.take().or_else(|| self.candidate(shard, turn));
+            let reply = match replica.map(|replica| (replica, self.node(replica))) {
+                Some((_, Ok(node))) => tokio::time::timeout_at(deadline, ask(node)).await,
+                Some((_, Err(status))) => Ok(Reply::Failed(status)),
+                None => Ok(Reply::NotLeader(None)),
+            };
+            match reply.unwrap_or_else(|_| Reply::Failed(Status::deadline_exceeded("timed out"))) {
+                Reply::Answer(answer) => {
+                    self.believe(shard, replica);
+                    return Ok(answer);
+                }
+                Reply::Busy(retry_after, reason) => {
+                    return Err(ShardError::Busy { shard, retry_after, reason });
+                }
+                Reply::NotLeader(named) => {
+                    self.believe(shard, None);
+                    hint = named.filter(|named| Some(*named) != replica);
+                    reason = "it has no leader".to_owned();
+                }
+                Reply::Failed(status) if is_final(&status) => {
+                    return Err(ShardError::Refused { shard, status: Box::new(status) });
+                }
+                Reply::Failed(status) => {
+                    self.believe(shard, None);
+                    reason = match replica {
+                        Some(replica) => format!("node {replica}: {}", status.message()),
+                        None => status.message().to_owned(),
+                    };
+                }
+            }
+            let now = now();
+            if now >= deadline {
+                break;
+            }
+            if hint.is_none() {
+                sleep_until((now + RETRY_PAUSE).min(deadline)).await;
+            }
+        }
+        Err(ShardError::Unavailable { shard, reason })
+    }
+
+    /// Whom to ask in the given turn: the believed leader first, then the replicas in order.
+    fn candidate(&self, shard: ShardId, turn: usize) -> Option<NodeId> {
+        let believed = {
+            let leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+            leaders.get(&shard).copied()
+        };
+        believed.or_else(|| {
+            let state = self.state.borrow();
+            let replicas: Vec<NodeId> = state.placement(shard)?.nodes().collect();
+            replicas.get(turn % replicas.len().max(1)).copied()
+        })
+    }
+
+    fn believe(&self, shard: ShardId, leader: Option<NodeId>) {
+        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        match leader {
+            Some(leader) => leaders.insert(shard, leader),
+            None => leaders.remove(&shard),
+        };
+    }
+}
+
+/// Puts the first answer back in front of a stream, unless it says that the node does not lead.
+async fn first_of<T: Send + 'static>(
+    answers: Result<Answers<T>, Status>,
+    not_leader: impl Fn(&T) -> Option<Option<NodeId>>,
+) -> Reply<Answers<T>> {
+    let mut answers = match answers {
+        Ok(answers) => answers,
+        Err(status) => return Reply::Failed(status),
+    };
+    match answers.next().await {
+        None => Reply::Answer(answers),
+        Some(Err(status)) => Reply::Failed(status),
+        Some(Ok(first)) => match not_leader(&first) {
+            Some(named) => Reply::NotLeader(named),
+            None => Reply::Answer(Box::pin(tokio_stream::once(Ok(first)).chain(answers))),
+        },
+    }
+}
+
+fn names(response: Result<NamesResponse, Status>) -> Reply<Vec<String>> {
+    match response {
+        Ok(NamesResponse { not_leader: Some(to), .. }) => {
+            Reply::NotLeader(node_id(to.leader_node_id))
+        }
+        Ok(response) => Reply::Answer(response.names),
+        Err(status) => Reply::Failed(status),
+    }
+}
+
+/// Whether asking another node, or the same one again, cannot help.
+fn is_final(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented | Code::OutOfRange
+    )
+}
+
+fn node_id(id: u64) -> Option<NodeId> {
+    (id != 0).then_some(NodeId(id))
+}
+
+#[expect(clippy::disallowed_methods, reason = "deadlines of network calls are in tokio's time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A batch for `shard`, as routed by `revision` of cluster state.
+pub fn append_request(shard: ShardId, revision: u64, batch: Bytes) -> AppendRequest {
+    AppendRequest { tenant: 0, shard_id: shard.0, revision, batch }
+}

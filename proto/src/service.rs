@@ -1,0 +1,222 @@
+//! What a node answers to the other processes of its cluster, whether they are in the same process
+//! or behind a connection.
+//!
+//! [`NodeService`] is that one interface. The node implements it; [`RemoteNode`] asks over a
+//! channel; [`serve`] puts an implementation behind gRPC. A process that hosts a node itself hands
+//! out the implementation, so that its own router and querier pay for no connection.
+
+use std::{pin::Pin, sync::Arc};
+
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, service::Routes, transport::Channel};
+
+use crate::internal::v1::{
+    AppendRequest, AppendResponse, FragmentPart, FragmentRequest, InitRequest, InitResponse,
+    LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse, ProposeRequest,
+    ProposeResponse, SelectRequest, SeriesPart, StateRevision, TargetsRequest, TargetsResponse,
+    WatchStateRequest,
+    control_client::ControlClient,
+    control_server::{Control, ControlServer},
+    shard_read_client::ShardReadClient,
+    shard_read_server::{ShardRead, ShardReadServer},
+    shard_write_client::ShardWriteClient,
+    shard_write_server::{ShardWrite, ShardWriteServer},
+};
+
+/// Bytes of one message, both ways: an entry is at most 4 MiB, columns come in smaller parts.
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// A stream of answers.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Everything a node answers to its peers, routers and queriers. Each call is as its gRPC
+/// counterpart in `narthex/internal/v1` says.
+#[tonic::async_trait]
+pub trait NodeService: Send + Sync + 'static {
+    /// Appends a batch to a shard that this node leads.
+    async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status>;
+    /// Evaluates a fragment of PromQL on one shard.
+    async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status>;
+    /// Label sets of matching series.
+    async fn series(&self, request: SelectRequest) -> Result<Answers<SeriesPart>, Status>;
+    /// Label names of matching series.
+    async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status>;
+    /// Values of one label on matching series.
+    async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status>;
+    /// Proposes a command to the control group.
+    async fn propose(&self, request: ProposeRequest) -> Result<ProposeResponse, Status>;
+    /// Cluster state now and after every change.
+    async fn watch(&self, request: WatchStateRequest) -> Result<Answers<StateRevision>, Status>;
+    /// Founds a cluster on a node that waits for it.
+    async fn init(&self, request: InitRequest) -> Result<InitResponse, Status>;
+    /// What this node hosts.
+    async fn node_status(&self, request: NodeStatusRequest) -> Result<NodeStatusResponse, Status>;
+    /// Scrape targets that this node owns.
+    async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status>;
+}
+
+/// A node behind a connection.
+#[derive(Debug, Clone)]
+pub struct RemoteNode {
+    write: ShardWriteClient<Channel>,
+    read: ShardReadClient<Channel>,
+    control: ControlClient<Channel>,
+}
+
+impl RemoteNode {
+    /// A node that `channel` leads to.
+    pub fn new(channel: Channel) -> Self {
+        Self {
+            write: ShardWriteClient::new(channel.clone())
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            read: ShardReadClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            control: ControlClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for RemoteNode {
+    async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
+        Ok(self.write.clone().append(request).await?.into_inner())
+    }
+
+    async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
+        Ok(Box::pin(self.read.clone().fragment(request).await?.into_inner()))
+    }
+
+    async fn series(&self, request: SelectRequest) -> Result<Answers<SeriesPart>, Status> {
+        Ok(Box::pin(self.read.clone().series(request).await?.into_inner()))
+    }
+
+    async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status> {
+        Ok(self.read.clone().label_names(request).await?.into_inner())
+    }
+
+    async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status> {
+        Ok(self.read.clone().label_values(request).await?.into_inner())
+    }
+
+    async fn propose(&self, request: ProposeRequest) -> Result<ProposeResponse, Status> {
+        Ok(self.control.clone().propose(request).await?.into_inner())
+    }
+
+    async fn watch(&self, request: WatchStateRequest) -> Result<Answers<StateRevision>, Status> {
+        Ok(Box::pin(self.control.clone().watch(request).await?.into_inner()))
+    }
+
+    async fn init(&self, request: InitRequest) -> Result<InitResponse, Status> {
+        Ok(self.control.clone().init(request).await?.into_inner())
+    }
+
+    async fn node_status(&self, request: NodeStatusRequest) -> Result<NodeStatusResponse, Status> {
+        Ok(self.control.clone().node_status(request).await?.into_inner())
+    }
+
+    async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status> {
+        Ok(self.control.clone().targets(request).await?.into_inner())
+    }
+}
+
+/// The gRPC services of `node`, for its cluster listener.
+pub fn serve(node: Arc<dyn NodeService>) -> Routes {
+    let served = Served(node);
+    Routes::new(
+        ShardWriteServer::new(served.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(ShardReadServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX))
+    .add_service(ControlServer::new(served).max_encoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+#[derive(Clone)]
+struct Served(Arc<dyn NodeService>);
+
+#[tonic::async_trait]
+impl ShardWrite for Served {
+    async fn append(
+        &self,
+        request: Request<AppendRequest>,
+    ) -> Result<Response<AppendResponse>, Status> {
+        self.0.append(request.into_inner()).await.map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl ShardRead for Served {
+    type FragmentStream = Answers<FragmentPart>;
+    type SeriesStream = Answers<SeriesPart>;
+
+    async fn fragment(
+        &self,
+        request: Request<FragmentRequest>,
+    ) -> Result<Response<Self::FragmentStream>, Status> {
+        self.0.fragment(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn series(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<Self::SeriesStream>, Status> {
+        self.0.series(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn label_names(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<NamesResponse>, Status> {
+        self.0.label_names(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn label_values(
+        &self,
+        request: Request<LabelValuesRequest>,
+    ) -> Result<Response<NamesResponse>, Status> {
+        self.0.label_values(request.into_inner()).await.map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl Control for Served {
+    type WatchStream = Answers<StateRevision>;
+
+    async fn propose(
+        &self,
+        request: Request<ProposeRequest>,
+    ) -> Result<Response<ProposeResponse>, Status> {
+        self.0.propose(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch(
+        &self,
+        request: Request<WatchStateRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        self.0.watch(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn init(&self, request: Request<InitRequest>) -> Result<Response<InitResponse>, Status> {
+        self.0.init(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn node_status(
+        &self,
+        request: Request<NodeStatusRequest>,
+    ) -> Result<Response<NodeStatusResponse>, Status> {
+        self.0.node_status(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn targets(
+        &self,
+        request: Request<TargetsRequest>,
+    ) -> Result<Response<TargetsResponse>, Status> {
+        self.0.targets(request.into_inner()).await.map(Response::new)
+    }
+}
+
+/// A stream of answers that are already there.
+pub fn ready<T: Send + 'static>(parts: Vec<T>) -> Answers<T> {
+    Box::pin(tokio_stream::iter(parts).map(Ok))
+}
