@@ -95,17 +95,13 @@ impl ClusterState {
         let ids: BTreeSet<NodeId> = found.members.iter().map(|founder| founder.node).collect();
         let names: BTreeSet<&str> = found.members.iter().map(|it| it.name.as_str()).collect();
         let distinct = ids.len() == found.members.len() && names.len() == ids.len();
-        let next_node = ids.last().and_then(|last| last.0.checked_add(1));
-        let (true, Some(next_node), false) = (distinct, next_node, found.cluster.is_nil()) else {
-            return Err(Refusal::InvalidFounders);
-        };
-        if ids.contains(&NodeId(0)) || names.contains("") {
+        let named = !ids.is_empty() && !ids.contains(&NodeId(0)) && !names.contains("");
+        if !distinct || !named || found.cluster.is_nil() {
             return Err(Refusal::InvalidFounders);
         }
         check_shard_count(u64::from(found.shards))?;
         check_replication_factor(found.replication_factor, ids.len())?;
         self.cluster = Some(found.cluster);
-        self.next_node = next_node;
         self.replication_factor = found.replication_factor;
         self.members = founding_members(found, self.time);
         self.version = self.lowest_level();
@@ -144,8 +140,10 @@ impl ClusterState {
         if let Some(taken) = self.members.values().find(|member| member.name == add.name) {
             return Err(Refusal::NameTaken { node: taken.id });
         }
-        let id = NodeId(self.next_node);
-        self.next_node += 1;
+        let id = add.node.unwrap_or_else(|| self.next_node_id());
+        if id == NodeId(0) || self.members.contains_key(&id) || self.retired.contains(&id) {
+            return Err(Refusal::NodeIdUsed { node: id });
+        }
         let member = Member {
             id,
             name: add.name.clone(),
@@ -158,6 +156,12 @@ impl ClusterState {
         };
         self.members.insert(id, member);
         Ok(Effect::MemberAdded(id))
+    }
+
+    /// Above all ids that were ever given.
+    fn next_node_id(&self) -> NodeId {
+        let highest = self.members.keys().next_back().max(self.retired.last());
+        NodeId(highest.map_or(1, |id| id.0.saturating_add(1)))
     }
 
     fn drain(&mut self, drain: &Drain) -> Result<Effect, Refusal> {
@@ -181,6 +185,7 @@ impl ClusterState {
             return Err(Refusal::MemberInUse { node, replicas });
         }
         self.members.remove(&node);
+        self.retired.insert(node);
         Ok(Effect::Change)
     }
 

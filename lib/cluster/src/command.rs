@@ -130,6 +130,8 @@ pub struct StartMember {
 /// See [`Command::AddMember`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddMember {
+    /// The id its certificate names; `None` lets the cluster choose.
+    pub node: Option<NodeId>,
     /// Its name, unique in the cluster.
     pub name: String,
     /// Where it listens.
@@ -284,6 +286,12 @@ pub enum Refusal {
         /// The id asked for.
         node: NodeId,
     },
+    /// Join under another id, with a certificate for it.
+    #[error("node id {node} is or was given to another node")]
+    NodeIdUsed {
+        /// The id asked for.
+        node: NodeId,
+    },
     /// Choose another name.
     #[error("node {node} has this name already")]
     NameTaken {
@@ -411,7 +419,7 @@ wire_struct!(Request { id, at, command });
 wire_struct!(Found { cluster, members, shards, replication_factor });
 wire_struct!(Founder { node, name, addresses, zone, binary });
 wire_struct!(StartMember { node, incarnation, addresses, zone, binary });
-wire_struct!(AddMember { name, addresses, zone, binary });
+wire_struct!(AddMember { node, name, addresses, zone, binary });
 wire_struct!(Drain { node, draining });
 wire_struct!(MoveReplica { shard, change });
 wire_struct!(Preference { shard, order });
@@ -464,6 +472,7 @@ wire_enum!(Refusal, "refusal" {
     18 => OwnedBy { owner },
     19 => TooLarge { bytes, max },
     20 => InvalidSettings,
+    21 => NodeIdUsed { node },
 });
 
 wire_enum!(MoveProblem, "move problem" {

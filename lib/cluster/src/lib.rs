@@ -19,6 +19,7 @@ mod changes;
 mod codec;
 mod command;
 mod epoch;
+mod hello;
 mod id;
 mod member;
 pub mod placement;
@@ -36,6 +37,7 @@ pub use command::{
     MoveReplica, Outcome, Preference, Refusal, Request, RequestId, StartMember,
 };
 pub use epoch::{EPOCH_LEAD_MILLIS_MIN, Epoch};
+pub use hello::{Hello, HelloRefusal};
 pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};
 pub use member::{Addresses, Binary, Member, MemberState};
 pub use placement::{Move, Placement};

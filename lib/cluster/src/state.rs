@@ -30,7 +30,8 @@ pub struct ClusterState {
     pub(crate) replication_factor: u8,
     pub(crate) settings: Settings,
     pub(crate) members: BTreeMap<NodeId, Member>,
-    pub(crate) next_node: u64,
+    /// Ids of members that left: never given again.
+    pub(crate) retired: BTreeSet<NodeId>,
     pub(crate) shards: BTreeMap<ShardId, Placement>,
     /// In order of their beginnings; empty until the cluster is founded.
     pub(crate) epochs: Vec<Epoch>,
@@ -274,7 +275,7 @@ wire_struct!(ClusterState {
     replication_factor,
     settings,
     members,
-    next_node,
+    retired,
     shards,
     epochs,
     scrape_config,

@@ -51,7 +51,8 @@ fn start(node: u64, incarnation: u64, host: &str) -> Command {
 
 fn add(name: &str, level: u32) -> Command {
     let (addresses, zone) = (addresses(name), String::new());
-    Command::AddMember(AddMember { name: name.to_owned(), addresses, zone, binary: binary(level) })
+    let binary = binary(level);
+    Command::AddMember(AddMember { node: None, name: name.to_owned(), addresses, zone, binary })
 }
 
 fn moving(shard: u32, add: Option<u64>, remove: Option<u64>) -> Command {
@@ -170,6 +171,14 @@ fn node_ids_are_never_given_twice() {
     let outcome = script.apply(add("n2", 1));
     assert!(matches!(outcome, Outcome::MemberAdded { node: NodeId(3), .. }), "{outcome:?}");
     assert_eq!(script.refused(start(2, 9, "x")), Refusal::UnknownMember { node: NodeId(2) });
+    let mut join = |node| {
+        let Command::AddMember(join) = add(&format!("as-{node}"), 1) else { unreachable!() };
+        script.apply(Command::AddMember(AddMember { node: Some(NodeId(node)), ..join }))
+    };
+    for used in [0, 1, 2, 3] {
+        assert_eq!(join(used), Outcome::Refused(Refusal::NodeIdUsed { node: NodeId(used) }));
+    }
+    assert!(matches!(join(9), Outcome::MemberAdded { node: NodeId(9), .. }));
 }
 
 #[test]
