@@ -1,0 +1,250 @@
+//! An entry of `scrape_configs`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use narthex_model::duration;
+
+use super::{
+    Fields, FileDiscoveryConfig, GlobalConfig, Problem, ScrapeConfig, ScrapeLimits, Surroundings,
+    TargetGroup, client, decode,
+    global::limits,
+    relabel,
+    yaml::{Kind, Node},
+};
+
+const GO_TYPE: &str = "config.plain";
+
+/// Keys that Prometheus knows and that have no effect yet.
+const NOT_IN_FORCE: &[&str] = &[
+    "scrape_protocols",
+    "fallback_scrape_protocol",
+    "scrape_native_histograms",
+    "convert_classic_histograms_to_nhcb",
+    "always_scrape_classic_histograms",
+    "extra_scrape_metrics",
+    "scrape_failure_log_file",
+    "track_timestamps_staleness",
+    "enable_compression",
+    "native_histogram_bucket_limit",
+    "native_histogram_min_bucket_factor",
+    "metric_name_validation_scheme",
+    "metric_name_escaping_scheme",
+    "oauth2",
+    "bearer_token",
+    "bearer_token_file",
+    "proxy_url",
+    "no_proxy",
+    "proxy_from_environment",
+    "proxy_connect_header",
+    "follow_redirects",
+    "enable_http2",
+    "http_headers",
+    "aws_sd_configs",
+    "azure_sd_configs",
+    "consul_sd_configs",
+    "digitalocean_sd_configs",
+    "dns_sd_configs",
+    "docker_sd_configs",
+    "dockerswarm_sd_configs",
+    "ec2_sd_configs",
+    "eureka_sd_configs",
+    "gce_sd_configs",
+    "hetzner_sd_configs",
+    "http_sd_configs",
+    "ionos_sd_configs",
+    "kubernetes_sd_configs",
+    "kuma_sd_configs",
+    "lightsail_sd_configs",
+    "linode_sd_configs",
+    "marathon_sd_configs",
+    "nerve_sd_configs",
+    "nomad_sd_configs",
+    "oci_sd_configs",
+    "openstack_sd_configs",
+    "outscale_sd_configs",
+    "ovhcloud_sd_configs",
+    "puppetdb_sd_configs",
+    "scaleway_sd_configs",
+    "serverset_sd_configs",
+    "stackit_sd_configs",
+    "triton_sd_configs",
+    "uyuni_sd_configs",
+    "vultr_sd_configs",
+];
+
+const FILE_REFRESH: Duration = Duration::from_secs(300);
+
+/// Reads a job and fills in what it inherits.
+pub(super) fn read(
+    node: &Node,
+    global: &GlobalConfig,
+    surroundings: &Surroundings<'_>,
+) -> Result<ScrapeConfig, Problem> {
+    if node.kind == Kind::Null {
+        return Err(Problem::at(node.line, "empty or null scrape config section"));
+    }
+    let mut fields = Fields::open(node, GO_TYPE)?;
+    let job_name = fields.read("job_name", decode::text)?.unwrap_or_default();
+    if job_name.is_empty() {
+        return Err(Problem::at(node.line, "job_name is empty"));
+    }
+    let (scrape_interval, scrape_timeout) = timing(&mut fields, global, &job_name)?;
+    let job = ScrapeConfig {
+        scrape_interval,
+        scrape_timeout,
+        metrics_path: text_or(&mut fields, "metrics_path", "/metrics")?,
+        scheme: text_or(&mut fields, "scheme", "http")?,
+        params: params(&mut fields)?,
+        honor_labels: fields.read("honor_labels", decode::truth)?.unwrap_or(false),
+        honor_timestamps: fields.read("honor_timestamps", decode::truth)?.unwrap_or(true),
+        client: client::read(&mut fields, surroundings)?,
+        limits: inherited(limits(&mut fields)?, &global.limits),
+        static_configs: static_configs(&mut fields)?,
+        file_sd_configs: file_sd_configs(&mut fields, surroundings)?,
+        relabel_configs: relabel::read(&mut fields, "relabel_configs")?,
+        metric_relabel_configs: relabel::read(&mut fields, "metric_relabel_configs")?,
+        job_name,
+    };
+    refuse_what_is_not_in_force(&fields, &job.job_name)?;
+    fields.finish()?;
+    Ok(job)
+}
+
+fn refuse_what_is_not_in_force(fields: &Fields<'_>, job_name: &str) -> Result<(), Problem> {
+    match fields.untaken() {
+        Some(entry) if NOT_IN_FORCE.contains(&entry.key.as_str()) => Err(Problem::at(
+            entry.line,
+            format!(
+                "scrape job {job_name:?}: key {:?} is not in force in this version of Narthex; \
+                 remove it",
+                entry.key
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn text_or(fields: &mut Fields<'_>, key: &str, default: &str) -> Result<String, Problem> {
+    let text = fields.read(key, decode::text)?;
+    Ok(text.filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned()))
+}
+
+fn timing(
+    fields: &mut Fields<'_>,
+    global: &GlobalConfig,
+    job_name: &str,
+) -> Result<(Duration, Duration), Problem> {
+    let line = fields.line;
+    let mut given = |key| -> Result<Option<Duration>, Problem> {
+        Ok(fields.read(key, decode::period)?.filter(|period| !period.is_zero()))
+    };
+    let interval = given("scrape_interval")?.unwrap_or(global.scrape_interval);
+    let timeout = given("scrape_timeout")?;
+    if timeout.is_some_and(|timeout| timeout > interval) {
+        return Err(Problem::at(
+            line,
+            format!(
+                "scrape timeout greater than scrape interval for scrape config with job name \
+                 {job_name:?}"
+            ),
+        ));
+    }
+    Ok((interval, timeout.unwrap_or(global.scrape_timeout.min(interval))))
+}
+
+fn inherited(own: ScrapeLimits, global: &ScrapeLimits) -> ScrapeLimits {
+    let or = |own: u64, global: u64| if own == 0 { global } else { own };
+    ScrapeLimits {
+        body_size_limit: or(own.body_size_limit, global.body_size_limit),
+        sample_limit: or(own.sample_limit, global.sample_limit),
+        target_limit: or(own.target_limit, global.target_limit),
+        label_limit: or(own.label_limit, global.label_limit),
+        label_name_length_limit: or(own.label_name_length_limit, global.label_name_length_limit),
+        label_value_length_limit: or(own.label_value_length_limit, global.label_value_length_limit),
+        keep_dropped_targets: or(own.keep_dropped_targets, global.keep_dropped_targets),
+    }
+}
+
+fn params(fields: &mut Fields<'_>) -> Result<BTreeMap<String, Vec<String>>, Problem> {
+    let params =
+        fields.read("params", |node| decode::map(node, |node| decode::list(node, decode::text)))?;
+    Ok(params.unwrap_or_default().into_iter().collect())
+}
+
+fn static_configs(fields: &mut Fields<'_>) -> Result<Vec<TargetGroup>, Problem> {
+    let groups = fields.read("static_configs", |node| decode::list(node, target_group))?;
+    let mut groups = groups.unwrap_or_default();
+    for (at, group) in groups.iter_mut().enumerate() {
+        group.source = format!("static/{at}");
+    }
+    Ok(groups)
+}
+
+/// Reads `{targets: […], labels: {…}}`, the form of `static_configs` and of discovery files.
+pub fn target_group(node: &Node) -> Result<TargetGroup, Problem> {
+    let mut fields = Fields::open(node, "struct { Targets []string; Labels model.LabelSet }")?;
+    let mut group = TargetGroup::default();
+    let addresses = fields.read("targets", |node| decode::list(node, decode::text))?;
+    for address in addresses.unwrap_or_default() {
+        if address.contains('/') {
+            return Err(Problem::at(node.line, format!("{address:?} is not a valid hostname")));
+        }
+        group.targets.push(BTreeMap::from([("__address__".to_owned(), address)]));
+    }
+    let labels = fields.read("labels", |node| decode::map(node, decode::text))?;
+    for (name, value) in labels.unwrap_or_default() {
+        if name.is_empty() {
+            return Err(Problem::at(node.line, format!("{name:?} is not a valid label name")));
+        }
+        group.labels.insert(name, value);
+    }
+    fields.finish()?;
+    Ok(group)
+}
+
+fn file_sd_configs(
+    fields: &mut Fields<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<FileDiscoveryConfig>, Problem> {
+    let read = |node| file_sd_config(node, surroundings);
+    Ok(fields.read("file_sd_configs", |node| decode::list(node, read))?.unwrap_or_default())
+}
+
+fn file_sd_config(
+    node: &Node,
+    surroundings: &Surroundings<'_>,
+) -> Result<FileDiscoveryConfig, Problem> {
+    let mut fields = Fields::open(node, "file.plain")?;
+    let files = fields.read("files", |node| decode::list(node, decode::text))?.unwrap_or_default();
+    let refresh = fields.read("refresh_interval", decode::period)?;
+    fields.finish()?;
+    if files.is_empty() {
+        return Err(Problem::at(
+            node.line,
+            "file service discovery config must contain at least one path name",
+        ));
+    }
+    if let Some(path) = files.iter().find(|path| !is_discovery_path(path)) {
+        return Err(Problem::at(
+            node.line,
+            format!("path name {path:?} is not valid for file discovery"),
+        ));
+    }
+    if let Some(zero) = refresh.filter(Duration::is_zero) {
+        let zero = duration::format(zero);
+        return Err(Problem::at(node.line, format!("refresh_interval {zero} must be positive")));
+    }
+    Ok(FileDiscoveryConfig {
+        files: files.iter().map(|path| surroundings.absolute(path)).collect(),
+        refresh_interval: refresh.unwrap_or(FILE_REFRESH),
+    })
+}
+
+/// A path that ends in a known suffix, with at most one `*`, in its last element.
+fn is_discovery_path(path: &str) -> bool {
+    let suffixes = [".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"];
+    let Some(stem) = suffixes.iter().find_map(|suffix| path.strip_suffix(suffix)) else {
+        return false;
+    };
+    stem.split_once('*').is_none_or(|(_, behind)| !behind.contains('/'))
+}

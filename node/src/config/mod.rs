@@ -1,0 +1,275 @@
+//! A `prometheus.yml`: read, checked whole as Prometheus does, and turned into plain values.
+//!
+//! Invariants
+//! * a [`Config`] was checked: every regular expression compiles, every timeout fits its
+//!   interval, every job's name is unique, every path is absolute;
+//! * equal files give equal values, and equal values equal bytes ([`Config::encode`]), because a
+//!   configuration is part of the replicated cluster state;
+//! * no key is ignored: what is not in force is refused by name, or, for a whole section, listed
+//!   in [`Config::inactive`].
+//!
+//! Nothing of Narthex's own is read here, and nothing watches the file.
+
+mod client;
+mod decode;
+mod global;
+mod inactive;
+mod job;
+mod relabel;
+mod types;
+pub mod yaml;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+pub use decode::Fields;
+pub use job::target_group;
+use serde::{Deserialize, Serialize};
+pub use types::{
+    Authorization, BasicAuth, FileDiscoveryConfig, GlobalConfig, HttpClientConfig, RelabelAction,
+    RelabelConfig, ScrapeConfig, ScrapeLimits, Secret, SecretSource, TargetGroup, TlsConfig,
+    TlsIdentity, TlsVersion,
+};
+use yaml::{Kind, Node};
+
+/// First byte of [`Config::encode`].
+const FORMAT_VERSION: u8 = 1;
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Config {
+    /// What all jobs share.
+    pub global: GlobalConfig,
+    /// The jobs, those of `scrape_config_files` behind the file's own.
+    pub scrape_configs: Vec<ScrapeConfig>,
+    /// Sections and global keys that are valid but have no effect yet, in the file's order; each
+    /// deserves a warning and `narthex_config_section_inactive{section} 1`.
+    pub inactive: Vec<String>,
+}
+
+/// Why a configuration was refused. The one before it stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Make the file readable.
+    #[error("read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Correct the file.
+    #[error("parsing YAML file {}: {problem}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        problem: Problem,
+    },
+    /// The bytes are not from [`Config::encode`], or from a newer version of it.
+    #[error("stored configuration cannot be read: {0}")]
+    Encoding(String),
+}
+
+/// What is wrong in a file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problem {
+    line: Option<usize>,
+    message: String,
+}
+
+impl Problem {
+    pub(crate) fn at(line: usize, message: impl Into<String>) -> Self {
+        Self { line: Some(line), message: message.into() }
+    }
+
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { line: None, message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// What surrounds the text of a configuration.
+pub(crate) struct Surroundings<'a> {
+    /// The folder that relative paths start from.
+    folder: &'a Path,
+    /// Environment variables, for `external_labels`.
+    environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Surroundings<'_> {
+    fn absolute(&self, path: &str) -> String {
+        if path.is_empty() {
+            return String::new();
+        }
+        self.folder.join(path).to_string_lossy().into_owned()
+    }
+}
+
+/// Reads and checks the file at `path` with everything it includes.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let absolute = std::path::absolute(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    let surroundings = Surroundings { folder, environment: &environment };
+    let text = read(path)?;
+    let invalid = |problem| ConfigError::Invalid { path: path.to_owned(), problem };
+    let (mut config, patterns) = parse_file(&text, &surroundings).map_err(invalid)?;
+    for included in matching_files(&patterns).map_err(invalid)? {
+        let text = read(&included)?;
+        let jobs = parse_included(&text, &config.global, &surroundings)
+            .map_err(|problem| ConfigError::Invalid { path: included, problem })?;
+        config.scrape_configs.extend(jobs);
+    }
+    check_job_names(&config.scrape_configs).map_err(invalid)?;
+    Ok(config)
+}
+
+/// Checks `text` as a configuration whose relative paths start from `folder`; what it includes
+/// is left out.
+pub fn parse(text: &str, folder: &Path) -> Result<Config, Problem> {
+    let surroundings = Surroundings { folder, environment: &|_| None };
+    let (config, _) = parse_file(text, &surroundings)?;
+    check_job_names(&config.scrape_configs)?;
+    Ok(config)
+}
+
+impl Config {
+    /// The bytes that cluster state keeps: a format version, then JSON. Holds secrets.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![FORMAT_VERSION];
+        serde_json::to_writer(&mut bytes, self).expect("plain values always serialise");
+        bytes
+    }
+
+    /// Reads what [`Config::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ConfigError> {
+        match bytes.split_first() {
+            Some((&FORMAT_VERSION, json)) => serde_json::from_slice(json)
+                .map_err(|error| ConfigError::Encoding(error.to_string())),
+            Some((version, _)) => Err(ConfigError::Encoding(format!(
+                "format version {version}, this program knows {FORMAT_VERSION}"
+            ))),
+            None => Err(ConfigError::Encoding("no bytes".to_owned())),
+        }
+    }
+
+    /// The same with every secret replaced by `<secret>`: the form to show.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let mut shown = self.clone();
+        for job in &mut shown.scrape_configs {
+            client::redact(&mut job.client);
+        }
+        shown
+    }
+
+    /// The job of that name.
+    pub fn job(&self, name: &str) -> Option<&ScrapeConfig> {
+        self.scrape_configs.iter().find(|job| job.job_name == name)
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|_| ConfigError::Invalid {
+        path: path.to_owned(),
+        problem: Problem::new("yaml: invalid UTF-8"),
+    })
+}
+
+/// The configuration and the patterns of `scrape_config_files`.
+fn parse_file(
+    text: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<(Config, Vec<String>), Problem> {
+    let root = yaml::parse(text)?;
+    let mut fields = Fields::open(&root, "config.plain")?;
+    let mut inactive = Vec::new();
+    let global = match fields.take("global") {
+        Some(node) => global::read(node, surroundings, &mut inactive)?,
+        None => GlobalConfig::default(),
+    };
+    let scrape_configs = jobs(fields.take("scrape_configs"), &global, surroundings)?;
+    let patterns = fields.read("scrape_config_files", |node| decode::list(node, decode::text))?;
+    for section in inactive::SECTIONS {
+        if let Some(node) = fields.take(section) {
+            inactive::check(section, node)?;
+            if !is_empty(node) {
+                inactive.push((*section).to_owned());
+            }
+        }
+    }
+    fields.finish()?;
+    let patterns = patterns.unwrap_or_default();
+    let patterns = patterns.iter().map(|pattern| surroundings.absolute(pattern)).collect();
+    Ok((Config { global, scrape_configs, inactive }, patterns))
+}
+
+fn parse_included(
+    text: &str,
+    global: &GlobalConfig,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<ScrapeConfig>, Problem> {
+    let root = yaml::parse(text)?;
+    let mut fields = Fields::open(&root, "config.ScrapeConfigs")?;
+    let jobs = jobs(fields.take("scrape_configs"), global, surroundings)?;
+    fields.finish()?;
+    Ok(jobs)
+}
+
+fn jobs(
+    node: Option<&Node>,
+    global: &GlobalConfig,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<ScrapeConfig>, Problem> {
+    let Some(node) = node else { return Ok(Vec::new()) };
+    decode::list(node, |node| job::read(node, global, surroundings))
+}
+
+fn check_job_names(jobs: &[ScrapeConfig]) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    match jobs.iter().find(|job| !seen.insert(&job.job_name)) {
+        None => Ok(()),
+        Some(job) => Err(Problem::new(format!(
+            "found multiple scrape configs with job name {:?}",
+            job.job_name
+        ))),
+    }
+}
+
+fn matching_files(patterns: &[String]) -> Result<Vec<PathBuf>, Problem> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let paths = glob::glob(pattern)
+            .map_err(|_| Problem::new(format!("invalid scrape config file path {pattern:?}")))?;
+        files.extend(paths.filter_map(Result::ok));
+    }
+    Ok(files)
+}
+
+fn is_empty(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Null => true,
+        Kind::Scalar { .. } => false,
+        Kind::Sequence(items) => items.is_empty(),
+        Kind::Mapping(entries) => entries.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
