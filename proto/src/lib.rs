@@ -3,6 +3,7 @@
 //! `v1` is the public API; everything below `internal` is between processes of one cluster.
 //! Generated types stop here and at the service files of `node`, `router` and `querier`.
 
+pub mod batch;
 pub mod client;
 pub mod connect;
 pub mod follow;

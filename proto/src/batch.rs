@@ -1,0 +1,206 @@
+//! The samples of an append request: what a router sends to a shard's leader.
+//!
+//! ```text
+//! batch  := version(1) series_count(varint) { series }
+//! series := labels_len(varint) labels sample_count(varint) { sample }
+//! sample := zigzag varint of (timestamp in ms − that of the sample before in the batch)
+//!           value: f64, little-endian                       the first one counts from 0
+//! ```
+//!
+//! Labels are in the encoding of `narthex_model::Labels`; the router has checked them. Values
+//! keep all their bits.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use narthex_model::{InvalidLabels, Labels, Sample, Timestamp};
+
+const VERSION: u8 = 1;
+/// A sample takes at least this many bytes: bounds what a count may promise.
+const SAMPLE_BYTES_MIN: usize = 9;
+
+/// Why bytes are no batch. The sender will send the same again: refuse it for good.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MalformedBatch {
+    /// Written by a newer version.
+    #[error("batch version {0} is not known, want {VERSION}")]
+    Version(u8),
+    /// Cut short, or a count that cannot be true.
+    #[error("batch ends within {0}")]
+    Truncated(&'static str),
+    /// Labels that are not in their encoding.
+    #[error("labels in a batch")]
+    Labels(#[from] InvalidLabels),
+}
+
+/// Writes a batch.
+#[derive(Debug)]
+pub struct BatchWriter {
+    bytes: BytesMut,
+    series: u64,
+    samples: usize,
+    last_millis: i64,
+}
+
+impl Default for BatchWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchWriter {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self { bytes: BytesMut::new(), series: 0, samples: 0, last_millis: 0 }
+    }
+
+    /// Adds the samples of one series; a series may come again.
+    pub fn push(&mut self, labels: &Labels, samples: impl ExactSizeIterator<Item = Sample>) {
+        self.series += 1;
+        put_varint(&mut self.bytes, labels.as_bytes().len() as u64);
+        self.bytes.put_slice(labels.as_bytes());
+        put_varint(&mut self.bytes, samples.len() as u64);
+        for Sample { timestamp, value } in samples {
+            let delta = timestamp.millis().wrapping_sub(self.last_millis);
+            self.last_millis = timestamp.millis();
+            put_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 63)) as u64);
+            self.bytes.put_f64_le(value);
+            self.samples += 1;
+        }
+    }
+
+    /// Samples so far.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Whether no series was added.
+    pub fn is_empty(&self) -> bool {
+        self.series == 0
+    }
+
+    /// The finished batch.
+    pub fn finish(self) -> Bytes {
+        let mut batch = BytesMut::with_capacity(self.bytes.len() + 11);
+        batch.put_u8(VERSION);
+        put_varint(&mut batch, self.series);
+        batch.put(self.bytes);
+        batch.freeze()
+    }
+}
+
+/// Reads a batch.
+#[derive(Debug)]
+pub struct BatchReader<'a> {
+    rest: &'a [u8],
+    series_left: u64,
+    last_millis: i64,
+}
+
+impl<'a> BatchReader<'a> {
+    /// Checks the version.
+    pub fn new(mut bytes: &'a [u8]) -> Result<Self, MalformedBatch> {
+        if bytes.is_empty() {
+            return Err(MalformedBatch::Truncated("its version"));
+        }
+        match bytes.get_u8() {
+            VERSION => {}
+            version => return Err(MalformedBatch::Version(version)),
+        }
+        let series_left = take_varint(&mut bytes, "its series count")?;
+        Ok(Self { rest: bytes, series_left, last_millis: 0 })
+    }
+
+    /// The next series: its label bytes, not yet checked, while `samples` is filled with what it
+    /// brings. `None` behind the last.
+    pub fn next(&mut self, samples: &mut Vec<Sample>) -> Result<Option<&'a [u8]>, MalformedBatch> {
+        samples.clear();
+        if self.series_left == 0 {
+            return Ok(None);
+        }
+        self.series_left -= 1;
+        let len = take_varint(&mut self.rest, "labels")?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let (labels, rest) =
+            self.rest.split_at_checked(len).ok_or(MalformedBatch::Truncated("labels"))?;
+        self.rest = rest;
+        let count = take_varint(&mut self.rest, "a sample count")?;
+        if count > (self.rest.len() / SAMPLE_BYTES_MIN) as u64 {
+            return Err(MalformedBatch::Truncated("samples"));
+        }
+        for _ in 0..count {
+            let zigzag = take_varint(&mut self.rest, "a timestamp")?;
+            let delta = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+            self.last_millis = self.last_millis.wrapping_add(delta);
+            if self.rest.len() < 8 {
+                return Err(MalformedBatch::Truncated("a value"));
+            }
+            let value = self.rest.get_f64_le();
+            samples.push(Sample { timestamp: Timestamp::from_millis(self.last_millis), value });
+        }
+        Ok(Some(labels))
+    }
+}
+
+fn put_varint(into: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        into.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    into.put_u8(value as u8);
+}
+
+fn take_varint(from: &mut &[u8], what: &'static str) -> Result<u64, MalformedBatch> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        if from.is_empty() {
+            break;
+        }
+        let byte = from.get_u8();
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(MalformedBatch::Truncated(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Vec<(Labels, Vec<Sample>)>, MalformedBatch> {
+        let mut reader = BatchReader::new(bytes)?;
+        let (mut found, mut samples) = (Vec::new(), Vec::new());
+        while let Some(labels) = reader.next(&mut samples)? {
+            found.push((Labels::from_bytes(labels)?, samples.clone()));
+        }
+        Ok(found)
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_reads_back_bit_by_bit(
+            series in proptest::collection::vec(
+                ("[a-z]{1,9}", proptest::collection::vec((any::<i64>(), any::<u64>()), 0..5)), 0..5),
+        ) {
+            let mut writer = BatchWriter::new();
+            let mut want = Vec::new();
+            for (name, samples) in series {
+                let labels = Labels::from_pairs([("__name__", name)]).unwrap();
+                let samples: Vec<Sample> = samples.into_iter().map(|(millis, bits)| Sample {
+                    timestamp: Timestamp::from_millis(millis),
+                    value: f64::from_bits(bits),
+                }).collect();
+                writer.push(&labels, samples.iter().copied());
+                want.push((labels, samples));
+            }
+            prop_assert_eq!(read(&writer.finish()).unwrap(), want);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes);
+        }
+    }
+}
