@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod apply;
 mod changes;
 mod codec;
@@ -28,6 +29,7 @@ pub mod routing;
 mod state;
 mod summary;
 mod version;
+pub mod web_config;
 
 pub use apply::{EPOCHS_MAX, SHARDS_MAX};
 pub use changes::Changes;
