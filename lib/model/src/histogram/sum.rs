@@ -71,6 +71,21 @@ impl HistogramSum {
         self.add(&lost)
     }
 
+    /// The sum as plain floats add up, and what it has lost; both of one layout.
+    pub fn into_parts(self) -> (FloatHistogram, FloatHistogram) {
+        (self.total, self.lost)
+    }
+
+    /// The sum that [`HistogramSum::into_parts`] took apart.
+    pub fn from_parts(total: &FloatHistogram, lost: &FloatHistogram) -> Self {
+        let mut sum = Self::new(total);
+        let mut lost = lost.clone();
+        lost.counter_reset_hint = total.counter_reset_hint;
+        // Parts of one layout always combine.
+        let _ = sum.add(&lost);
+        sum
+    }
+
     /// Whether a histogram marked as reset met one marked as not reset.
     pub fn has_conflicting_resets(&self) -> bool {
         self.has_reset && self.has_not_reset
@@ -153,6 +168,47 @@ impl HistogramMean {
         let mut share = other.clone();
         share.map_counts(|count| count / self.len);
         self.state.add(&share)
+    }
+
+    /// Adds another mean, weighted by how many histograms each stands for.
+    pub fn merge(&mut self, other: &Self) -> Result<(), IncompatibleBuckets> {
+        let len = self.len + other.len;
+        if !self.is_incremental && !other.is_incremental {
+            let mut sum = self.state.clone();
+            sum.merge(&other.state)?;
+            if !sum.has_overflow() {
+                (self.state, self.len) = (sum, len);
+                return Ok(());
+            }
+        }
+        let mut mean = self.incremental();
+        mean.scale(self.len / len);
+        let mut other_mean = other.incremental();
+        other_mean.scale(other.len / len);
+        mean.merge(&other_mean)?;
+        *self = Self { state: mean, len, is_incremental: true };
+        Ok(())
+    }
+
+    fn incremental(&self) -> HistogramSum {
+        let mut mean = self.state.clone();
+        if !self.is_incremental {
+            mean.scale(1.0 / self.len);
+        }
+        mean
+    }
+
+    /// The sum, or the mean if the sum would overflow, what it has lost, and how many histograms
+    /// it stands for, negative for a mean.
+    pub fn into_parts(self) -> (FloatHistogram, FloatHistogram, f64) {
+        let (total, lost) = self.state.into_parts();
+        (total, lost, if self.is_incremental { -self.len } else { self.len })
+    }
+
+    /// The mean that [`HistogramMean::into_parts`] took apart.
+    pub fn from_parts(total: &FloatHistogram, lost: &FloatHistogram, len: f64) -> Self {
+        let state = HistogramSum::from_parts(total, lost);
+        Self { state, len: len.abs(), is_incremental: len < 0.0 }
     }
 
     /// See [`HistogramSum::has_conflicting_resets`].
