@@ -3,11 +3,21 @@
 //! Synchronous and without I/O: samples come from a source that the caller passes in, and nothing
 //! here waits. Storage, network and time are absent.
 
+pub mod annotations;
 pub mod ast;
+pub mod eval;
+mod functions;
 mod parser;
 mod printer;
 mod resolve;
 pub mod types;
+pub mod value;
 
+pub use annotations::{Annotation, Annotations, Severity};
+pub use eval::{
+    Answer, CancelToken, EvalError, EvalOptions, EvalStats, SelectRequest, SelectedSeries,
+    SeriesData, SeriesSource, SourceError, evaluate,
+};
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
 pub use resolve::{ResolveError, Steps, resolve};
+pub use value::{MatrixSeries, SampleBuffer, Value};

@@ -1,0 +1,260 @@
+//! Vector matching for operators that are not set operators.
+//!
+//! Series are matched once per query: those whose matching labels agree form a match group, and
+//! each pair of partners yields one column. Only which of them are there differs from step to
+//! step, and with it whether a group has too many.
+
+use std::collections::HashMap;
+
+use narthex_model::Labels;
+
+use super::Operation;
+use crate::{
+    annotations::Annotations,
+    ast::{Cardinality, VectorMatching},
+    eval::{EvalError, Grid, collect::NAME_LABELS},
+    value::{Column, Series},
+};
+
+/// An operator between vectors.
+pub(super) struct Join<'j> {
+    pub operation: Operation,
+    pub matching: &'j VectorMatching,
+    pub grid: Grid,
+    pub is_delayed: bool,
+}
+
+/// The part of the labels that must agree.
+pub(super) fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
+    if matching.on {
+        labels.filtered(|name| matching.labels.iter().any(|label| label == name))
+    } else {
+        labels.filtered(|name| {
+            !NAME_LABELS.contains(&name) && !matching.labels.iter().any(|label| label == name)
+        })
+    }
+}
+
+/// Series whose matching labels agree.
+#[derive(Default)]
+struct MatchGroup<'v> {
+    /// The "many" side; the left one of one-to-one.
+    many: Vec<&'v Series>,
+    /// The "one" side.
+    one: Vec<&'v Series>,
+}
+
+/// Result series while pairs are joined.
+#[derive(Default)]
+struct Results {
+    series: Vec<Series>,
+    places: HashMap<(Labels, bool), usize>,
+}
+
+impl Join<'_> {
+    /// Joins the two vectors.
+    pub fn run(
+        &self,
+        left: &[Series],
+        right: &[Series],
+        annotations: &mut Annotations,
+    ) -> Result<Vec<Series>, EvalError> {
+        let (many, one) = if self.is_swapped() { (right, left) } else { (left, right) };
+        let mut groups: Vec<(Labels, MatchGroup<'_>)> = Vec::new();
+        let mut places: HashMap<Labels, usize> = HashMap::new();
+        for (side, is_one) in [(many, false), (one, true)] {
+            for series in side {
+                let signature = signature(&series.labels, self.matching);
+                let at = *places.entry(signature).or_insert_with_key(|signature| {
+                    groups.push((signature.clone(), MatchGroup::default()));
+                    groups.len() - 1
+                });
+                let group = &mut groups[at].1;
+                if is_one { group.one.push(series) } else { group.many.push(series) }
+            }
+        }
+        let mut results = Results::default();
+        for (signature, group) in &groups {
+            self.check_one_side(signature, group, many)?;
+            self.join_group(signature, group, &mut results, annotations)?;
+        }
+        results.series.retain(|series| series.column.has_samples());
+        if self.is_delayed {
+            return Ok(results.series);
+        }
+        crate::eval::collect::finish_names(results.series)
+    }
+
+    /// Whether the right side is the "many" side.
+    fn is_swapped(&self) -> bool {
+        self.matching.cardinality == Cardinality::OneToMany
+    }
+
+    /// Fails if two series of the "one" side share a group at a step at which the other side is
+    /// not empty.
+    fn check_one_side(
+        &self,
+        signature: &Labels,
+        group: &MatchGroup<'_>,
+        many: &[Series],
+    ) -> Result<(), EvalError> {
+        if group.one.len() < 2 {
+            return Ok(());
+        }
+        for step in 0..self.grid.len {
+            let mut present = group.one.iter().filter(|series| series.column.is_present(step));
+            let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
+            if !many.iter().any(|series| series.column.is_present(step)) {
+                continue;
+            }
+            let side = if self.is_swapped() { "left" } else { "right" };
+            let mut names = [&first.labels, &second.labels];
+            names.sort();
+            return Err(EvalError::Match(format!(
+                "found duplicate series for the match group {signature} on the {side} hand-side \
+                 of the operation: [{}, {}];many-to-many matching not allowed: matching labels \
+                 must be unique on one side",
+                names[0], names[1]
+            )));
+        }
+        Ok(())
+    }
+
+    fn join_group(
+        &self,
+        signature: &Labels,
+        group: &MatchGroup<'_>,
+        results: &mut Results,
+        annotations: &mut Annotations,
+    ) -> Result<(), EvalError> {
+        let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        let mut taken = (is_one_to_one && group.many.len() > 1).then(|| vec![false; self.grid.len]);
+        for many in &group.many {
+            for one in &group.one {
+                let column = self.columns(&many.column, &one.column, annotations);
+                if let Some(taken) = &mut taken {
+                    mark_taken(&column, taken)?;
+                }
+                let drop_name = self.drops_name(many);
+                results.put(self.result_labels(many, Some(one)), drop_name, column)?;
+            }
+        }
+        self.fill(signature, group, results, annotations)
+    }
+
+    /// The operator between the "many" and the "one" side's columns.
+    fn columns(&self, many: &Column, one: &Column, annotations: &mut Annotations) -> Column {
+        let (left, right) = if self.is_swapped() { (one, many) } else { (many, one) };
+        self.operation.columns(left, right, false, annotations)
+    }
+
+    fn drops_name(&self, many: &Series) -> bool {
+        many.drop_name || self.operation.drops_name()
+    }
+
+    /// Fills in missing partners.
+    fn fill(
+        &self,
+        signature: &Labels,
+        group: &MatchGroup<'_>,
+        results: &mut Results,
+        annotations: &mut Annotations,
+    ) -> Result<(), EvalError> {
+        let (left, right) = (self.matching.fill_left, self.matching.fill_right);
+        let (fill_many, fill_one) = if self.is_swapped() { (right, left) } else { (left, right) };
+        let is_absent = |side: &[&Series], step: usize| {
+            !side.iter().any(|series| series.column.is_present(step))
+        };
+        let constant = |value: f64, other: &[&Series]| {
+            let mut column = Column::from_floats(vec![value; self.grid.len]);
+            column.retain_steps(|step| is_absent(other, step));
+            column
+        };
+        if let Some(fill) = fill_one {
+            let filled = constant(fill.0, &group.one);
+            for many in &group.many {
+                let column = self.columns(&many.column, &filled, annotations);
+                let drop_name = self.drops_name(many);
+                results.put(self.result_labels(many, None), drop_name, column)?;
+            }
+        }
+        if let Some(fill) = fill_many {
+            let filled = constant(fill.0, &group.many);
+            for one in &group.one {
+                let column = self.columns(&filled, &one.column, annotations);
+                results.put(signature.clone(), self.operation.drops_name(), column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The labels of a pair's result. The name stays for now where it is only flagged.
+    fn result_labels(&self, many: &Series, one: Option<&Series>) -> Labels {
+        let matching = self.matching;
+        let is_listed = |name: &str| matching.labels.iter().any(|label| label == name);
+        if matching.cardinality == Cardinality::OneToOne {
+            // With `on`, only what was matched is left, the name too unless it was matched.
+            return many.labels.filtered(|name| is_listed(name) == matching.on);
+        }
+        let Some(one) = one.filter(|_| !matching.include.is_empty()) else {
+            return many.labels.clone();
+        };
+        let mut builder = many.labels.to_builder();
+        for name in &matching.include {
+            builder.set(name, one.labels.value(name));
+        }
+        builder.build()
+    }
+}
+
+/// Marks the steps of a result in a one-to-one group. Fails where one is marked.
+fn mark_taken(column: &Column, taken: &mut [bool]) -> Result<(), EvalError> {
+    for (step, taken) in taken.iter_mut().enumerate() {
+        if !column.is_present(step) {
+            continue;
+        }
+        if *taken {
+            return Err(EvalError::Match(
+                "multiple matches for labels: many-to-one matching must be explicit \
+                 (group_left/group_right)"
+                    .to_owned(),
+            ));
+        }
+        *taken = true;
+    }
+    Ok(())
+}
+
+impl Results {
+    /// Adds a column to the series of these labels. Fails where both have a sample.
+    fn put(&mut self, labels: Labels, drop_name: bool, column: Column) -> Result<(), EvalError> {
+        // Names that will be dropped make no difference.
+        let key = if drop_name {
+            labels.filtered(|name| !NAME_LABELS.contains(&name))
+        } else {
+            labels.clone()
+        };
+        match self.places.get(&(key.clone(), drop_name)) {
+            None => {
+                self.places.insert((key, drop_name), self.series.len());
+                self.series.push(Series { labels, drop_name, column });
+                Ok(())
+            }
+            Some(&at) => {
+                let known = &mut self.series[at].column;
+                for step in 0..column.len() {
+                    let Some(sample) = column.get(step) else { continue };
+                    if known.is_present(step) {
+                        return Err(EvalError::Match(
+                            "multiple matches for labels: grouping labels must ensure unique \
+                             matches"
+                                .to_owned(),
+                        ));
+                    }
+                    known.set(step, sample.to_owned());
+                }
+                Ok(())
+            }
+        }
+    }
+}
