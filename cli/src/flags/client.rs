@@ -1,0 +1,100 @@
+//! Flags of the verbs that ask a cluster, or need none.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Which cluster to ask, and how to print what it says.
+#[derive(Debug, Clone, Args)]
+pub struct ClientFlags {
+    /// URL of a web listener
+    #[arg(long, env = "NARTHEX_SERVER", default_value = "http://127.0.0.1:9090")]
+    pub server: String,
+    /// How to print the answer
+    #[arg(short, long, env = "NARTHEX_OUTPUT", default_value = "table")]
+    pub output: Output,
+}
+
+/// Formats of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+/// `narthex query`.
+#[derive(Debug, Args)]
+pub struct QueryArguments {
+    /// A PromQL expression
+    pub expression: String,
+    /// Evaluate at this time, in seconds since 1970 [default: now]
+    #[arg(long, env = "NARTHEX_TIME")]
+    pub time: Option<f64>,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `narthex cluster`.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Found a cluster on nodes that wait for it
+    Init(InitArguments),
+    /// Nodes, shards, leaders and lag
+    Status(ClientFlags),
+    /// Make a certificate authority and certificates for nodes
+    Certs(CertsArguments),
+}
+
+/// `narthex cluster init`.
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// Cluster listener of the node that founds
+    #[arg(long, env = "NARTHEX_NODE", default_value = "127.0.0.1:9095")]
+    pub node: String,
+    /// Shards of the cluster; fixed from then on
+    #[arg(long, env = "NARTHEX_SHARDS", default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub shards: u32,
+    /// Replicas of each shard
+    #[arg(long, env = "NARTHEX_REPLICATION_FACTOR", default_value_t = 1)]
+    pub replication_factor: u32,
+    /// Folder with ca.pem, node.pem and node-key.pem, for a node beyond loopback
+    #[arg(long = "cluster.certs", env = "NARTHEX_CLUSTER_CERTS")]
+    pub certs: Option<PathBuf>,
+}
+
+/// `narthex cluster certs`.
+#[derive(Debug, Args)]
+pub struct CertsArguments {
+    /// Where to write; an authority that is there already is used again
+    pub folder: PathBuf,
+    /// Node ids 1 to this number get a certificate in FOLDER/node-ID
+    #[arg(long, env = "NARTHEX_NODES", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub nodes: u32,
+}
+
+/// `narthex test`.
+#[derive(Debug, Subcommand)]
+pub enum TestArguments {
+    /// Run scripts in the language of Prometheus's own PromQL tests
+    Promql {
+        /// Spread the series over so many shards and answer through plan, wire and merge
+        #[arg(long, env = "NARTHEX_SHARDS", default_value_t = 1)]
+        shards: u32,
+        /// Scripts
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// `narthex check`.
+#[derive(Debug, Subcommand)]
+pub enum CheckArguments {
+    /// Check prometheus.yml files
+    Config {
+        /// Files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}

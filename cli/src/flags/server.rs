@@ -1,0 +1,340 @@
+//! Flags of the roles.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+/// `narthex up`.
+#[derive(Debug, Args)]
+pub struct UpArguments {
+    /// Child nodes to run, an odd number; without it, all roles share one process
+    #[arg(long, env = "NARTHEX_NODES", value_parser = parse_nodes)]
+    pub nodes: Option<u32>,
+    /// Shards of a new cluster; fixed from then on
+    #[arg(long, env = "NARTHEX_SHARDS", default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub shards: u32,
+    /// A prometheus.yml; without it, Narthex scrapes itself and this host
+    #[arg(long = "config.file", env = "NARTHEX_CONFIG_FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Where to answer [default: the first free port of 127.0.0.1:9090 to 9099]
+    #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
+        visible_alias = "listen", value_parser = parse_listen)]
+    pub web_listen_address: Option<SocketAddr>,
+    #[command(flatten)]
+    pub web: WebFlags,
+    #[command(flatten)]
+    pub storage: StorageFlags,
+    #[command(flatten)]
+    pub query: QueryFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// `narthex node`.
+#[derive(Debug, Args)]
+pub struct NodeArguments {
+    /// Its name, unique in the cluster
+    #[arg(long, env = "NARTHEX_NAME")]
+    pub name: String,
+    /// Where to serve its own metrics and health
+    #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:9091", value_parser = parse_listen)]
+    pub web_listen_address: SocketAddr,
+    /// Shards of a new cluster that --cluster.initial-nodes founds
+    #[arg(long, env = "NARTHEX_SHARDS", default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub shards: u32,
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+    #[command(flatten)]
+    pub web: WebFlags,
+    #[command(flatten)]
+    pub storage: StorageFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+    /// Ends when standard input does and leaves Ctrl-C to the parent: for `up --nodes`
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// `narthex router`.
+#[derive(Debug, Args)]
+pub struct RouterArguments {
+    /// Where to accept writes
+    #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:9090", value_parser = parse_listen)]
+    pub web_listen_address: SocketAddr,
+    #[command(flatten)]
+    pub cluster: JoinFlags,
+    #[command(flatten)]
+    pub web: WebFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// `narthex querier`.
+#[derive(Debug, Args)]
+pub struct QuerierArguments {
+    /// Where to answer queries
+    #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:9090", value_parser = parse_listen)]
+    pub web_listen_address: SocketAddr,
+    #[command(flatten)]
+    pub cluster: JoinFlags,
+    #[command(flatten)]
+    pub web: WebFlags,
+    #[command(flatten)]
+    pub query: QueryFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// How a node meets its cluster.
+#[derive(Debug, Args)]
+pub struct ClusterFlags {
+    /// Where other processes of the cluster reach this one; mTLS beyond loopback
+    #[arg(long = "cluster.listen-address", env = "NARTHEX_CLUSTER_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:9095", value_parser = parse_listen)]
+    pub listen_address: SocketAddr,
+    /// HOST:PORT that others are told [default: the listen address]
+    #[arg(long = "cluster.advertise-address", env = "NARTHEX_CLUSTER_ADVERTISE_ADDRESS")]
+    pub advertise_address: Option<String>,
+    /// The founders as NAME=HOST:PORT,…, the same on each; without it, wait for `cluster init`
+    #[arg(long = "cluster.initial-nodes", env = "NARTHEX_CLUSTER_INITIAL_NODES",
+        value_delimiter = ',', value_parser = parse_founder)]
+    pub initial_nodes: Vec<Founder>,
+    /// Failure domain: replicas of one shard lie in different zones while zones suffice
+    #[arg(long = "cluster.zone", env = "NARTHEX_CLUSTER_ZONE", default_value = "")]
+    pub zone: String,
+    /// Folder with ca.pem, node.pem and node-key.pem from `cluster certs`
+    #[arg(long = "cluster.certs", env = "NARTHEX_CLUSTER_CERTS")]
+    pub certs: Option<PathBuf>,
+}
+
+/// How a process without state meets its cluster.
+#[derive(Debug, Args)]
+pub struct JoinFlags {
+    /// Cluster listeners of any nodes as HOST:PORT,…
+    #[arg(
+        long = "cluster.join",
+        env = "NARTHEX_CLUSTER_JOIN",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub join: Vec<String>,
+    /// Folder with ca.pem, node.pem and node-key.pem from `cluster certs`
+    #[arg(long = "cluster.certs", env = "NARTHEX_CLUSTER_CERTS")]
+    pub certs: Option<PathBuf>,
+}
+
+/// A node of `--cluster.initial-nodes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Founder {
+    pub name: String,
+    /// HOST:PORT of its cluster listener.
+    pub address: String,
+}
+
+/// What the web listener allows.
+#[derive(Debug, Clone, Args)]
+pub struct WebFlags {
+    /// TLS and users of the web listener, in exporter-toolkit's format
+    #[arg(long = "web.config.file", env = "NARTHEX_WEB_CONFIG_FILE")]
+    pub config_file: Option<PathBuf>,
+    /// What callers without credentials may do beyond loopback, such as read,write
+    #[arg(
+        long = "web.allow-anonymous",
+        env = "NARTHEX_WEB_ALLOW_ANONYMOUS",
+        default_value = "",
+        value_name = "ROLES"
+    )]
+    pub allow_anonymous: String,
+    /// The URL under which browsers reach this process
+    #[arg(long = "web.external-url", env = "NARTHEX_WEB_EXTERNAL_URL")]
+    pub external_url: Option<String>,
+    /// Path before all routes [default: the external URL's]
+    #[arg(long = "web.route-prefix", env = "NARTHEX_WEB_ROUTE_PREFIX")]
+    pub route_prefix: Option<String>,
+    /// Origins that browsers may read from, as a regular expression
+    #[arg(long = "web.cors.origin", env = "NARTHEX_WEB_CORS_ORIGIN", default_value = ".*")]
+    pub cors_origin: String,
+    /// Connections at one time
+    #[arg(
+        long = "web.max-connections",
+        env = "NARTHEX_WEB_MAX_CONNECTIONS",
+        default_value_t = 512
+    )]
+    pub max_connections: usize,
+    /// For a request to arrive, and for an idle connection
+    #[arg(long = "web.read-timeout", env = "NARTHEX_WEB_READ_TIMEOUT", default_value = "5m",
+        value_parser = parse_duration)]
+    pub read_timeout: Duration,
+    /// Allow reload and quit over HTTP
+    #[arg(long = "web.enable-lifecycle", env = "NARTHEX_WEB_ENABLE_LIFECYCLE")]
+    pub enable_lifecycle: bool,
+    /// Allow deletion and snapshots over HTTP
+    #[arg(long = "web.enable-admin-api", env = "NARTHEX_WEB_ENABLE_ADMIN_API")]
+    pub enable_admin_api: bool,
+    /// Accepted for Prometheus's sake: remote write is always received
+    #[arg(
+        long = "web.enable-remote-write-receiver",
+        env = "NARTHEX_WEB_ENABLE_REMOTE_WRITE_RECEIVER"
+    )]
+    pub enable_remote_write_receiver: bool,
+}
+
+/// Where samples lie and for how long.
+#[derive(Debug, Clone, Args)]
+pub struct StorageFlags {
+    /// Folder of logs and data
+    #[arg(
+        long = "storage.tsdb.path",
+        env = "NARTHEX_STORAGE_TSDB_PATH",
+        visible_alias = "data",
+        default_value = "narthex-data"
+    )]
+    pub path: PathBuf,
+    /// How long samples are kept, in whole days
+    #[arg(long = "storage.tsdb.retention.time", env = "NARTHEX_STORAGE_TSDB_RETENTION_TIME",
+        default_value = "15d", value_parser = parse_duration)]
+    pub retention_time: Duration,
+}
+
+/// Limits of queries.
+#[derive(Debug, Clone, Args)]
+pub struct QueryFlags {
+    /// How far an instant selector looks back
+    #[arg(long = "query.lookback-delta", env = "NARTHEX_QUERY_LOOKBACK_DELTA",
+        default_value = "5m", value_parser = parse_duration)]
+    pub lookback_delta: Duration,
+    /// After this, a query ends with an error
+    #[arg(long = "query.timeout", env = "NARTHEX_QUERY_TIMEOUT", default_value = "2m",
+        value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// Queries at one time; more of them wait
+    #[arg(
+        long = "query.max-concurrency",
+        env = "NARTHEX_QUERY_MAX_CONCURRENCY",
+        default_value_t = 20
+    )]
+    pub max_concurrency: usize,
+    /// Samples that one query may hold in memory
+    #[arg(
+        long = "query.max-samples",
+        env = "NARTHEX_QUERY_MAX_SAMPLES",
+        default_value_t = 50_000_000
+    )]
+    pub max_samples: usize,
+    /// Features of Prometheus's list to switch on
+    #[arg(long = "enable-feature", env = "NARTHEX_ENABLE_FEATURE", value_delimiter = ',')]
+    pub enable_feature: Vec<String>,
+}
+
+/// What the log shows.
+#[derive(Debug, Clone, Args)]
+pub struct LogFlags {
+    /// The least severe messages that are shown
+    #[arg(long = "log.level", env = "NARTHEX_LOG_LEVEL", default_value = "info")]
+    pub level: LogLevel,
+    /// How messages are written
+    #[arg(long = "log.format", env = "NARTHEX_LOG_FORMAT", default_value = "logfmt")]
+    pub format: LogFormat,
+}
+
+/// Prometheus's levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl LogLevel {
+    /// As the flag takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Prometheus's formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+impl LogFormat {
+    /// As the flag takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logfmt => "logfmt",
+            Self::Json => "json",
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, narthex_model::duration::InvalidDuration> {
+    narthex_model::duration::parse(text)
+}
+
+/// `:9090` means every address, as in Prometheus, and `localhost` is looked up nowhere.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let full = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None if text.starts_with(':') => format!("0.0.0.0{text}"),
+        None => text.to_owned(),
+    };
+    full.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:9090".to_owned())
+}
+
+fn parse_nodes(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(2) => Err("two nodes survive no failure: a majority of two is two".to_owned()),
+        Ok(nodes @ (1 | 3 | 5 | 7)) => Ok(nodes),
+        _ => Err("expected 1, 3, 5 or 7".to_owned()),
+    }
+}
+
+fn parse_founder(text: &str) -> Result<Founder, String> {
+    match text.split_once('=') {
+        Some((name, address)) if !name.is_empty() && address.contains(':') => {
+            Ok(Founder { name: name.to_owned(), address: address.to_owned() })
+        }
+        _ => Err("expected NAME=HOST:PORT".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses_are_read_as_prometheus_reads_them() {
+        assert_eq!(parse_listen(":9090"), Ok(([0, 0, 0, 0], 9090).into()));
+        assert_eq!(parse_listen("localhost:0"), Ok(([127, 0, 0, 1], 0).into()));
+        assert_eq!(parse_listen("[::1]:1").unwrap().to_string(), "[::1]:1");
+        assert!(parse_listen("9090").is_err());
+    }
+
+    #[test]
+    fn clusters_have_odd_numbers_of_nodes() {
+        assert_eq!(parse_nodes("3"), Ok(3));
+        assert!(parse_nodes("2").unwrap_err().contains("majority of two"));
+        assert!(parse_nodes("4").is_err());
+        assert!(parse_nodes("0").is_err());
+    }
+
+    #[test]
+    fn founders_have_names_and_addresses() {
+        let founder = Founder { name: "a".to_owned(), address: "10.0.0.1:9095".to_owned() };
+        assert_eq!(parse_founder("a=10.0.0.1:9095"), Ok(founder));
+        assert!(parse_founder("10.0.0.1:9095").is_err());
+    }
+}

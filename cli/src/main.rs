@@ -1,0 +1,95 @@
+//! The `narthex` program: arguments, composition of roles, client verbs.
+//!
+//! One process runs one command. A server starts its roles in order, stops them in the reverse
+//! order on SIGTERM or Ctrl-C, and ends at once on a second signal. There are no rules about
+//! samples, shards or queries here; those are in the roles' crates.
+
+mod addresses;
+mod certs;
+mod client;
+mod cluster;
+mod flags;
+mod folder;
+mod listener;
+mod log;
+mod output;
+mod query;
+mod roles;
+mod signals;
+mod supervisor;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use flags::{Arguments, CheckArguments, ClusterCommand, Command, TestArguments};
+use output::say;
+
+/// Shared with RocksDB, whose C++ memory would otherwise lie in a second heap.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The exit code of a command line that cannot be understood, which is clap's too.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(refusal) = flags::prometheus::refusal(arguments.iter().map(String::as_str)) {
+        say(&refusal);
+        return ExitCode::from(MISUSED);
+    }
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        // One line, with the causes behind it.
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(arguments) => {
+            log::install(&arguments.log);
+            Ok(up::run(&arguments)?)
+        }
+        Command::Node(arguments) => {
+            log::install(&arguments.log);
+            Ok(roles::run_node(&arguments)?)
+        }
+        Command::Router(arguments) => {
+            log::install(&arguments.log);
+            Ok(roles::run_router(&arguments)?)
+        }
+        Command::Querier(arguments) => {
+            log::install(&arguments.log);
+            Ok(roles::run_querier(&arguments)?)
+        }
+        Command::Query(arguments) => ask(query::run(&arguments)),
+        Command::Cluster(ClusterCommand::Init(arguments)) => ask(cluster::init(&arguments)),
+        Command::Cluster(ClusterCommand::Status(flags)) => ask(cluster::status(&flags)),
+        Command::Cluster(ClusterCommand::Certs(arguments)) => {
+            certs::make(&arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Test(TestArguments::Promql { .. }) => {
+            anyhow::bail!("this build has no conformance runner yet")
+        }
+        Command::Check(CheckArguments::Config { .. }) => {
+            anyhow::bail!("this build has no configuration check yet")
+        }
+    }
+}
+
+/// Runs a client verb to its end.
+fn ask(verb: impl Future<Output = Result<(), client::ClientError>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(verb)?;
+    Ok(ExitCode::SUCCESS)
+}
