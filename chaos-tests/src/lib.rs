@@ -1,1 +1,17 @@
+//! Real clusters of real processes, made to fail.
+//!
+//! A test starts `narthex up --nodes 3` in a folder of its own ([`cluster`]), loads it with
+//! writers that journal what they tried and what was acknowledged ([`writer`]) and with scrape
+//! targets that log what they served ([`targets`]), kills processes, and checks one thing above
+//! all: an acknowledged sample is there, once, with its bits.
+//!
+//! Clusters talk over loopback, so faults of networks are not here. Nothing sleeps for a fixed
+//! time and hopes: everything waits for a condition, with a deadline ([`wait`]).
 
+#![allow(clippy::missing_panics_doc, reason = "a harness reports failures by panicking")]
+
+pub mod api;
+pub mod cluster;
+pub mod targets;
+pub mod wait;
+pub mod writer;

@@ -9,11 +9,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("narthex-tsdb", &["narthex-model"]),
     ("narthex-cluster", &["narthex-model"]),
     ("narthex-proto", &["narthex-cluster", "narthex-model"]),
+    ("narthex-web", &["narthex-model"]),
     (
         "narthex-node",
-        &["narthex-proto", "narthex-cluster", "narthex-promql", "narthex-tsdb", "narthex-model"],
+        &[
+            "narthex-web",
+            "narthex-proto",
+            "narthex-cluster",
+            "narthex-promql",
+            "narthex-tsdb",
+            "narthex-model",
+        ],
     ),
-    ("narthex-router", &["narthex-proto", "narthex-cluster", "narthex-model"]),
+    ("narthex-router", &["narthex-web", "narthex-proto", "narthex-cluster", "narthex-model"]),
     ("narthex-querier", &["narthex-proto", "narthex-cluster", "narthex-promql", "narthex-model"]),
     (
         "narthex-cli",
@@ -21,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "narthex-node",
             "narthex-router",
             "narthex-querier",
+            "narthex-web",
             "narthex-proto",
             "narthex-cluster",
             "narthex-promql",
@@ -37,17 +46,24 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "narthex-web",
             "narthex-proto",
             "narthex-node",
             "narthex-router",
             "narthex-querier",
             "narthex-cli",
-            "narthex-chaos-tests",
         ],
     ),
     (
         "tonic",
-        &["narthex-proto", "narthex-node", "narthex-router", "narthex-querier", "narthex-cli"],
+        &[
+            "narthex-web",
+            "narthex-proto",
+            "narthex-node",
+            "narthex-router",
+            "narthex-querier",
+            "narthex-cli",
+        ],
     ),
     ("tikv-jemallocator", &["narthex-node", "narthex-cli"]),
 ];

@@ -10,7 +10,11 @@ const PARAMETERS_MAX: usize = 5;
 
 /// What is larger, how large, and why. Each entry may only shrink; one that is no longer needed
 /// fails the test until it is deleted.
-const EXCEPTIONS: &[Exception] = &[];
+const EXCEPTIONS: &[Exception] = &[Exception {
+    what: "lib/promql/src/parser/tests.rs::types_are_checked",
+    code_lines: 74,
+    reason: "a table, each line one expression and its message",
+}];
 
 struct Exception {
     /// `path` for a file, `path::function` for a function's lines.

@@ -56,7 +56,10 @@ const ALLOWED: &[(&str, &[Touch])] = &[
     ("lib/promql", &[]),
     ("lib/cluster", &[]),
     ("lib/tsdb", &[Disk]),
-    ("proto", &[Network, Async]),
+    // Its calls have deadlines.
+    ("proto", &[Network, Async, Clock]),
+    // Its disk is the web configuration file.
+    ("web", &[Disk, Network, Async, Clock]),
     ("node", &[Disk, Network, Async, Clock, Randomness]),
     ("node/src/raft", &[Disk, Network, Async, Clock, Randomness, Raft]),
     ("router", &[Network, Async, Clock, Randomness]),

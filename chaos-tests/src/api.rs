@@ -1,0 +1,129 @@
+//! Prometheus's HTTP API, as a client sees it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+use ureq::Agent;
+
+/// Calls to one web listener. Each has a deadline.
+#[derive(Debug, Clone)]
+pub struct Api {
+    agent: Agent,
+    url: String,
+}
+
+/// Samples of one series: milliseconds and values.
+pub type Samples = Vec<(i64, f64)>;
+
+impl Api {
+    /// Connects when first asked.
+    pub fn new(url: &str, deadline: Duration) -> Self {
+        let config = Agent::config_builder()
+            .timeout_global(Some(deadline))
+            .http_status_as_error(false)
+            .build();
+        Self { agent: config.into(), url: url.to_owned() }
+    }
+
+    /// Where it calls.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The status and body of a GET.
+    pub fn text(&self, path: &str) -> Result<(u16, String), String> {
+        let mut response = self
+            .agent
+            .get(format!("{}{path}", self.url))
+            .call()
+            .map_err(|error| format!("{path}: {error}"))?;
+        let body = response.body_mut().with_config().limit(256 << 20).read_to_string();
+        Ok((response.status().as_u16(), body.map_err(|error| format!("{path}: {error}"))?))
+    }
+
+    /// Sends a remote-write request. Returns its status, and the body of a refusal.
+    pub fn write(&self, compressed: &[u8]) -> Result<(u16, String), String> {
+        let mut response = self
+            .agent
+            .post(format!("{}/api/v1/write", self.url))
+            .header("content-type", "application/x-protobuf")
+            .header("content-encoding", "snappy")
+            .header("x-prometheus-remote-write-version", "0.1.0")
+            .send(compressed)
+            .map_err(|error| error.to_string())?;
+        let body = response.body_mut().read_to_string().unwrap_or_default();
+        Ok((response.status().as_u16(), body))
+    }
+
+    /// The `data` of a successful answer without warnings; everything else is an error.
+    pub fn query(&self, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let mut response = self
+            .agent
+            .get(format!("{}/api/v1/query", self.url))
+            .query_pairs(parameters.iter().copied())
+            .call()
+            .map_err(|error| error.to_string())?;
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(256 << 20)
+            .read_to_string()
+            .map_err(|error| error.to_string())?;
+        let mut answer: Value =
+            serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
+        if answer["status"] != "success" || !answer["warnings"].is_null() {
+            return Err(body);
+        }
+        Ok(answer["data"]["result"].take())
+    }
+
+    /// The values of an instant vector, by the value of one label.
+    pub fn vector(&self, expression: &str, label: &str) -> Result<BTreeMap<String, f64>, String> {
+        let result = self.query(&[("query", expression)])?;
+        let rows = result.as_array().ok_or_else(|| format!("no vector: {result}"))?;
+        rows.iter()
+            .map(|row| {
+                let name = row["metric"][label].as_str().unwrap_or_default().to_owned();
+                Ok((name, number(&row["value"][1])?))
+            })
+            .collect()
+    }
+
+    /// The only value of an instant vector or scalar.
+    pub fn single(&self, expression: &str) -> Result<f64, String> {
+        let result = self.query(&[("query", expression)])?;
+        number(&result[0]["value"][1]).or_else(|_| number(&result[1]))
+    }
+
+    /// The stored samples of a range selector, by the value of one label.
+    pub fn samples(
+        &self,
+        selector: &str,
+        label: &str,
+    ) -> Result<BTreeMap<String, Samples>, String> {
+        let result = self.query(&[("query", selector)])?;
+        let rows = result.as_array().ok_or_else(|| format!("no matrix: {result}"))?;
+        let mut series = BTreeMap::new();
+        for row in rows {
+            let name = row["metric"][label].as_str().unwrap_or_default().to_owned();
+            let values = row["values"].as_array().ok_or_else(|| format!("no floats: {row}"))?;
+            let samples: Result<Samples, String> =
+                values.iter().map(|pair| Ok((millis(&pair[0])?, number(&pair[1])?))).collect();
+            if series.insert(name.clone(), samples?).is_some() {
+                return Err(format!("two series with {label}={name:?} match {selector}"));
+            }
+        }
+        Ok(series)
+    }
+}
+
+fn number(value: &Value) -> Result<f64, String> {
+    let text = value.as_str().ok_or_else(|| format!("no number: {value}"))?;
+    text.replace("Inf", "inf").parse().map_err(|_| format!("no number: {text}"))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "times of tests are near the present")]
+fn millis(value: &Value) -> Result<i64, String> {
+    let seconds = value.as_f64().ok_or_else(|| format!("no time: {value}"))?;
+    Ok((seconds * 1000.0).round() as i64)
+}

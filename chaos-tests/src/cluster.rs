@@ -1,0 +1,250 @@
+//! A cluster of processes: started, killed, started again, always cleaned up.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{api::Api, wait::until};
+
+/// From the start of the process until it answers, on a loaded machine.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// One answer over HTTP.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// From SIGTERM until every process has ended.
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Clusters are measured: two at once on two cores would measure each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// `narthex up --nodes 3` in a folder of its own. Dropping it kills what is left of it.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: TempDir,
+    flags: Vec<String>,
+    process: Option<Process>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+#[derive(Debug)]
+struct Process {
+    parent: Child,
+    url: String,
+}
+
+impl Cluster {
+    /// Three nodes that scrape what `config` (a prometheus.yml) says, ready for writes.
+    pub fn start(config: &str) -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
+        let folder = folder.expect("a temporary folder can be made");
+        let file = folder.path().join("prometheus.yml");
+        fs::write(&file, config).expect("a temporary file can be written");
+        let flags = ["up", "--nodes=3", "--listen=127.0.0.1:0"].map(str::to_owned);
+        let mut flags = flags.to_vec();
+        flags.push(format!("--data={}", folder.path().join("data").display()));
+        flags.push(format!("--config.file={}", file.display()));
+        let mut cluster = Self { folder, flags, process: None, _alone: alone };
+        cluster.start_again();
+        cluster
+    }
+
+    /// Starts the same cluster in the same folder, after it was stopped or killed.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "the cluster runs already");
+        let log = self.folder.path().join("log");
+        let log = File::options().create(true).append(true).open(log).expect("a log can be opened");
+        let mut parent = Command::new(program())
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        let output = parent.stdout.take().expect("standard output is piped");
+        match announced_url(output) {
+            Ok(url) => self.process = Some(Process { parent, url }),
+            Err(why) => {
+                let _ = parent.kill();
+                let _ = parent.wait();
+                panic!("no URL from narthex up: {why}\n{}", self.log());
+            }
+        }
+        let api = self.api();
+        until("the cluster is ready", START_DEADLINE, || match api.text("/-/ready") {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        });
+    }
+
+    /// Its HTTP API.
+    pub fn api(&self) -> Api {
+        Api::new(&self.running().url, CALL_DEADLINE)
+    }
+
+    /// What all its processes have logged, its end if it is long.
+    pub fn log(&self) -> String {
+        let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// The folder that its nodes have theirs in.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// `narthex cluster status -o json`.
+    pub fn status(&self) -> Result<Value, String> {
+        let output = Command::new(program())
+            .args(["cluster", "status", "--output=json", "--server", &self.running().url])
+            .output()
+            .map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+
+    /// The name of the node that leads this shard.
+    pub fn leader(&self, shard: u64) -> Result<String, String> {
+        let status = self.status()?;
+        let of = |list: &str| status[list].as_array().cloned().unwrap_or_default();
+        let shard = of("shards").into_iter().find(|row| row["id"] == shard);
+        let leader = shard.ok_or("no such shard")?["leader"].clone();
+        let node = of("nodes").into_iter().find(|node| node["id"] == leader);
+        let name = node.and_then(|node| node["name"].as_str().map(str::to_owned));
+        name.ok_or_else(|| format!("no leader: {status}"))
+    }
+
+    /// The process ids of child nodes, by name.
+    pub fn nodes(&self) -> Vec<(String, u32)> {
+        let parent = self.running().parent.id();
+        let mut nodes: Vec<_> = processes()
+            .filter(|pid| parent_of(*pid) == Some(parent))
+            .filter_map(|pid| Some((node_name(pid)?, pid)))
+            .collect();
+        nodes.sort();
+        nodes
+    }
+
+    /// Waits until all three nodes run, and returns the process id of one.
+    pub fn node(&self, name: &str) -> u32 {
+        until(&format!("{name} runs"), START_DEADLINE, || {
+            let nodes = self.nodes();
+            let found = nodes.iter().find(|(other, _)| other == name);
+            found.map(|(_, pid)| *pid).ok_or_else(|| format!("{nodes:?}"))
+        })
+    }
+
+    /// Kills one node as a crash would: without a word.
+    pub fn kill_node(&self, name: &str) {
+        kill(self.node(name), Signal::KILL);
+    }
+
+    /// Kills every process at once: the supervisor first, so that it starts none again.
+    pub fn kill_all(&mut self) {
+        let nodes = self.nodes();
+        let mut process = self.process.take().expect("the cluster runs");
+        kill(process.parent.id(), Signal::KILL);
+        nodes.iter().for_each(|(_, pid)| kill(*pid, Signal::KILL));
+        process.parent.wait().expect("a child can be waited for");
+        wait_for_end(&nodes);
+    }
+
+    /// Stops it as Ctrl-C would.
+    pub fn stop(&mut self) {
+        let nodes = self.nodes();
+        let mut process = self.process.take().expect("the cluster runs");
+        kill(process.parent.id(), Signal::TERM);
+        let status = until("narthex up ends", STOP_DEADLINE, || match process.parent.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        });
+        assert!(status.success(), "{status}\n{}", self.log());
+        wait_for_end(&nodes);
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("the cluster runs")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill_all();
+        }
+        if std::thread::panicking() {
+            eprintln!("the cluster's log ends:\n{}", self.log());
+        }
+    }
+}
+
+/// The program under test: `NARTHEX_BIN`, or what cargo built beside this test.
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("NARTHEX_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let built = test.parent().and_then(Path::parent).expect("tests lie in deps");
+    built.join("narthex")
+}
+
+/// Reads the line with the URL. The rest of the output is read too, so that no write of the
+/// program ever waits for us.
+fn announced_url(output: impl io::Read + Send + 'static) -> Result<String, String> {
+    let (found, url) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let Some(at) = line.find("http") {
+                let _ = found.try_send(line[at..].trim().to_owned());
+            }
+        }
+    });
+    url.recv_timeout(START_DEADLINE).map_err(|error| error.to_string())
+}
+
+fn kill(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("process ids are positive");
+    // A process that has already ended is what was wanted.
+    let _ = kill_process(pid, signal);
+}
+
+fn wait_for_end(nodes: &[(String, u32)]) {
+    until("all nodes have ended", STOP_DEADLINE, || {
+        let left: Vec<_> =
+            nodes.iter().filter(|(name, pid)| node_name(*pid).as_ref() == Some(name)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").expect("this is Linux");
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may contain spaces: count from its end.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The name of the node that this process is; none for a process that has ended.
+fn node_name(pid: u32) -> Option<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+    if words.get(1)? != b"node" {
+        return None;
+    }
+    let name = words.iter().find_map(|word| word.strip_prefix(b"--name="))?;
+    String::from_utf8(name.to_vec()).ok()
+}

@@ -1,0 +1,42 @@
+//! Waiting for a condition, with a deadline.
+
+use std::time::{Duration, Instant};
+
+/// Between two looks at a condition: short beside everything that is measured here.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What `look` returns once it returns something.
+///
+/// # Panics
+/// When `deadline` has passed; the message says what was waited for and what was seen last.
+pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let start = now();
+    loop {
+        let seen = match look() {
+            Ok(found) => return found,
+            Err(seen) => seen,
+        };
+        assert!(start.elapsed() < deadline, "{what}: not within {deadline:?}; last seen: {seen}");
+        pause();
+    }
+}
+
+/// Gives way before a condition is looked at again.
+#[expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
+pub fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+/// The monotonic clock.
+#[expect(clippy::disallowed_methods, reason = "how long a real failover takes is real time")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Wall-clock time in milliseconds.
+#[expect(clippy::disallowed_methods, reason = "samples carry real time")]
+pub fn wall_millis() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let millis = since.expect("the clock is past 1970").as_millis();
+    i64::try_from(millis).expect("the clock is before the year 292 million")
+}
