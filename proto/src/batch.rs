@@ -54,9 +54,30 @@ impl BatchWriter {
 
     /// Adds the samples of one series; a series may come again.
     pub fn push(&mut self, labels: &Labels, samples: impl ExactSizeIterator<Item = Sample>) {
-        self.series += 1;
         put_varint(&mut self.bytes, labels.as_bytes().len() as u64);
         self.bytes.put_slice(labels.as_bytes());
+        self.push_samples(samples);
+    }
+
+    /// As [`BatchWriter::push`], for labels that still lie where they were received. They must be
+    /// sorted by name, each name once, names and values not empty.
+    pub fn push_pairs(
+        &mut self,
+        labels: &[(&str, &str)],
+        samples: impl ExactSizeIterator<Item = Sample>,
+    ) {
+        let len_of = |text: &str| text.len() + varint_len(text.len() as u64);
+        let len: usize = labels.iter().map(|(name, value)| len_of(name) + len_of(value)).sum();
+        put_varint(&mut self.bytes, len as u64);
+        for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+            put_varint(&mut self.bytes, text.len() as u64);
+            self.bytes.put_slice(text.as_bytes());
+        }
+        self.push_samples(samples);
+    }
+
+    fn push_samples(&mut self, samples: impl ExactSizeIterator<Item = Sample>) {
+        self.series += 1;
         put_varint(&mut self.bytes, samples.len() as u64);
         for Sample { timestamp, value } in samples {
             let delta = timestamp.millis().wrapping_sub(self.last_millis);
@@ -70,6 +91,11 @@ impl BatchWriter {
     /// Samples so far.
     pub fn samples(&self) -> usize {
         self.samples
+    }
+
+    /// Bytes so far, but for the head.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether no series was added.
@@ -148,6 +174,10 @@ fn put_varint(into: &mut BytesMut, mut value: u64) {
     into.put_u8(value as u8);
 }
 
+fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
 fn take_varint(from: &mut &[u8], what: &'static str) -> Result<u64, MalformedBatch> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -196,6 +226,17 @@ mod tests {
                 want.push((labels, samples));
             }
             prop_assert_eq!(read(&writer.finish()).unwrap(), want);
+        }
+
+        #[test]
+        fn pairs_are_written_as_labels_are(
+            pairs in proptest::collection::btree_map("[a-z]{1,3}", "[a-z]{1,200}", 0..5),
+        ) {
+            let labels = Labels::from_pairs(&pairs).unwrap();
+            let (mut one, mut other) = (BatchWriter::new(), BatchWriter::new());
+            one.push(&labels, std::iter::once(Sample::default()));
+            other.push_pairs(&labels.iter().collect::<Vec<_>>(), std::iter::once(Sample::default()));
+            prop_assert_eq!(one.finish(), other.finish());
         }
 
         #[test]

@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -74,6 +75,10 @@ enum Reply<T> {
     Busy(Duration, String),
 }
 
+/// A question under way. Boxed, since the compiler cannot see that an async closure's future may
+/// move between threads.
+type Asked<T> = Pin<Box<dyn Future<Output = Reply<T>> + Send>>;
+
 /// Follows cluster state and finds leaders. Cloning shares what was learnt.
 #[derive(Clone)]
 pub struct ShardClient {
@@ -128,23 +133,26 @@ impl ShardClient {
         request: AppendRequest,
         deadline: Instant,
     ) -> Result<Appended, ShardError> {
-        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
-            let response = match node.append(request.clone()).await {
-                Ok(response) => response,
-                Err(status) => return Reply::Failed(status),
-            };
-            use append_response::Result as Outcome;
-            match response.result {
-                Some(Outcome::Appended(appended)) => Reply::Answer(appended),
-                Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
-                Some(Outcome::Busy(busy)) => {
-                    Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move {
+                let response = match node.append(request).await {
+                    Ok(response) => response,
+                    Err(status) => return Reply::Failed(status),
+                };
+                use append_response::Result as Outcome;
+                match response.result {
+                    Some(Outcome::Appended(appended)) => Reply::Answer(appended),
+                    Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
+                    Some(Outcome::Busy(busy)) => {
+                        Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)
+                    }
+                    Some(Outcome::Unknown(unknown)) => {
+                        Reply::Failed(Status::unavailable(unknown.reason))
+                    }
+                    None => Reply::Failed(Status::unavailable("empty answer")),
                 }
-                Some(Outcome::Unknown(unknown)) => {
-                    Reply::Failed(Status::unavailable(unknown.reason))
-                }
-                None => Reply::Failed(Status::unavailable("empty answer")),
-            }
+            })
         })
         .await
     }
@@ -156,13 +164,16 @@ impl ShardClient {
         request: FragmentRequest,
         deadline: Instant,
     ) -> Result<Answers<FragmentPart>, ShardError> {
-        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
-            let answers = node.fragment(request.clone()).await;
-            first_of(answers, |part| match &part.part {
-                Some(fragment_part::Part::NotLeader(to)) => Some(node_id(to.leader_node_id)),
-                _ => None,
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move {
+                let answers = node.fragment(request).await;
+                first_of(answers, |part| match &part.part {
+                    Some(fragment_part::Part::NotLeader(to)) => Some(node_id(to.leader_node_id)),
+                    _ => None,
+                })
+                .await
             })
-            .await
         })
         .await
     }
@@ -174,9 +185,12 @@ impl ShardClient {
         request: SelectRequest,
         deadline: Instant,
     ) -> Result<Answers<SeriesPart>, ShardError> {
-        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
-            let answers = node.series(request.clone()).await;
-            first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move {
+                let answers = node.series(request).await;
+                first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
+            })
         })
         .await
     }
@@ -188,8 +202,9 @@ impl ShardClient {
         request: SelectRequest,
         deadline: Instant,
     ) -> Result<Vec<String>, ShardError> {
-        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
-            names(node.label_names(request.clone()).await)
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move { names(node.label_names(request).await) })
         })
         .await
     }
@@ -201,8 +216,9 @@ impl ShardClient {
         request: LabelValuesRequest,
         deadline: Instant,
     ) -> Result<Vec<String>, ShardError> {
-        self.ask_leader(shard, deadline, async |node: Arc<dyn NodeService>| {
-            names(node.label_values(request.clone()).await)
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move { names(node.label_values(request).await) })
         })
         .await
     }
@@ -213,7 +229,7 @@ impl ShardClient {
         &self,
         shard: ShardId,
         deadline: Instant,
-        ask: impl AsyncFn(Arc<dyn NodeService>) -> Reply<T>,
+        ask: impl Fn(Arc<dyn NodeService>) -> Asked<T>,
     ) -> Result<T, ShardError> {
         let mut hint = None;
         let mut reason = "no member hosts it".to_owned();
