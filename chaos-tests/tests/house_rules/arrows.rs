@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("narthex-tsdb", &["narthex-model"]),
     ("narthex-cluster", &["narthex-model"]),
     ("narthex-proto", &["narthex-cluster", "narthex-model"]),
-    ("narthex-web", &["narthex-model"]),
+    ("narthex-web", &["narthex-proto", "narthex-model"]),
     (
         "narthex-node",
         &[
@@ -22,7 +22,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("narthex-router", &["narthex-web", "narthex-proto", "narthex-cluster", "narthex-model"]),
-    ("narthex-querier", &["narthex-proto", "narthex-cluster", "narthex-promql", "narthex-model"]),
+    (
+        "narthex-querier",
+        &["narthex-web", "narthex-proto", "narthex-cluster", "narthex-promql", "narthex-model"],
+    ),
     (
         "narthex-cli",
         &[

@@ -59,7 +59,7 @@ const ALLOWED: &[(&str, &[Touch])] = &[
     // Its calls have deadlines.
     ("proto", &[Network, Async, Clock]),
     // Its disk is the web configuration file.
-    ("web", &[Disk, Network, Async, Clock]),
+    ("web", &[Disk, Network, Async, Clock, Randomness]),
     ("node", &[Disk, Network, Async, Clock, Randomness]),
     ("node/src/raft", &[Disk, Network, Async, Clock, Randomness, Raft]),
     ("router", &[Network, Async, Clock, Randomness]),

@@ -1,0 +1,142 @@
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+
+use super::*;
+use crate::access;
+
+struct Served {
+    address: SocketAddr,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    readiness: Readiness,
+}
+
+async fn serve(options: WebOptions) -> Served {
+    let clock = Clock::fixed(narthex_model::Timestamp::default());
+    let web = Web::open(options, clock).expect("valid options");
+    let readiness = web.readiness();
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = socket.local_addr().expect("address");
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let mut routes = Routes::new();
+    routes.http(&access::QUERY, async || "answer".repeat(100));
+    routes.http(&access::WRITE, async || StatusCode::NO_CONTENT);
+    web.serve(vec![socket], routes, Registry::default(), (&tasks, &stop)).await.expect("serve");
+    tasks.close();
+    Served { address, tasks, stop, readiness }
+}
+
+impl Served {
+    async fn ask(&self, method: &str, path: &str, header: (&str, &str)) -> http::Response<Bytes> {
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header(header.0, header.1)
+            .body(Full::default())
+            .expect("request");
+        let (head, body) = client.request(request).await.expect("answer").into_parts();
+        let body = body.collect().await.expect("body").to_bytes();
+        http::Response::from_parts(head, body)
+    }
+
+    async fn get(&self, path: &str) -> http::Response<Bytes> {
+        self.ask("GET", path, ("Accept", "*/*")).await
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+#[tokio::test]
+async fn health_readiness_and_metrics_are_served() {
+    let served = serve(WebOptions::default()).await;
+    assert_eq!(served.get("/-/healthy").await.status(), 200);
+    assert_eq!(served.get("/-/ready").await.status(), 200);
+    served.readiness.set("shards", Err("no leader for shard 3".to_owned()));
+    let waiting = served.get("/-/ready").await;
+    assert_eq!(waiting.status(), 503);
+    assert!(waiting.body().ends_with(b"no leader for shard 3\n"));
+    let metrics = served.get("/metrics").await;
+    let text = String::from_utf8_lossy(metrics.body());
+    assert!(text.contains(r#"prometheus_http_requests_total{handler="/-/ready",code="503"} 1"#));
+    assert_eq!(served.get("/nowhere").await.status(), 404);
+    assert_eq!(served.ask("DELETE", "/api/v1/query", ("Accept", "*/*")).await.status(), 405);
+    served.end().await;
+}
+
+#[tokio::test]
+async fn pages_may_read_but_not_write_and_answers_are_compressed() {
+    let served = serve(WebOptions::default()).await;
+    let origin = ("Origin", "http://evil.example");
+    let read = served.ask("GET", "/api/v1/query", origin).await;
+    assert_eq!(read.status(), 200);
+    assert_eq!(read.headers()["access-control-allow-origin"], "*");
+    assert_eq!(served.ask("OPTIONS", "/api/v1/query", origin).await.status(), 204);
+    let write = served.ask("POST", "/api/v1/write", origin).await;
+    assert_eq!(write.status(), 403);
+    assert!(write.headers().get("access-control-allow-origin").is_none());
+    let packed = served.ask("GET", "/api/v1/query", ("Accept-Encoding", "gzip")).await;
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    served.end().await;
+}
+
+#[tokio::test]
+async fn routes_lie_below_the_external_urls_path() {
+    let external_url = Some("http://metrics.example.org/prom/".to_owned());
+    let served = serve(WebOptions { external_url, ..WebOptions::default() }).await;
+    assert_eq!(served.get("/prom/api/v1/query").await.status(), 200);
+    assert_eq!(served.get("/api/v1/query").await.status(), 404);
+    let root = served.get("/").await;
+    assert_eq!(
+        (root.status().as_u16(), &root.headers()["location"]),
+        (303, &HeaderValue::from_static("/prom/"))
+    );
+    served.end().await;
+}
+
+#[tokio::test]
+async fn users_of_the_file_are_in_force_and_reloaded() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("web.yml");
+    let hash = bcrypt::hash("secret", 4).expect("hash");
+    std::fs::write(&path, format!("basic_auth_users: {{ann: {hash}}}\n")).expect("write");
+    let options = WebOptions { config_file: Some(path.clone()), ..WebOptions::default() };
+    let served = serve(options).await;
+    let refused = served.get("/api/v1/query").await;
+    assert_eq!(refused.status(), 401);
+    assert_eq!(refused.headers()["www-authenticate"], "Basic");
+    let ann = ("Authorization", "Basic YW5uOnNlY3JldA==");
+    assert_eq!(served.ask("GET", "/api/v1/query", ann).await.status(), 200);
+    served.end().await;
+}
+
+#[test]
+fn an_address_beyond_loopback_needs_somebody_who_is_allowed() {
+    let open = |allow_anonymous| {
+        let options = WebOptions { allow_anonymous, ..WebOptions::default() };
+        Web::open(options, Clock::fixed(narthex_model::Timestamp::default())).expect("valid")
+    };
+    let beyond: SocketAddr = "0.0.0.0:9090".parse().expect("address");
+    let loopback: SocketAddr = "[::1]:9090".parse().expect("address");
+    let nobody = open(RoleSet::NONE);
+    assert!(nobody.check_address(loopback).is_ok());
+    let error = nobody.check_address(beyond).expect_err("refused").to_string();
+    assert!(error.contains("--web.config.file") && error.contains("--web.allow-anonymous"));
+    assert!(open(RoleSet::parse("read").expect("valid")).check_address(beyond).is_ok());
+}
+
+#[test]
+fn prefixes_are_taken_off() {
+    let placed =
+        |prefix: &str, uri: &str| below_prefix(&clean_prefix(prefix), &uri.parse().expect("URI"));
+    assert_eq!(placed("/", "/api?x=1"), Placed::Here);
+    assert_eq!(placed("prom", "/prom/api?x=1"), Placed::Below("/api?x=1".parse().expect("URI")));
+    assert_eq!(placed("/prom/", "/prometheus"), Placed::Elsewhere);
+    assert_eq!(placed("/prom", "/prom"), Placed::Root);
+    assert_eq!(placed("/prom", "/narthex.v1.Query/Instant"), Placed::Here);
+}
