@@ -121,6 +121,12 @@ impl Labels {
         xxhash_rust::xxh3::xxh3_64(&self.0)
     }
 
+    /// xxh64 of the bytes, which is what Prometheus hashes as long as no text has 128 bytes or
+    /// more: `limit_ratio` chooses the same series.
+    pub fn sampling_hash(&self) -> u64 {
+        xxhash_rust::xxh64::xxh64(&self.0, 0)
+    }
+
     /// The labels for which `keep` holds.
     #[must_use]
     pub fn filtered(&self, mut keep: impl FnMut(&str) -> bool) -> Self {

@@ -136,7 +136,11 @@ impl FloatHistogram {
         for bucket in self.buckets() {
             let is_zero_bucket =
                 !self.uses_custom_buckets() && bucket.lower <= 0.0 && bucket.upper >= 0.0;
-            let bucket = if is_zero_bucket { self.biased_zero_range() } else { bucket };
+            let mut bucket = if is_zero_bucket { self.biased_zero_range() } else { bucket };
+            // The first custom bucket begins at zero, as for quantiles, if that is inside it.
+            if bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0 {
+                bucket.lower = if bound == f64::NEG_INFINITY { bound } else { 0.0 };
+            }
             if bucket.lower >= bound {
                 return Some(below);
             }

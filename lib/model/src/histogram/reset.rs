@@ -15,6 +15,18 @@ impl FloatHistogram {
         }
     }
 
+    /// Whether a counter histogram of unknown history goes on from the sample before it. Storage
+    /// marks it as not reset then.
+    pub fn goes_on_from(&self, previous: Option<&Self>) -> bool {
+        previous.is_some_and(|previous| {
+            self.counter_reset_hint == CounterResetHint::Unknown
+                && previous.counter_reset_hint != CounterResetHint::Gauge
+                && !previous.is_stale()
+                && !self.is_stale()
+                && !self.is_reset_from(previous)
+        })
+    }
+
     /// As [`FloatHistogram::detect_reset`], blind to the hint.
     pub fn is_reset_from(&self, previous: &Self) -> bool {
         if self.count < previous.count || self.is_finer_than(previous) {
