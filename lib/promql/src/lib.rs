@@ -14,10 +14,11 @@ pub mod types;
 pub mod value;
 
 pub use annotations::{Annotation, Annotations, Severity};
+pub use ast::{Expr, ExprKind};
 pub use eval::{
     Answer, CancelToken, EvalError, EvalOptions, EvalStats, SelectRequest, SelectedSeries,
     SeriesData, SeriesSource, SourceError, evaluate,
 };
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
 pub use resolve::{ResolveError, Steps, resolve};
-pub use value::{MatrixSeries, SampleBuffer, Value};
+pub use value::{MatrixSeries, Sample, SampleBuffer, SampleRef, Value, VectorElement};

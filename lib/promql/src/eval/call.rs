@@ -1,7 +1,7 @@
 //! Function calls.
 
 use narthex_model::{
-    Labels, METRIC_NAME, MatchOp, Matcher, histogram::NanInfluence, number::format_label,
+    Labels, METRIC_NAME, MatchOp, Matcher, histogram::NanInfluence, number::format_exposition,
 };
 
 use super::{
@@ -306,7 +306,7 @@ impl<'a> Evaluator<'a> {
             distinct.sort_unstable();
             distinct.dedup();
             for bits in distinct {
-                let text = format_label(f64::from_bits(bits));
+                let text = format_quantile(f64::from_bits(bits));
                 for series in &found {
                     let mut series = series.clone();
                     series.column.retain_steps(|step| quantiles[step].to_bits() == bits);
@@ -401,6 +401,13 @@ impl<'a> Evaluator<'a> {
         }
         self.drop_names(result)
     }
+}
+
+/// A quantile as OpenMetrics writes it in labels: always with a fraction or an exponent.
+fn format_quantile(q: f64) -> String {
+    let text = format_exposition(q);
+    let is_whole = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    if is_whole { text + ".0" } else { text }
 }
 
 /// 1 at each step at which `vector` has no sample.

@@ -320,6 +320,7 @@ impl<'a> Evaluator<'a> {
         let result = self.stream(&subquery.expr, inner_grid, &mut |evaluator, item| {
             buffer.clear();
             push_column(&mut buffer, item.column, inner_grid);
+            buffer.forget_reset_hints();
             if buffer.is_empty() {
                 return Ok(());
             }

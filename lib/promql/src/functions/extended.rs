@@ -206,7 +206,9 @@ pub(crate) fn smoothed_instant(window: &Window<'_>, notes: &mut Notes<'_>) -> Op
         return value.expect("floats always combine").map(Sample::Float);
     }
     let from_zero = |before: &Arc<FloatHistogram>, after: &Arc<FloatHistogram>| {
-        after.counter_reset_hint != CounterResetHint::Gauge && after.detect_reset(before)
+        after.uses_custom_buckets() == before.uses_custom_buckets()
+            && after.counter_reset_hint != CounterResetHint::Gauge
+            && after.detect_reset(before)
     };
     match instant_between(&window.histograms, window.end, from_zero) {
         Ok(value) => value.map(Sample::Histogram),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use narthex_model::{FloatHistogram, is_stale};
+use narthex_model::{CounterResetHint, FloatHistogram, is_stale};
 
 /// Samples of one series in order of time. Made once and filled again for each series.
 ///
@@ -125,6 +125,17 @@ impl SampleBuffer {
     /// Changes a histogram.
     pub fn replace_histogram(&mut self, at: usize, histogram: Arc<FloatHistogram>) {
         self.histograms[at] = Some(histogram);
+    }
+
+    /// Forgets what counter histograms know of resets, which holds only next to the sample that
+    /// came before them in storage.
+    pub(crate) fn forget_reset_hints(&mut self) {
+        for histogram in self.histograms.iter_mut().flatten() {
+            let hint = histogram.counter_reset_hint;
+            if matches!(hint, CounterResetHint::Reset | CounterResetHint::NotReset) {
+                Arc::make_mut(histogram).counter_reset_hint = CounterResetHint::Unknown;
+            }
+        }
     }
 
     /// Drops the staleness markers.

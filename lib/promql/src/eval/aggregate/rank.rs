@@ -103,7 +103,7 @@ fn limit(
 /// Keeps series by the hash of their labels: a ratio and its complement keep each one exactly once.
 fn limit_ratio(mut vector: Vec<Series>, ratios: &[f64]) -> Vec<Series> {
     for series in &mut vector {
-        let place = series.labels.hash64() as f64 / u64::MAX as f64;
+        let place = series.labels.sampling_hash() as f64 / u64::MAX as f64;
         series.column.retain_steps(|step| {
             let ratio = ratios[step].clamp(-1.0, 1.0);
             if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio }

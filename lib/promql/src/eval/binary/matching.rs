@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use narthex_model::Labels;
+use narthex_model::{Labels, METRIC_NAME};
 
 use super::Operation;
 use crate::{
@@ -30,7 +30,7 @@ pub(super) fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
         labels.filtered(|name| matching.labels.iter().any(|label| label == name))
     } else {
         labels.filtered(|name| {
-            !NAME_LABELS.contains(&name) && !matching.labels.iter().any(|label| label == name)
+            name != METRIC_NAME && !matching.labels.iter().any(|label| label == name)
         })
     }
 }
@@ -160,8 +160,8 @@ impl Join<'_> {
         results: &mut Results,
         annotations: &mut Annotations,
     ) -> Result<(), EvalError> {
-        let (left, right) = (self.matching.fill_left, self.matching.fill_right);
-        let (fill_many, fill_one) = if self.is_swapped() { (right, left) } else { (left, right) };
+        // As in Prometheus, the left fill is that of the "many" side, also with `group_right`.
+        let (fill_many, fill_one) = (self.matching.fill_left, self.matching.fill_right);
         let is_absent = |side: &[&Series], step: usize| {
             !side.iter().any(|series| series.column.is_present(step))
         };
