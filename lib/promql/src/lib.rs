@@ -8,10 +8,12 @@ pub mod ast;
 pub mod eval;
 mod functions;
 mod parser;
+pub mod plan;
 mod printer;
 mod resolve;
 pub mod types;
 pub mod value;
+pub mod wire;
 
 pub use annotations::{Annotation, Annotations, Severity};
 pub use ast::{Expr, ExprKind};
@@ -20,5 +22,6 @@ pub use eval::{
     SeriesData, SeriesSource, SourceError, evaluate,
 };
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
+pub use plan::{Fragment, FragmentAnswer, FragmentKind, Plan, distribute, run_fragment};
 pub use resolve::{ResolveError, Steps, resolve};
 pub use value::{MatrixSeries, Sample, SampleBuffer, SampleRef, Value, VectorElement};

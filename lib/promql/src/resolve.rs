@@ -1,5 +1,6 @@
 //! What a running query knows put into its expression: durations are worked out from step and
-//! range, `@ start()` and `@ end()` become times.
+//! range, `@ start()` and `@ end()` become times, `start()`, `end()`, `range()` and `step()`
+//! numbers.
 //!
 //! A resolved expression means the same wherever it is evaluated, so that parts of it can be sent
 //! away as text.
@@ -7,7 +8,8 @@
 use narthex_model::Timestamp;
 
 use crate::ast::{
-    AtModifier, DurationExpr, DurationKind, DurationOp, Expr, ExprKind, RangeExtension, Selector,
+    AtModifier, DurationExpr, DurationKind, DurationOp, Expr, ExprKind, NumberLiteral,
+    RangeExtension, Selector,
 };
 use crate::parser::line_and_column;
 
@@ -80,10 +82,25 @@ impl Resolver<'_> {
                 for arg in &call.args {
                     check_extension(arg, call.function.name)?;
                 }
+                if let Some(value) = self.query_time(call.function.name) {
+                    expr.kind = ExprKind::Number(NumberLiteral { value, is_duration: false });
+                }
             }
             _ => {}
         }
         expr.children_mut().into_iter().try_for_each(|child| self.resolve(child))
+    }
+
+    /// The value of a function that asks for the query's times, in seconds.
+    fn query_time(&self, function: &str) -> Option<f64> {
+        let steps = self.steps;
+        match function {
+            "start" => Some(steps.start.seconds()),
+            "end" => Some(steps.end.seconds()),
+            "range" => Some(steps.end.millis_since(steps.start) as f64 / 1000.0),
+            "step" => Some(steps.step_millis as f64 / 1000.0),
+            _ => None,
+        }
     }
 
     fn resolve_selector(&self, selector: &mut Selector) -> Result<(), ResolveError> {
@@ -213,6 +230,7 @@ mod tests {
             ("a offset -(step()*2)", "a offset -10s"),
             ("sum_over_time(a[range():2^2])", "sum_over_time(a[10s:4s])"),
             ("a @ start() + a @ end()", "a @ 50.000 + a @ 60.000"),
+            ("a + start() - range() * step()", "a + 50 - 10 * 5"),
         ];
         for (input, text) in cases {
             assert_eq!(resolved(input), Ok(text.to_owned()));

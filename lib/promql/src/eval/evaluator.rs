@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A series as it is made. Whoever gets it may take the column or change it.
-pub(super) struct Item<'a> {
+pub(crate) struct Item<'a> {
     /// The labels, before any dropping of names.
     pub labels: &'a Labels,
     /// Whether an operation drops the metric's name.
@@ -25,7 +25,7 @@ pub(super) struct Item<'a> {
 }
 
 /// Takes series as they are made.
-pub(super) type Sink<'s, 'a> =
+pub(crate) type Sink<'s, 'a> =
     &'s mut dyn FnMut(&mut Evaluator<'a>, Item<'_>) -> Result<(), EvalError>;
 
 /// One evaluation.
@@ -52,7 +52,7 @@ impl<'a> Evaluator<'a> {
             annotations: Annotations::default(),
             samples_live: 0,
             stats: EvalStats::default(),
-            marks_resets: false,
+            marks_resets: options.marks_resets,
             buffer: SampleBuffer::new(),
         }
     }
@@ -293,7 +293,7 @@ const TIME_DEPENDENT: [&str; 11] = [
 ];
 
 /// Whether an expression has the same value at every step: all its selectors have `@`.
-fn is_step_invariant(expr: &Expr) -> bool {
+pub(crate) fn is_step_invariant(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Number(_) | ExprKind::String(_) => true,
         ExprKind::Selector(selector) => selector.at.is_some(),

@@ -12,6 +12,7 @@ use super::{
     select::{Reference, Wanted},
 };
 use crate::{
+    Steps,
     ast::{Call, Expr, ExprKind},
     functions::info::InfoSelector,
     value::{Column, Series},
@@ -31,7 +32,7 @@ impl<'a> Evaluator<'a> {
     pub(super) fn info(&mut self, call: &Call, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let selector = InfoSelector::new(call.args.get(1));
         let vector = self.vector(&call.args[0], grid)?;
-        let reference = self.info_reference(&call.args[0]);
+        let reference = info_reference(&call.args[0], &self.options.steps);
         let infos = self.info_series(&selector, &vector, reference, grid)?;
         let mut result = Vec::new();
         for series in vector {
@@ -44,25 +45,6 @@ impl<'a> Evaluator<'a> {
             }
         }
         merge_same_labels(result)
-    }
-
-    /// When to look for info series: at the times that the enriched series are read at.
-    fn info_reference(&self, expr: &Expr) -> Reference {
-        let mut reference = Reference::new(None, 0, self);
-        let mut expr = expr.unwrapped();
-        loop {
-            let (at, offset) = match &expr.kind {
-                ExprKind::Selector(selector) => (selector.at, selector.offset_millis()),
-                ExprKind::Matrix(matrix) => (matrix.selector.at, matrix.selector.offset_millis()),
-                ExprKind::Subquery(subquery) => (subquery.at, subquery.offset_millis()),
-                _ => (None, 0),
-            };
-            reference = reference.then(Reference::new(at, offset, self));
-            match expr.children().into_iter().find(|child| !child.selectors().is_empty()) {
-                Some(child) => expr = child.unwrapped(),
-                None => return reference,
-            }
-        }
     }
 
     fn info_series(
@@ -104,6 +86,25 @@ impl<'a> Evaluator<'a> {
             }
         }
         Ok(found)
+    }
+}
+
+/// When to look for info series: at the times that the enriched series are read at.
+pub(crate) fn info_reference(expr: &Expr, steps: &Steps) -> Reference {
+    let mut reference = Reference::new(None, 0, steps);
+    let mut expr = expr.unwrapped();
+    loop {
+        let (at, offset) = match &expr.kind {
+            ExprKind::Selector(selector) => (selector.at, selector.offset_millis()),
+            ExprKind::Matrix(matrix) => (matrix.selector.at, matrix.selector.offset_millis()),
+            ExprKind::Subquery(subquery) => (subquery.at, subquery.offset_millis()),
+            _ => (None, 0),
+        };
+        reference = reference.then(Reference::new(at, offset, steps));
+        match expr.children().into_iter().find(|child| !child.selectors().is_empty()) {
+            Some(child) => expr = child.unwrapped(),
+            None => return reference,
+        }
     }
 }
 

@@ -40,7 +40,11 @@ pub use aggregate::{
 };
 pub(crate) use collect::{NAME_LABELS, merge_same_labels};
 use evaluator::Evaluator;
+pub(crate) use evaluator::is_step_invariant;
 pub(crate) use grid::Grid;
+pub(crate) use info::info_reference;
+pub(crate) use range::subquery_grid;
+pub(crate) use select::Reference;
 pub use source::{
     EmptySource, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError,
 };
@@ -69,6 +73,9 @@ pub struct EvalOptions {
     pub uses_start_timestamps: bool,
     /// The label `__type__` tells whether a metric is a counter.
     pub has_type_labels: bool,
+    /// Of histograms, only counts and sums matter to what looks at the answer. Set for fragments
+    /// of a query, whose text does not show it.
+    pub marks_resets: bool,
 }
 
 impl EvalOptions {
@@ -82,6 +89,7 @@ impl EvalOptions {
             has_delayed_name_removal: false,
             uses_start_timestamps: false,
             has_type_labels: false,
+            marks_resets: false,
         }
     }
 

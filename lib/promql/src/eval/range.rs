@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 use narthex_model::{FloatHistogram, quote};
 
 use super::{
-    EvalError, Grid,
+    EvalError, EvalOptions, Grid,
     collect::push_column,
     evaluator::{Evaluator, Item, Sink},
     select::Reference,
@@ -260,7 +260,7 @@ impl<'a> Evaluator<'a> {
             function,
             extension: None,
             window: 0,
-            reference: Reference::new(None, 0, self),
+            reference: Reference::new(None, 0, &self.options.steps),
             args,
             grid,
             lookback: self.lookback(),
@@ -276,7 +276,8 @@ impl<'a> Evaluator<'a> {
             }
             ExprKind::Subquery(subquery) => {
                 range_call.window = subquery.window.millis();
-                range_call.reference = Reference::new(subquery.at, subquery.offset_millis(), self);
+                range_call.reference =
+                    Reference::new(subquery.at, subquery.offset_millis(), &self.options.steps);
                 self.stream_subquery(subquery, &range_call, sink)
             }
             _ => unreachable!("BUG: chosen above"),
@@ -309,7 +310,7 @@ impl<'a> Evaluator<'a> {
         range_call: &RangeCall,
         sink: Sink<'_, 'a>,
     ) -> Result<(), EvalError> {
-        let inner_grid = self.subquery_grid(subquery, range_call.grid);
+        let inner_grid = subquery_grid(subquery, self.options, range_call.grid);
         if inner_grid.len == 0 {
             return Ok(());
         }
@@ -331,15 +332,6 @@ impl<'a> Evaluator<'a> {
         });
         self.marks_resets = marks_resets;
         result
-    }
-
-    /// The steps that a subquery's expression is evaluated at for all steps of `grid`.
-    pub(super) fn subquery_grid(&self, subquery: &Subquery, grid: Grid) -> Grid {
-        let reference = Reference::new(subquery.at, subquery.offset_millis(), self);
-        let default = || i64::try_from(self.options.subquery_step.as_millis()).unwrap_or(i64::MAX);
-        let step = subquery.step.as_ref().map_or_else(default, |step| step.millis()).max(1);
-        let first = reference.time(grid.start).saturating_sub(subquery.window.millis());
-        Grid::multiples(step, first, reference.time(grid.end()))
     }
 
     fn fill_range(
@@ -415,7 +407,7 @@ impl<'a> Evaluator<'a> {
                 })?;
             }
             ExprKind::Subquery(subquery) => {
-                let inner_grid = self.subquery_grid(subquery, grid);
+                let inner_grid = subquery_grid(subquery, self.options, grid);
                 let series = self.vector(&subquery.expr, inner_grid)?;
                 return Ok(super::collect::to_matrix(
                     super::collect::finish_names(series)?,
@@ -466,4 +458,13 @@ fn inform_of_non_counter(notes: &mut Notes<'_>, kind: Option<&str>) {
             }
         }
     }
+}
+
+/// The steps at which the expression of a subquery is evaluated.
+pub(crate) fn subquery_grid(subquery: &Subquery, options: &EvalOptions, grid: Grid) -> Grid {
+    let reference = Reference::new(subquery.at, subquery.offset_millis(), &options.steps);
+    let default = || i64::try_from(options.subquery_step.as_millis()).unwrap_or(i64::MAX);
+    let step = subquery.step.as_ref().map_or_else(default, |step| step.millis()).max(1);
+    let first = reference.time(grid.start).saturating_sub(subquery.window.millis());
+    Grid::multiples(step, first, reference.time(grid.end()))
 }

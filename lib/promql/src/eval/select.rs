@@ -10,6 +10,7 @@ use super::{
     range::{Cursors, SplitSamples},
 };
 use crate::{
+    Steps,
     ast::{AtModifier, ByteRange, RangeExtension, Selector},
     functions::{
         extended,
@@ -20,15 +21,14 @@ use crate::{
 
 /// Where a selector looks at each step.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reference {
+pub(crate) struct Reference {
     at: Option<i64>,
     offset: i64,
 }
 
 impl Reference {
     /// From `@` and `offset`.
-    pub fn new(at: Option<AtModifier>, offset: i64, evaluator: &Evaluator<'_>) -> Self {
-        let steps = &evaluator.options.steps;
+    pub fn new(at: Option<AtModifier>, offset: i64, steps: &Steps) -> Self {
         let at = at.map(|at| match at {
             AtModifier::Time(time) => time.millis(),
             AtModifier::Start => steps.start.millis(),
@@ -39,7 +39,7 @@ impl Reference {
 
     /// Of a selector.
     pub fn of(selector: &Selector, evaluator: &Evaluator<'_>) -> Self {
-        Self::new(selector.at, selector.offset_millis(), evaluator)
+        Self::new(selector.at, selector.offset_millis(), &evaluator.options.steps)
     }
 
     /// Where `inner` looks from the times that this looks at.

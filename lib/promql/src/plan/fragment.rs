@@ -1,0 +1,216 @@
+//! Fragments where they run, and their answers where they meet.
+
+use std::sync::Arc;
+
+use narthex_model::{Labels, Timestamp};
+
+use super::FragmentKind;
+use crate::{
+    Annotations, ParseError, ParseOptions, SampleBuffer, SelectRequest, SelectedSeries, SeriesData,
+    SeriesSource, SourceError,
+    ast::ExprKind,
+    eval::{
+        EvalError, EvalOptions, EvalStats, Inputs, PartialAggregate, evaluate_columns,
+        evaluate_partial, has_partial_form,
+    },
+    parse,
+    value::Series,
+};
+
+/// What a shard answers to a fragment.
+#[derive(Debug)]
+pub struct FragmentAnswer {
+    /// The answer.
+    pub content: FragmentContent,
+    /// What is odd about it; places are those of the fragment's text.
+    pub annotations: Annotations,
+    /// What it took.
+    pub stats: EvalStats,
+}
+
+/// The answer to a fragment.
+#[derive(Debug)]
+pub enum FragmentContent {
+    /// A vector over the fragment's steps.
+    Columns(Vec<Series>),
+    /// Parts of an aggregation, one per group.
+    Partial(Vec<PartialAggregate>),
+    /// Samples as stored.
+    Samples(Vec<SampledSeries>),
+}
+
+/// A series with stored samples, staleness markers included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampledSeries {
+    /// The labels.
+    pub labels: Labels,
+    /// The samples.
+    pub samples: Arc<SampleBuffer>,
+}
+
+/// Why a fragment has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FragmentError {
+    /// The text is none that a querier of this version sends.
+    #[error("parse fragment")]
+    Parse(#[from] ParseError),
+    /// The text does not fit the kind.
+    #[error("fragment is no {0}")]
+    Kind(&'static str),
+    /// As for any query.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// Evaluates a fragment over the series of `inputs`. The options have the fragment's steps.
+pub fn run_fragment(
+    text: &str,
+    kind: FragmentKind,
+    options: &EvalOptions,
+    inputs: Inputs<'_>,
+) -> Result<FragmentAnswer, FragmentError> {
+    let parse_options = ParseOptions { input_bytes_max: u32::MAX, ..ParseOptions::everything() };
+    let expr = parse(text, &parse_options)?;
+    match kind {
+        FragmentKind::Columns | FragmentKind::Absent => {
+            let columns = evaluate_columns(&expr, options, inputs)?;
+            let content = FragmentContent::Columns(columns.series);
+            Ok(FragmentAnswer { content, annotations: columns.annotations, stats: columns.stats })
+        }
+        FragmentKind::Partial => {
+            let has_parts = matches!(&expr.unwrapped().kind,
+                ExprKind::Aggregate(aggregate) if has_partial_form(aggregate.op));
+            if !has_parts {
+                return Err(FragmentError::Kind("aggregation with parts"));
+            }
+            let partial = evaluate_partial(&expr, options, inputs)?;
+            let content = FragmentContent::Partial(partial.groups);
+            Ok(FragmentAnswer { content, annotations: partial.annotations, stats: partial.stats })
+        }
+        FragmentKind::Samples => {
+            let ExprKind::Selector(selector) = &expr.kind else {
+                return Err(FragmentError::Kind("selector"));
+            };
+            let (start, end) = (options.steps.start, options.steps.end);
+            let request = SelectRequest { matchers: &selector.matchers, start, end };
+            let (series, samples_read) = read_samples(&request, options, inputs)?;
+            Ok(FragmentAnswer {
+                content: FragmentContent::Samples(series),
+                annotations: Annotations::default(),
+                stats: EvalStats { samples_read: samples_read as u64, samples_peak: samples_read },
+            })
+        }
+    }
+}
+
+fn read_samples(
+    request: &SelectRequest<'_>,
+    options: &EvalOptions,
+    inputs: Inputs<'_>,
+) -> Result<(Vec<SampledSeries>, usize), EvalError> {
+    let mut read = Vec::new();
+    let mut weight = 0;
+    for SelectedSeries { labels, data } in inputs.source.select(request)? {
+        if inputs.cancel.is_cancelled() {
+            return Err(EvalError::Cancelled);
+        }
+        let mut samples = SampleBuffer::new();
+        data.read(request.start, request.end, &mut samples)?;
+        weight += samples.sample_weight();
+        if weight > options.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
+        read.push(SampledSeries { labels, samples: Arc::new(samples) });
+    }
+    Ok((read, weight))
+}
+
+/// Series in the order of their labels: the order in which one storage would hand them out.
+pub(super) fn sorted(mut series: Vec<Series>) -> Vec<Series> {
+    series.sort_by(|left, right| left.labels.cmp(&right.labels));
+    series
+}
+
+/// What every shard answers: the steps at which all of them say that something is absent.
+pub(super) fn absent_from_all(answers: Vec<Vec<Series>>) -> Vec<Series> {
+    let mut answers = answers.into_iter();
+    let mut all = answers.next().unwrap_or_default();
+    for answer in answers {
+        match (all.first_mut(), answer.first()) {
+            (Some(series), Some(other)) => {
+                series.column.retain_steps(|step| other.column.is_present(step));
+            }
+            _ => return Vec::new(),
+        }
+    }
+    all
+}
+
+/// Samples that shards have sent.
+#[derive(Default)]
+pub(super) struct FetchedSource {
+    series: Vec<SampledSeries>,
+}
+
+impl FetchedSource {
+    /// Adds series. One that several fragments fetched is kept once per fragment and selected
+    /// with the longest of its samples.
+    pub(super) fn add(&mut self, series: Vec<SampledSeries>) {
+        self.series.extend(series);
+        self.series.sort_by(|left, right| {
+            left.labels.cmp(&right.labels).then_with(|| first_time(left).cmp(&first_time(right)))
+        });
+    }
+}
+
+fn first_time(series: &SampledSeries) -> i64 {
+    series.samples.timestamps().first().copied().unwrap_or(i64::MAX)
+}
+
+impl SeriesSource for FetchedSource {
+    fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SourceError> {
+        let is_wanted = |labels: &Labels| {
+            request.matchers.iter().all(|matcher| matcher.matches(labels.value(matcher.name())))
+        };
+        let mut selected = Vec::new();
+        for same in self.series.chunk_by(|left, right| left.labels == right.labels) {
+            if is_wanted(&same[0].labels) {
+                let parts = same.iter().map(|part| Arc::clone(&part.samples)).collect();
+                let data = Arc::new(FetchedSeries { parts });
+                selected.push(SelectedSeries { labels: same[0].labels.clone(), data });
+            }
+        }
+        Ok(selected)
+    }
+}
+
+/// The samples of a series, fetched for several fragments: parts may overlap and then agree.
+struct FetchedSeries {
+    parts: Vec<Arc<SampleBuffer>>,
+}
+
+impl SeriesData for FetchedSeries {
+    fn read(
+        &self,
+        start: Timestamp,
+        end: Timestamp,
+        into: &mut SampleBuffer,
+    ) -> Result<(), SourceError> {
+        let mut behind = start.millis().saturating_sub(1);
+        for part in &self.parts {
+            for at in 0..part.len() {
+                let timestamp = part.timestamps()[at];
+                if timestamp <= behind || timestamp > end.millis() {
+                    continue;
+                }
+                match part.histogram(at) {
+                    Some(histogram) => into.push_histogram(timestamp, Arc::clone(histogram)),
+                    None => into.push_float(timestamp, part.values()[at]),
+                }
+                into.set_last_start(part.start_timestamp(at));
+                behind = timestamp;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! An expression into the fragments that shards evaluate.
+
+use narthex_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+
+use super::{
+    Fragment, FragmentKind,
+    place::{Place, place},
+};
+use crate::{
+    ParseOptions, Steps,
+    ast::{
+        Aggregate, AggregateOp, ByteRange, Call, Expr, ExprKind, MatrixSelector, RangeExtension,
+        Selector,
+    },
+    eval::{EvalOptions, Grid, Reference, info_reference, is_step_invariant, subquery_grid},
+    functions, parse,
+    types::ValueType,
+};
+
+/// The metric that `info` joins with if it is not told otherwise.
+const INFO_METRIC: &str = "target_info";
+/// What the names of info metrics match if only some are excluded.
+const INFO_METRICS: &str = ".+_info";
+
+/// Collects fragments on a walk from the whole expression down to what shards can do.
+pub(super) struct Splitter<'a> {
+    pub(super) options: &'a EvalOptions,
+    /// As the evaluator's flag at the same place of the expression.
+    pub(super) marks_resets: bool,
+    pub(super) fragments: Vec<Fragment>,
+}
+
+impl Splitter<'_> {
+    /// Splits an expression that is evaluated at these steps.
+    pub(super) fn split(&mut self, expr: &Expr, grid: Grid) {
+        let expr = expr.unwrapped();
+        // The evaluator works such parts out once, and a fragment has to fit.
+        let grid = if grid.len > 1 && is_step_invariant(expr) { grid.first() } else { grid };
+        if grid.len == 0 {
+            return;
+        }
+        if expr.value_type() == ValueType::Matrix {
+            return self.split_matrix(expr, grid);
+        }
+        match (place(expr), &expr.kind) {
+            (Place::Anywhere, _) => {}
+            (Place::Shards, _) => self.ship(FragmentKind::Columns, expr, expr, grid),
+            (Place::Querier, ExprKind::Aggregate(aggregate)) => {
+                self.split_aggregate(expr, aggregate, grid);
+            }
+            (Place::Querier, ExprKind::Call(call)) => self.split_call(expr, call, grid),
+            (Place::Querier, _) => {
+                expr.children().into_iter().for_each(|child| self.split(child, grid));
+            }
+        }
+    }
+
+    /// A range vector that something at the querier looks at.
+    fn split_matrix(&mut self, expr: &Expr, grid: Grid) {
+        match &expr.kind {
+            ExprKind::Subquery(subquery) => {
+                self.split(&subquery.expr, subquery_grid(subquery, self.options, grid));
+            }
+            ExprKind::Matrix(matrix) => {
+                self.fetch_range(matrix, expr.range, grid);
+            }
+            _ => unreachable!("BUG: nothing else is a range vector"),
+        }
+    }
+
+    fn split_aggregate(&mut self, expr: &Expr, aggregate: &Aggregate, grid: Grid) {
+        let param = aggregate.param.as_ref();
+        let is_pushed = place(&aggregate.expr) == Place::Shards
+            && param.is_none_or(|param| place(param) == Place::Anywhere);
+        match aggregate.op {
+            AggregateOp::Sum
+            | AggregateOp::Avg
+            | AggregateOp::Count
+            | AggregateOp::Min
+            | AggregateOp::Max
+            | AggregateOp::Group
+            | AggregateOp::Stddev
+            | AggregateOp::Stdvar
+                if is_pushed =>
+            {
+                self.ship(FragmentKind::Partial, expr, expr, grid);
+            }
+            // What is chosen from all is among what each shard chooses from its own: the querier
+            // chooses again from that.
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk if is_pushed => {
+                self.ship(FragmentKind::Columns, expr, &aggregate.expr, grid);
+            }
+            _ => expr.children().into_iter().for_each(|child| self.split(child, grid)),
+        }
+    }
+
+    fn split_call(&mut self, expr: &Expr, call: &Call, grid: Grid) {
+        match call.function.name {
+            // Absent from all shards is what every shard says is absent.
+            "absent" | "absent_over_time" if place(&call.args[0]) == Place::Shards => {
+                self.ship(FragmentKind::Absent, expr, expr, grid);
+            }
+            "info" => {
+                self.split(&call.args[0], grid);
+                self.fetch_info(call, expr.range, grid);
+            }
+            name => {
+                let outer = self.marks_resets;
+                self.marks_resets = match name {
+                    "histogram_count" | "histogram_sum" | "histogram_avg" => true,
+                    _ => outer && functions::is_streamed(call),
+                };
+                call.args.iter().for_each(|arg| self.split(arg, grid));
+                self.marks_resets = outer;
+            }
+        }
+    }
+
+    /// Has the shards evaluate `expr` in place of `replaced`.
+    fn ship(&mut self, kind: FragmentKind, expr: &Expr, replaced: &Expr, grid: Grid) {
+        let text = expr.to_string();
+        let mut places = Vec::new();
+        let options = ParseOptions { input_bytes_max: u32::MAX, ..ParseOptions::everything() };
+        if let Ok(fragment) = parse(&text, &options) {
+            pair_places(&fragment, expr, &mut places);
+        }
+        let replaces = replaced.unwrapped().range;
+        let (steps, marks_resets) = (steps(grid), self.marks_resets);
+        self.fragments.push(Fragment { text, kind, steps, marks_resets, replaces, places });
+    }
+
+    /// Has the shards send the samples of a range.
+    fn fetch_range(&mut self, matrix: &MatrixSelector, replaces: ByteRange, grid: Grid) {
+        let selector = &matrix.selector;
+        let steps = &self.options.steps;
+        let reference = Reference::new(selector.at, selector.offset_millis(), steps);
+        let before = matrix.window.millis();
+        let after = match selector.extension {
+            Some(RangeExtension::Smoothed) => self.lookback(),
+            _ => 0,
+        };
+        let start = reference.time(grid.start).saturating_sub(before);
+        let end = reference.time(grid.end()).saturating_add(after);
+        let bare = Selector { offset: None, at: None, extension: None, ..selector.clone() };
+        self.fetch(bare, replaces, (start, end));
+    }
+
+    /// Has the shards send samples of a closed range of times, and those that count as current at
+    /// its start.
+    fn fetch(&mut self, selector: Selector, replaces: ByteRange, (start, end): (i64, i64)) {
+        let start = start.saturating_sub(self.lookback());
+        self.fragments.push(Fragment {
+            text: Expr::new(ExprKind::Selector(selector), replaces).to_string(),
+            kind: FragmentKind::Samples,
+            steps: Steps {
+                start: Timestamp::from_millis(start),
+                end: Timestamp::from_millis(end),
+                step_millis: 0,
+            },
+            marks_resets: self.marks_resets,
+            replaces,
+            places: Vec::new(),
+        });
+    }
+
+    fn lookback(&self) -> i64 {
+        i64::try_from(self.options.lookback.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Fetches the series that `info` may join with. Which labels they must share with those of
+    /// the first argument, the evaluator knows.
+    fn fetch_info(&mut self, call: &Call, replaces: ByteRange, grid: Grid) {
+        let given = call.args.get(1).map(|arg| arg.unwrapped());
+        let matchers: &[Matcher] = match given.map(|arg| &arg.kind) {
+            Some(ExprKind::Selector(selector)) => &selector.matchers,
+            _ => &[],
+        };
+        let mut names: Vec<Matcher> =
+            matchers.iter().filter(|matcher| matcher.name() == METRIC_NAME).cloned().collect();
+        let is_positive =
+            |matcher: &Matcher| matches!(matcher.op(), MatchOp::Equal | MatchOp::Regex);
+        if names.is_empty() {
+            names.push(Matcher::equal(METRIC_NAME, INFO_METRIC));
+        } else if !names.iter().any(is_positive) {
+            let pattern = Matcher::new(MatchOp::Regex, METRIC_NAME, INFO_METRICS);
+            names.push(pattern.expect("the pattern is valid"));
+        }
+        let reference = info_reference(&call.args[0], &self.options.steps);
+        let times = (reference.time(grid.start), reference.time(grid.end()));
+        let info =
+            Selector { name: None, matchers: names, offset: None, at: None, extension: None };
+        self.fetch(info, replaces, times);
+    }
+}
+
+fn steps(grid: Grid) -> Steps {
+    Steps {
+        start: Timestamp::from_millis(grid.start),
+        end: Timestamp::from_millis(grid.end()),
+        step_millis: if grid.len > 1 { grid.step } else { 0 },
+    }
+}
+
+/// Pairs the places of equal nodes in a fragment's text and in the query it was made from.
+fn pair_places(fragment: &Expr, original: &Expr, places: &mut Vec<(ByteRange, ByteRange)>) {
+    places.push((fragment.range, original.range));
+    let (fragment, original) = (fragment.unwrapped(), original.unwrapped());
+    places.push((fragment.range, original.range));
+    for (fragment, original) in fragment.children().into_iter().zip(original.children()) {
+        pair_places(fragment, original, places);
+    }
+}
