@@ -5,6 +5,7 @@
 
 pub mod annotations;
 pub mod ast;
+pub mod conformance;
 pub mod eval;
 mod functions;
 mod parser;

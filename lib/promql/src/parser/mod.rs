@@ -20,6 +20,10 @@ use narthex_model::Matcher;
 
 use crate::ast::{ByteRange, Expr, ExprKind};
 
+pub(crate) use lexer::Lexer;
+pub(crate) use literal::unquote;
+pub(crate) use token::{Token, TokenKind};
+
 /// What the parser accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseOptions {

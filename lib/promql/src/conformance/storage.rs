@@ -1,0 +1,139 @@
+//! The series that a script has loaded.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use narthex_model::{FloatHistogram, INSTANCE, JOB, Labels, Timestamp, stale_nan};
+
+use super::{
+    buckets,
+    script::{Load, LoadSeries},
+    series::Item,
+};
+use crate::{SampleBuffer, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError};
+
+/// Series in order of their labels.
+#[derive(Default)]
+pub(super) struct Storage {
+    series: BTreeMap<Labels, Arc<Stored>>,
+}
+
+/// A series' samples, in order of time.
+#[derive(Default, Clone)]
+pub(super) struct Stored(pub(super) Vec<StoredSample>);
+
+#[derive(Clone)]
+pub(super) struct StoredSample {
+    pub(super) timestamp: i64,
+    /// 0 if unknown.
+    pub(super) start_timestamp: i64,
+    pub(super) value: StoredValue,
+}
+
+#[derive(Clone)]
+pub(super) enum StoredValue {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl Storage {
+    /// Stores the series of a command.
+    pub(super) fn load(&mut self, load: &Load) {
+        for series in &load.series {
+            self.append(&series.labels, samples(series, load.step_millis));
+        }
+        if load.with_custom_buckets {
+            for (labels, samples) in buckets::convert(load) {
+                self.append(&labels, samples);
+            }
+        }
+    }
+
+    /// Stores samples that are newer than those a series has.
+    fn append(&mut self, labels: &Labels, samples: Vec<StoredSample>) {
+        let stored = Arc::make_mut(self.series.entry(labels.clone()).or_default());
+        for sample in samples {
+            let newest = stored.0.last().map_or(i64::MIN, |last| last.timestamp);
+            if sample.timestamp > newest {
+                stored.0.push(sample);
+            }
+        }
+    }
+
+    /// The series spread over `shards` storages.
+    pub(super) fn split(&self, shards: usize, shard_of: &dyn Fn(&Labels) -> usize) -> Vec<Self> {
+        let mut parts: Vec<Self> = (0..shards).map(|_| Self::default()).collect();
+        for (labels, samples) in &self.series {
+            let part = &mut parts[shard_of(labels) % shards];
+            part.series.insert(labels.clone(), Arc::clone(samples));
+        }
+        parts
+    }
+}
+
+fn samples(series: &LoadSeries, step_millis: i64) -> Vec<StoredSample> {
+    let mut samples = Vec::with_capacity(series.items.len());
+    let mut is_histogram = false;
+    for (i, item) in series.items.iter().enumerate() {
+        let timestamp = step_millis * i as i64;
+        let value = match item {
+            Item::Gap => continue,
+            // A marker in a series of histograms is a histogram itself.
+            Item::Float(value) if narthex_model::is_stale(*value) && is_histogram => {
+                let marker = FloatHistogram { sum: stale_nan(), ..FloatHistogram::default() };
+                StoredValue::Histogram(Arc::new(marker))
+            }
+            Item::Float(value) => StoredValue::Float(*value),
+            Item::Histogram { histogram, .. } => StoredValue::Histogram(Arc::clone(histogram)),
+        };
+        is_histogram = matches!(value, StoredValue::Histogram(_));
+        let start = series.starts.get(i).copied().flatten();
+        let start_timestamp = start.map_or(0, |relative| timestamp + relative);
+        samples.push(StoredSample { timestamp, start_timestamp, value });
+    }
+    samples
+}
+
+impl SeriesSource for Storage {
+    fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SourceError> {
+        let matching = self.series.iter().filter(|(labels, _)| {
+            request.matchers.iter().all(|matcher| matcher.matches(labels.value(matcher.name())))
+        });
+        Ok(matching
+            .map(|(labels, stored)| {
+                let data = Arc::clone(stored) as Arc<dyn SeriesData>;
+                SelectedSeries { labels: labels.clone(), data }
+            })
+            .collect())
+    }
+}
+
+impl SeriesData for Stored {
+    fn read(
+        &self,
+        start: Timestamp,
+        end: Timestamp,
+        into: &mut SampleBuffer,
+    ) -> Result<(), SourceError> {
+        let range = start.millis()..=end.millis();
+        for sample in self.0.iter().filter(|sample| range.contains(&sample.timestamp)) {
+            match &sample.value {
+                StoredValue::Float(value) => into.push_float(sample.timestamp, *value),
+                StoredValue::Histogram(histogram) => {
+                    into.push_histogram(sample.timestamp, Arc::clone(histogram));
+                }
+            }
+            into.set_last_start(sample.start_timestamp);
+        }
+        Ok(())
+    }
+}
+
+/// Spreads series as a cluster does: by job and instance where both are set, by all labels but
+/// the name otherwise. For tests that have no ring at hand.
+pub fn spread(labels: &Labels) -> u64 {
+    let (job, instance) = (labels.value(JOB), labels.value(INSTANCE));
+    if job.is_empty() || instance.is_empty() {
+        return labels.without_metric_name().hash64();
+    }
+    labels.filtered(|name| name == JOB || name == INSTANCE).hash64()
+}
