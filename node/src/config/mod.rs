@@ -10,6 +10,7 @@
 //!
 //! Nothing of Narthex's own is read here, and nothing watches the file.
 
+mod builtin;
 mod client;
 mod decode;
 mod global;
@@ -25,6 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use builtin::{BuiltinHost, HOST_METRICS_PATH, NARTHEX_JOB, NODE_JOB};
 pub use decode::Fields;
 pub use job::target_group;
 use serde::{Deserialize, Serialize};

@@ -110,7 +110,7 @@ fn what_does_not_fit_is_refused_with_line_and_reason() {
     let cases: &[(&str, &str)] = &[
         ("foo: 1\n", "line 1: field foo not found in type config.plain"),
         ("global: {scrape_intervall: 1s}\n", "field scrape_intervall not found"),
-        ("global: {scrape_interval: 1x}\n", "not a valid duration string: \"1x\""),
+        ("global: {scrape_interval: 1x}\n", "line 1: unknown unit \"x\" in duration \"1x\""),
         (
             "global: {scrape_interval: 5s, scrape_timeout: 6s}\n",
             "global scrape timeout greater than scrape interval",
@@ -308,4 +308,15 @@ fn included_files_add_their_jobs() {
     let error = load(&main).expect_err("unknown key").to_string();
     assert!(error.contains("jobs-2.yml: line 1: field scrape_config not found"), "{error}");
     assert!(load(&folder.path().join("absent.yml")).is_err());
+}
+
+#[test]
+fn without_a_file_narthex_watches_itself_and_its_hosts() {
+    let host = BuiltinHost { host_name: "vm1".into(), address: "127.0.0.1:9090".into() };
+    let config = Config::builtin(&["127.0.0.1:9090".into()], &[host]);
+    assert_eq!(Config::decode(&config.encode()).expect("just encoded"), config);
+    let [own, node] = &config.scrape_configs[..] else { panic!("two jobs") };
+    assert_eq!((own.job_name.as_str(), own.metrics_path.as_str()), ("narthex", "/metrics"));
+    assert_eq!((node.job_name.as_str(), node.metrics_path.as_str()), ("node", "/metrics/node"));
+    assert_eq!(node.static_configs[0].labels["instance"], "vm1");
 }
