@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod discovery;
 pub mod exposition;
 pub mod host;
 pub mod identity;
