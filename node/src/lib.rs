@@ -7,3 +7,4 @@ pub mod exposition;
 pub mod host;
 pub mod identity;
 pub mod relabel;
+pub mod scrape;

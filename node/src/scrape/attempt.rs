@@ -1,0 +1,141 @@
+//! One scrape from request to shard.
+
+use std::{sync::Arc, time::Duration};
+
+use narthex_model::Timestamp;
+
+use super::{
+    command::{Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, SubmitError},
+    core::Start,
+    fetch::{FetchRequest, fetch},
+    job::Job,
+    page::{PageReader, PageSamples},
+    report::{Report, ReportSeries},
+    target::Target,
+};
+use crate::clock::Clock;
+
+/// A scrape that begins within this of its slot counts as punctual: its samples get the slot's
+/// time, so that a target's timestamps are evenly spaced. At most a hundredth of the interval.
+const PUNCTUAL_WITHIN: Duration = Duration::from_millis(2);
+/// A longer page is read on the pool for blocking work: it takes more than half a millisecond.
+const INLINE_PAGE_BYTES_MAX: usize = 128 << 10;
+
+/// A scrape to perform.
+pub struct Attempt<S> {
+    pub clock: Arc<dyn Clock>,
+    pub sink: Arc<S>,
+    pub target: Arc<Target>,
+    pub job: Arc<Job>,
+    pub start: Start,
+    pub reader: PageReader,
+    pub report: ReportSeries,
+    /// The scrape fails with this, without a request.
+    pub forced_error: Option<String>,
+    /// Bytes of the last page.
+    pub expected_bytes: usize,
+}
+
+/// What came of a scrape.
+#[derive(Debug)]
+pub struct Ended {
+    pub reader: PageReader,
+    pub time: Timestamp,
+    pub duration: Duration,
+    /// Empty if the target is up.
+    pub error: String,
+    pub page_bytes: usize,
+    /// Samples left out because their own timestamps lie too far ahead.
+    pub samples_ahead: u64,
+    pub submitted: Result<(), SubmitError>,
+}
+
+impl<S: ScrapeSink> Attempt<S> {
+    /// Fetches, reads and submits. Takes as long as the target's timeout and the sink.
+    pub async fn run(mut self) -> Ended {
+        let began = self.clock.monotonic();
+        let time = self.time();
+        let (page, page_bytes) = self.page(time).await;
+        let duration = self.clock.monotonic().saturating_duration_since(began);
+        let (read, error) = match page {
+            Ok(read) => {
+                let error = read.error.as_ref().map(ToString::to_string).unwrap_or_default();
+                (read, error)
+            }
+            Err(error) => (PageSamples::default(), error),
+        };
+        let samples_ahead = read.ahead;
+        let command = self.command(time, duration, read, &error);
+        let submitted = self.sink.submit(self.start.shard, command).await;
+        Ended { reader: self.reader, time, duration, error, page_bytes, samples_ahead, submitted }
+    }
+
+    fn time(&self) -> Timestamp {
+        let slot = self.start.slot.start();
+        let now = self.clock.now();
+        let tolerance = PUNCTUAL_WITHIN.min(self.target.interval / 100);
+        let late = now.millis_since(slot);
+        if (0..=tolerance.as_millis() as i64).contains(&late) { slot } else { now }
+    }
+
+    async fn page(&mut self, time: Timestamp) -> (Result<PageSamples, String>, usize) {
+        if let Some(error) = &self.forced_error {
+            return (Err(error.clone()), 0);
+        }
+        let request = FetchRequest {
+            url: &self.target.url,
+            timeout: self.target.timeout,
+            body_bytes_max: self.job.config.limits.body_size_limit,
+        };
+        // A little more than last time: pages grow by digits.
+        let expected_bytes = self.expected_bytes + self.expected_bytes / 32;
+        match fetch(&self.job.client, request, expected_bytes).await {
+            Ok(page) => {
+                let bytes = page.len();
+                (Ok(self.read(page, time).await), bytes)
+            }
+            Err(error) => (Err(error.to_string()), self.expected_bytes),
+        }
+    }
+
+    async fn read(&mut self, page: Vec<u8>, time: Timestamp) -> PageSamples {
+        if page.len() <= INLINE_PAGE_BYTES_MAX {
+            return self.reader.read(&page, time);
+        }
+        let empty = PageReader::new(self.job.rules_for(&self.target), 0);
+        let mut reader = std::mem::replace(&mut self.reader, empty);
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = reader.read(&page, time);
+            (reader, read)
+        });
+        let (reader, read) = reading.await.expect("BUG: reading a page panicked");
+        self.reader = reader;
+        read
+    }
+
+    fn command(
+        &self,
+        time: Timestamp,
+        duration: Duration,
+        read: PageSamples,
+        error: &str,
+    ) -> ScrapeCommand {
+        let report = Report {
+            is_up: error.is_empty(),
+            duration,
+            scraped: read.scraped,
+            kept: read.kept,
+            added: read.added,
+        };
+        let report = self.report.samples(&report, time);
+        let (target, slot) = (self.start.target, self.start.slot);
+        if error.is_empty() {
+            let mut samples = read.samples;
+            samples.extend(report);
+            ScrapeCommand::Scrape(Scrape { target, slot, time, samples })
+        } else {
+            let (report, reason) = (report.to_vec(), error.to_owned());
+            ScrapeCommand::Failed(ScrapeFailed { target, slot, time, report, reason })
+        }
+    }
+}

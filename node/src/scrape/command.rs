@@ -1,0 +1,139 @@
+//! What a scrape asks of its shard.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use narthex_cluster::ShardId;
+use narthex_model::{Labels, Timestamp};
+
+use super::{core::Slot, target::TargetId};
+
+/// A change of a target's state in its shard.
+#[derive(Debug, Clone)]
+pub enum ScrapeCommand {
+    /// A page was read.
+    Scrape(Scrape),
+    /// No page, or one that was refused: the target's series end.
+    Failed(ScrapeFailed),
+    /// The target exists no longer: its series end, the report's too.
+    Gone(TargetGone),
+}
+
+impl ScrapeCommand {
+    /// The target it is about.
+    pub fn target(&self) -> TargetId {
+        match self {
+            Self::Scrape(scrape) => scrape.target,
+            Self::Failed(failed) => failed.target,
+            Self::Gone(gone) => gone.target,
+        }
+    }
+}
+
+/// All samples of one page, and the report.
+#[derive(Debug, Clone)]
+pub struct Scrape {
+    /// Whose page.
+    pub target: TargetId,
+    /// The shard refuses a slot that is not above the target's last.
+    pub slot: Slot,
+    /// When the scrape began: the time of samples that bring none.
+    pub time: Timestamp,
+    /// Samples in the order of the page, then those of the report: `up` and `scrape_*`.
+    pub samples: Vec<ScrapedSample>,
+}
+
+/// The report of a scrape that gave no samples.
+#[derive(Debug, Clone)]
+pub struct ScrapeFailed {
+    /// Whose page.
+    pub target: TargetId,
+    /// See [`Scrape::slot`].
+    pub slot: Slot,
+    /// When the scrape began: the time of the stale markers.
+    pub time: Timestamp,
+    /// `up` and `scrape_*`.
+    pub report: Vec<ScrapedSample>,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// A target that discovery no longer finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetGone {
+    /// Which one.
+    pub target: TargetId,
+    /// The time of the stale markers.
+    pub time: Timestamp,
+}
+
+/// One sample of a page.
+#[derive(Debug, Clone)]
+pub struct ScrapedSample {
+    /// Its series, shared with the cache of the target.
+    pub series: Arc<ScrapedSeries>,
+    /// When it was taken.
+    pub timestamp: Timestamp,
+    /// What was measured.
+    pub value: f64,
+    /// The page gave the time itself: its series gets no stale marker when it ends.
+    pub has_own_timestamp: bool,
+}
+
+/// A series of a target, as stored: after relabelling, with the target's labels.
+#[derive(Debug)]
+pub struct ScrapedSeries {
+    /// The labels of the series.
+    pub labels: Labels,
+    /// `job` and `instance` are the target's, so that the series belongs to the target's shard.
+    pub follows_target: bool,
+    reference: AtomicU64,
+}
+
+impl ScrapedSeries {
+    /// A series that the shard has not numbered yet.
+    pub fn new(labels: Labels, follows_target: bool) -> Self {
+        Self { labels, follows_target, reference: AtomicU64::new(0) }
+    }
+
+    /// What the sink noted with [`ScrapedSeries::set_reference`]; 0 before that.
+    pub fn reference(&self) -> u64 {
+        self.reference.load(Ordering::Relaxed)
+    }
+
+    /// A place for the sink to note how the shard names the series, so that the next scrape
+    /// need not repeat the labels. The meaning is the sink's, except that 0 is nothing.
+    pub fn set_reference(&self, reference: u64) {
+        self.reference.store(reference, Ordering::Relaxed);
+    }
+}
+
+/// Where scrapes go: the shard's door on this node.
+pub trait ScrapeSink: Send + Sync + 'static {
+    /// Hands `command` to `shard` and returns once its fate is known. May wait for a slow shard,
+    /// but not for ever.
+    fn submit(
+        &self,
+        shard: ShardId,
+        command: ScrapeCommand,
+    ) -> impl Future<Output = Result<(), SubmitError>> + Send;
+}
+
+/// Why a command did not reach its shard. The scrape is lost; nothing is sent again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Another node owns the target now and scrapes it.
+    #[error("this node does not lead shard {0}")]
+    NotLeader(ShardId),
+    /// The shard is behind: scrape again at the next slot.
+    #[error("shard {0} is busy")]
+    Busy(ShardId),
+    /// The shard refused the command whole: the slot was taken, or it is too large.
+    #[error("refused: {0}")]
+    Refused(String),
+}
