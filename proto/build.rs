@@ -9,6 +9,7 @@ const PROTOS: &[&str] = &[
     "narthex/v1/cluster.proto",
     "narthex/internal/v1/shard.proto",
     "narthex/internal/v1/control.proto",
+    "narthex/internal/v1/raft.proto",
 ];
 
 /// The part that outside clients may use: what gRPC reflection shows.
