@@ -6,5 +6,6 @@ pub mod discovery;
 pub mod exposition;
 pub mod host;
 pub mod identity;
+pub mod raft;
 pub mod relabel;
 pub mod scrape;

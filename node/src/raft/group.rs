@@ -1,0 +1,492 @@
+//! One raft group on this node: the handle that the rest of the node holds.
+//!
+//! Invariants
+//! * an outcome is given only after the entry was synced on a majority and applied here;
+//! * a proposal is for one term: a leader that lost it in between appends nothing;
+//! * log entries are purged only below what every member has persisted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openraft::{
+    ChangeMembers, EmptyNode, Raft, ReadPolicy,
+    errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError},
+    raft::ClientWriteResult,
+};
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Sleep, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    adapter::{Adapter, Persisted},
+    log::{GroupLog, LogDb},
+    machine::{Applied, ApplyPool, Machine, MachineFailure, StateMachine},
+    metrics::{Durations, now},
+    network::Network,
+    runtime::RaftRuntime,
+    status::GroupStatus,
+    supervisor,
+    timing::RaftTiming,
+    types::{Answer, GroupId, LogPosition, NodeId, Opaque, TypeConfig},
+};
+
+pub(super) type RaftHandle = Raft<TypeConfig, Adapter>;
+
+/// What all groups of a node share.
+pub struct RaftNode {
+    /// This node's number.
+    pub node: NodeId,
+    /// The runtime that raft has to itself.
+    pub runtime: RaftRuntime,
+    /// The node's log.
+    pub log: LogDb,
+    /// Where state machines run.
+    pub pool: ApplyPool,
+    /// The way to the other nodes.
+    pub network: Network,
+}
+
+/// How a group is run.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupConfig {
+    /// Which group.
+    pub group: GroupId,
+    /// Heartbeats and elections; the same on all nodes.
+    pub timing: RaftTiming,
+    /// How long a proposal or a read waits for its answer. Default 5 s: longer than an election.
+    pub deadline: Duration,
+}
+
+impl GroupConfig {
+    /// The defaults for a group.
+    pub fn new(group: GroupId) -> Self {
+        Self { group, timing: RaftTiming::default(), deadline: Duration::from_secs(5) }
+    }
+}
+
+/// A replica's part in its group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Not a voter, or not a member yet.
+    #[default]
+    Learner,
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// Who leads, as this replica sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// This replica's part.
+    pub role: Role,
+    /// The newest term it knows.
+    pub term: u64,
+    /// Who leads that term, if known.
+    pub leader: Option<NodeId>,
+    /// This replica leads and has applied its first entry of this term: all that earlier leaders
+    /// acknowledged is in its state. What it owns as a leader begins here.
+    pub ready: bool,
+}
+
+/// What came of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The entry's name.
+    pub position: LogPosition,
+    /// What apply said.
+    pub data: Bytes,
+}
+
+/// Why a proposal has no outcome. Each variant is one thing the proposer does next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Nothing was proposed: go to `leader`, or wait for an election when it is `None`.
+    #[error("not the leader of this term; {leader:?} may be")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// It is unknown whether the entry is or will be committed: only repeat what may be repeated.
+    #[error("leadership was lost or the deadline passed before the outcome was known")]
+    Lost,
+    /// Nothing was proposed: the leader hears no majority, or the replica is being reopened. Try
+    /// again later.
+    #[error("group is stalled")]
+    Stalled,
+}
+
+/// Why a read cannot be linearizable here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Go to `leader`, or wait for an election when it is `None`.
+    #[error("not the leader; {leader:?} may be")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// No majority confirms the leadership. Try again later.
+    #[error("group is stalled")]
+    Stalled,
+}
+
+/// A step of a membership change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// Sends a node the log without giving it a vote.
+    AddLearner(NodeId),
+    /// Makes exactly these the voters; each must be a member already.
+    SetVoters(BTreeSet<NodeId>),
+    /// Drops a learner.
+    RemoveLearner(NodeId),
+}
+
+/// Why a membership change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// Go to `leader`, or wait for an election when it is `None`.
+    #[error("not the leader; {leader:?} may be")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// Look at the members, then try again or not: it may have happened.
+    #[error("outcome of the membership change is unknown")]
+    Lost,
+    /// Refused as it stands.
+    #[error("membership change refused: {0}")]
+    Refused(String),
+    /// Try again later.
+    #[error("group is stalled")]
+    Stalled,
+}
+
+/// Why a group was not founded.
+#[derive(Debug, thiserror::Error)]
+pub enum InitializeError {
+    /// It has members already: founding happens once.
+    #[error("group is founded already")]
+    Founded,
+    /// Refused as it stands.
+    #[error("founding refused: {0}")]
+    Refused(String),
+    /// Try again later.
+    #[error("group is stalled")]
+    Stalled,
+}
+
+/// Why a group was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenGroupError {
+    /// Its log or state machine refuses.
+    #[error("open group {group}: {problem}")]
+    Refused {
+        /// Which group.
+        group: GroupId,
+        /// What openraft says.
+        problem: String,
+    },
+}
+
+/// What the tasks of one group share.
+pub(super) struct Core {
+    pub node: NodeId,
+    pub config: GroupConfig,
+    pub log: GroupLog,
+    pub machine: Machine,
+    pub network: Network,
+    /// `None` while the group is being reopened.
+    pub raft: RwLock<Option<RaftHandle>>,
+    pub leadership: watch::Sender<Leadership>,
+    pub persisted: Persisted,
+    /// How far each other member has persisted, as it last said.
+    pub peers_persisted: Mutex<BTreeMap<NodeId, u64>>,
+    /// Entries below are persisted by every member: what a leader computes and tells.
+    pub purge_end: AtomicU64,
+    /// Whether votes are given: not before a lease that this replica may have granted is over.
+    pub votes: AtomicBool,
+    pub commit_durations: Durations,
+    pub reopenings: AtomicU64,
+    pub stalled: AtomicBool,
+}
+
+impl Core {
+    pub fn raft(&self) -> Option<RaftHandle> {
+        self.raft.read().clone()
+    }
+
+    /// Index after the last entry that this replica has persisted.
+    pub fn persisted_end(&self) -> u64 {
+        self.persisted.lock().position.map_or(0, |position| position.index + 1)
+    }
+}
+
+/// One raft group on this node. Clones share it; [`Group::close`] ends it.
+#[derive(Clone)]
+pub struct Group {
+    core: Arc<Core>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Group {
+    /// Opens a group: replays the committed part of its log that the state machine lacks, then
+    /// takes part. Needs nothing from the caller's runtime.
+    pub async fn open(
+        node: &RaftNode,
+        config: GroupConfig,
+        machine: Box<dyn StateMachine>,
+    ) -> Result<Self, OpenGroupError> {
+        let persisted = machine.applied();
+        let core = Arc::new(Core {
+            node: node.node,
+            config,
+            log: node.log.group(config.group),
+            machine: node.pool.host(config.group, machine),
+            network: node.network.clone(),
+            raft: RwLock::new(None),
+            leadership: watch::Sender::new(Leadership::default()),
+            persisted: Arc::new(Mutex::new(persisted)),
+            peers_persisted: Mutex::new(BTreeMap::new()),
+            purge_end: AtomicU64::new(0),
+            votes: AtomicBool::new(false),
+            commit_durations: Durations::default(),
+            reopenings: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (opened, first) = oneshot::channel();
+        let task = supervisor::run(core.clone(), node.log.failure(), stop.clone(), opened);
+        tasks.spawn_on(task, node.runtime.handle());
+        tasks.close();
+        match first.await {
+            Ok(Ok(())) => {
+                node.network.register(&core);
+                Ok(Self { core, stop, tasks })
+            }
+            Ok(Err(problem)) => Err(OpenGroupError::Refused { group: config.group, problem }),
+            Err(_) => {
+                let problem = "the raft runtime has ended".to_owned();
+                Err(OpenGroupError::Refused { group: config.group, problem })
+            }
+        }
+    }
+
+    /// Which group.
+    pub fn id(&self) -> GroupId {
+        self.core.config.group
+    }
+
+    /// Founds the group with these voters. Each founder may call it, with the same voters; the
+    /// group exists once a majority of them votes.
+    pub async fn initialize(&self, voters: &BTreeSet<NodeId>) -> Result<(), InitializeError> {
+        use openraft::errors::InitializeError as Refusal;
+        let raft = self.core.raft().ok_or(InitializeError::Stalled)?;
+        let others = voters.iter().copied().filter(|&voter| voter != self.core.node);
+        // The first vote goes out at once: without connections it would be lost, and with it a
+        // whole election timeout.
+        self.core.network.connect(others).await;
+        let members: BTreeMap<NodeId, EmptyNode> =
+            voters.iter().map(|&voter| (voter, EmptyNode::new())).collect();
+        match raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(Refusal::NotAllowed(_))) => Err(InitializeError::Founded),
+            Err(RaftError::APIError(refusal)) => Err(InitializeError::Refused(refusal.to_string())),
+            Err(RaftError::Fatal(_)) => Err(InitializeError::Stalled),
+        }
+    }
+
+    /// Who leads, now and from now on.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.core.leadership.subscribe()
+    }
+
+    /// Proposes an entry as the leader of `term`. Returns once openraft has it: entries proposed
+    /// one after the other are committed in that order. The outcome follows.
+    pub async fn propose(&self, term: u64, entry: Bytes) -> Result<Proposal, ProposeError> {
+        let raft = self.core.raft().ok_or(ProposeError::Stalled)?;
+        let (answer, result) = oneshot::channel();
+        let request = raft
+            .write(Opaque(entry))
+            .with_leader(super::types::CommittedLeaderId::new(term))
+            .responder(Answer(answer));
+        request.await.map_err(|_| ProposeError::Stalled)?;
+        Ok(Proposal {
+            result,
+            deadline: Box::pin(sleep(self.core.config.deadline)),
+            core: self.core.clone(),
+            proposed: now(),
+        })
+    }
+
+    /// Returns once everything acknowledged before the call is in this replica's state: under the
+    /// leader's lease if it is fresh, else after asking a majority. Gives the position that the
+    /// state covers at least.
+    pub async fn read_linearizable(&self) -> Result<LogPosition, ReadError> {
+        let raft = self.core.raft().ok_or(ReadError::Stalled)?;
+        let read = async {
+            match raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+                Ok(position) => Ok(position),
+                Err(_) => raft.ensure_linearizable(ReadPolicy::ReadIndex).await,
+            }
+        };
+        match timeout(self.core.config.deadline, read).await {
+            Ok(Ok(position)) => Ok((*position.log_id()).into()),
+            Ok(Err(RaftError::APIError(error))) => Err(read_error(error)),
+            Ok(Err(RaftError::Fatal(_))) | Err(_) => Err(ReadError::Stalled),
+        }
+    }
+
+    /// Makes one step of a membership change, and waits until it is committed.
+    pub async fn change_membership(&self, change: MembershipChange) -> Result<(), MembershipError> {
+        let raft = self.core.raft().ok_or(MembershipError::Stalled)?;
+        let change = async {
+            match change {
+                MembershipChange::AddLearner(node) => {
+                    raft.add_learner(node, EmptyNode::new(), false).await
+                }
+                MembershipChange::SetVoters(voters) => raft.change_membership(voters, false).await,
+                MembershipChange::RemoveLearner(node) => {
+                    let nodes = BTreeSet::from([node]);
+                    raft.change_membership(ChangeMembers::RemoveNodes(nodes), false).await
+                }
+            }
+        };
+        match timeout(self.core.config.deadline, change).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(error))) => Err(membership_error(error)),
+            Ok(Err(RaftError::Fatal(_))) => Err(MembershipError::Stalled),
+            Err(_) => Err(MembershipError::Lost),
+        }
+    }
+
+    /// Asks this leader to make `to` the leader. Watch [`Group::leadership`] for the effect.
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), ProposeError> {
+        let raft = self.core.raft().ok_or(ProposeError::Stalled)?;
+        if !raft.is_leader() {
+            return Err(ProposeError::NotLeader { leader: raft.current_leader().await });
+        }
+        raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stalled)
+    }
+
+    /// Has the state machine write a checkpoint, on its thread; gives what the checkpoint covers.
+    pub async fn checkpoint(&self) -> Result<Applied, MachineFailure> {
+        self.core.machine.checkpoint().await
+    }
+
+    /// Where the state machine stands.
+    pub async fn applied(&self) -> Result<Applied, MachineFailure> {
+        self.core.machine.applied().await
+    }
+
+    /// Says that a checkpoint has reached the disk. Entries that every member has persisted are
+    /// purged from here on.
+    pub fn persisted(&self, checkpoint: Applied) {
+        let mut persisted = self.core.persisted.lock();
+        if checkpoint.position > persisted.position {
+            *persisted = checkpoint;
+        }
+    }
+
+    /// How the group is doing.
+    pub fn status(&self) -> GroupStatus {
+        GroupStatus::of(&self.core)
+    }
+
+    /// How long proposals took from being proposed to their outcome.
+    pub fn commit_durations(&self) -> &Durations {
+        &self.core.commit_durations
+    }
+
+    /// Takes the replica out of its group's work. Proposals without an outcome are lost; what was
+    /// acknowledged is in the log.
+    pub async fn close(&self) {
+        self.core.network.unregister(self.core.config.group);
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+fn leader_of(forward: &ForwardToLeader<TypeConfig>) -> Option<NodeId> {
+    forward.leader_id
+}
+
+fn read_error(error: openraft::errors::LinearizableReadError<TypeConfig>) -> ReadError {
+    use openraft::errors::LinearizableReadError as Error;
+    match error {
+        Error::ForwardToLeader(forward) => ReadError::NotLeader { leader: leader_of(&forward) },
+        Error::QuorumNotEnough(_) => ReadError::Stalled,
+    }
+}
+
+fn propose_error(error: ClientWriteError<TypeConfig>) -> ProposeError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => match forward.reason {
+            ForwardReason::LeaseExpired => ProposeError::Stalled,
+            ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => {
+                ProposeError::NotLeader { leader: leader_of(&forward) }
+            }
+        },
+        ClientWriteError::LogEntryDiscarded(_)
+        | ClientWriteError::ChangeMembershipError(_)
+        | ClientWriteError::PreconditionFailed(_) => ProposeError::Lost,
+    }
+}
+
+fn membership_error(error: ClientWriteError<TypeConfig>) -> MembershipError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => {
+            MembershipError::NotLeader { leader: leader_of(&forward) }
+        }
+        ClientWriteError::LogEntryDiscarded(_) => MembershipError::Lost,
+        refused => MembershipError::Refused(refused.to_string()),
+    }
+}
+
+/// A proposed entry whose outcome is not known yet. Dropping it does not take the entry back.
+pub struct Proposal {
+    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+    deadline: Pin<Box<Sleep>>,
+    core: Arc<Core>,
+    proposed: std::time::Instant,
+}
+
+impl Future for Proposal {
+    type Output = Result<Outcome, ProposeError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match Pin::new(&mut self.result).poll(context) {
+            Poll::Ready(Ok(Ok(response))) => {
+                self.core.commit_durations.record(self.proposed.elapsed());
+                let position = response.log_id.into();
+                Poll::Ready(Ok(Outcome { position, data: response.data.0 }))
+            }
+            Poll::Ready(Ok(Err(error))) => Poll::Ready(Err(propose_error(error))),
+            // The core ended with the answer: the entry may be in the log.
+            Poll::Ready(Err(_)) => Poll::Ready(Err(ProposeError::Lost)),
+            Poll::Pending => self.deadline.as_mut().poll(context).map(|()| Err(ProposeError::Lost)),
+        }
+    }
+}
+
+impl Core {
+    pub fn count_reopening(&self) {
+        self.reopenings.fetch_add(1, Ordering::Relaxed);
+    }
+}

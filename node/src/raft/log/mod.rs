@@ -1,0 +1,494 @@
+//! The raft log of a node: one database for the entries, votes and marks of all its groups.
+//!
+//! It is the node's only write-ahead log. Entries are readable from memory as soon as they are
+//! appended; one thread writes what all groups have queued, syncs once, and only then tells them.
+//!
+//! Invariants
+//! * a callback fires after the sync that covers its entries, in the order the entries came;
+//! * within a group nothing is written out of order, votes included;
+//! * after the first failed write or sync nothing is acknowledged any more: the node must end;
+//! * a log that holds less than was once synced is not opened (see [`watermark`]).
+//!
+//! There is no state machine here, no snapshot, and no network.
+
+mod queue;
+mod record;
+mod store;
+mod sync;
+mod tail;
+mod watermark;
+mod writer;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions};
+use tokio::sync::{Semaphore, watch};
+
+use self::{
+    queue::Queue,
+    record::Mark,
+    tail::Tail,
+    watermark::{GroupMark, Marks, Watermark},
+    writer::Writer,
+};
+pub use self::{
+    store::GroupLog,
+    sync::{PlainSync, SyncSeam},
+    watermark::{LogIdentity, MissingLog},
+    writer::LogMetrics,
+};
+use super::types::{GroupId, LogId, Malformed, Vote};
+
+/// How the log of a node is opened.
+#[derive(Clone)]
+pub struct LogConfig {
+    /// Folder of the database; made if it is not there.
+    pub path: PathBuf,
+    /// The watermark's file: outside `path`, so that the two are not lost together.
+    pub watermark_path: PathBuf,
+    /// Whose log it is.
+    pub identity: LogIdentity,
+    /// Opens a log that is below its watermark. Only ever set by an operator.
+    pub accept_log_loss: bool,
+    /// Newest entries kept in memory per group, in bytes. Default 8 MiB: a follower that far
+    /// behind still reads from memory.
+    pub tail_bytes_max: usize,
+    /// A memtable's size in bytes. Default 16 MiB: most entries are purged before it is full, and
+    /// then reach the disk only once.
+    pub memtable_bytes: usize,
+    /// Pause between two syncs under load. Default 2 ms: fewer syncs, half the bytes written, and
+    /// no worse latency. An idle log syncs at once.
+    pub sync_spacing: Duration,
+    /// Where writes become durable.
+    pub sync: Arc<dyn SyncSeam>,
+}
+
+impl LogConfig {
+    /// The defaults for a log in `path`.
+    pub fn new(path: PathBuf, watermark_path: PathBuf, identity: LogIdentity) -> Self {
+        Self {
+            path,
+            watermark_path,
+            identity,
+            accept_log_loss: false,
+            tail_bytes_max: 8 << 20,
+            memtable_bytes: 16 << 20,
+            sync_spacing: Duration::from_millis(2),
+            sync: Arc::new(PlainSync),
+        }
+    }
+}
+
+/// Why the log was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenLogError {
+    /// The disk or the database refuses; look at the folder.
+    #[error("open raft log in {}", path.display())]
+    Database {
+        /// The folder.
+        path: PathBuf,
+        /// What the database says.
+        #[source]
+        source: rocksdb::Error,
+    },
+    /// Written by another version.
+    #[error("raft log has format version {found}, this program reads version {supported}")]
+    Version {
+        /// The folder's.
+        found: u8,
+        /// This program's.
+        supported: u8,
+    },
+    /// The watermark's file cannot be read.
+    #[error("read watermark {}", path.display())]
+    Watermark {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder is another node's.
+    #[error(
+        "raft log belongs to node {} with folder {:016x}, not to node {} with folder {:016x}",
+        found.node, found.folder, wanted.node, wanted.folder
+    )]
+    OtherIdentity {
+        /// The folder's.
+        found: LogIdentity,
+        /// Ours.
+        wanted: LogIdentity,
+    },
+    /// Synced entries are gone: rejoin as a new node, or accept the loss.
+    #[error("raft log lost synced data: {}", display_missing(.0))]
+    LogLoss(Vec<MissingLog>),
+    /// A record is damaged.
+    #[error("read raft log of {group}")]
+    Record {
+        /// Whose record.
+        group: GroupId,
+        /// What is wrong.
+        #[source]
+        source: Malformed,
+    },
+    /// The disk refuses.
+    #[error("open raft log")]
+    Io(#[from] io::Error),
+}
+
+fn display_missing(missing: &[MissingLog]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What the log knows of one group.
+#[derive(Debug)]
+struct GroupState {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    /// Index of the oldest entry; the next index when there is none.
+    begin: u64,
+    /// The newest entry, synced or not; the purge point when there is none above it.
+    last: Option<LogId>,
+    tail: Tail,
+    /// Counts purges and truncations, so that a reader notices one that came between two looks.
+    generation: u64,
+    /// Entries below are gone from disk, or will be with the next batch.
+    deleted_end: u64,
+    /// (index, bytes appended up to it) about once per megabyte: sizes what a purge sets free.
+    sizes: std::collections::VecDeque<(u64, u64)>,
+    appended_bytes: u64,
+}
+
+impl GroupState {
+    fn new(tail_bytes_max: usize) -> Self {
+        Self {
+            vote: None,
+            committed: None,
+            purged: None,
+            begin: 0,
+            last: None,
+            tail: Tail::new(0, tail_bytes_max),
+            generation: 0,
+            deleted_end: 0,
+            sizes: std::collections::VecDeque::new(),
+            appended_bytes: 0,
+        }
+    }
+
+    fn mark(&self) -> GroupMark {
+        GroupMark { vote: self.vote, last: self.last }
+    }
+}
+
+struct Shared {
+    /// Held by [`LogDb`] and its thread, so that the database is closed when they end, whoever
+    /// still has a handle on a group's log.
+    db: Weak<DB>,
+    queue: Queue,
+    groups: Mutex<BTreeMap<GroupId, Arc<Mutex<GroupState>>>>,
+    /// A permit per KiB of [`queue::ROOM_KIB`].
+    room: Semaphore,
+    failure: watch::Sender<Option<Arc<io::Error>>>,
+    metrics: LogMetrics,
+    tail_bytes_max: usize,
+}
+
+/// The log of this node. Dropping it writes what is queued and ends its threads.
+pub struct LogDb {
+    db: Arc<DB>,
+    shared: Arc<Shared>,
+    watermark: Arc<Watermark>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl LogDb {
+    /// Opens the log, or makes a new one, and starts its thread.
+    pub fn open(config: LogConfig) -> Result<Self, OpenLogError> {
+        let db = Arc::new(open_database(&config)?);
+        let groups = load_groups(&db, &config)?;
+        let have: Marks = groups.iter().map(|(group, state)| (*group, state.mark())).collect();
+        check_watermark(&config, &have)?;
+        let path = config.watermark_path.clone();
+        let watermark = Arc::new(Watermark::new(path, config.identity, have.clone()));
+        let wrap = |(group, state)| (group, Arc::new(Mutex::new(state)));
+        let shared = Arc::new(Shared {
+            db: Arc::downgrade(&db),
+            queue: Queue::default(),
+            groups: Mutex::new(groups.into_iter().map(wrap).collect()),
+            room: Semaphore::new(queue::ROOM_KIB),
+            failure: watch::Sender::new(None),
+            metrics: LogMetrics::default(),
+            tail_bytes_max: config.tail_bytes_max,
+        });
+        let threads = spawn_threads(&config, &shared, &watermark, (db.clone(), have))?;
+        Ok(Self { db, shared, watermark, threads })
+    }
+
+    /// The log of one group; new groups begin empty.
+    pub fn group(&self, group: GroupId) -> GroupLog {
+        let mut groups = self.shared.groups.lock();
+        let tail_bytes_max = self.shared.tail_bytes_max;
+        let state = groups
+            .entry(group)
+            .or_insert_with(|| Arc::new(Mutex::new(GroupState::new(tail_bytes_max))));
+        GroupLog::new(group, self.shared.clone(), state.clone())
+    }
+
+    /// The groups that have anything in the log.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.shared.groups.lock().keys().copied().collect()
+    }
+
+    /// Becomes `Some` with the first write or sync that fails. Then nothing more is acknowledged:
+    /// the node gives up its leaderships and ends.
+    pub fn failure(&self) -> watch::Receiver<Option<Arc<io::Error>>> {
+        self.shared.failure.subscribe()
+    }
+
+    /// What the log thread counts.
+    pub fn metrics(&self) -> &LogMetrics {
+        &self.shared.metrics
+    }
+
+    /// Forgets purged entries on disk now rather than when enough have gathered, and shrinks the
+    /// files. Blocks; for a node at rest.
+    pub fn settle(&self) -> io::Result<()> {
+        let groups: Vec<_> = {
+            let groups = self.shared.groups.lock();
+            groups.iter().map(|(group, state)| (*group, state.clone())).collect()
+        };
+        for (group, state) in groups {
+            let (start, end) = {
+                let mut state = state.lock();
+                let end = state.purged.map_or(0, |purged| purged.index + 1);
+                (std::mem::replace(&mut state.deleted_end, end), end)
+            };
+            if start < end {
+                let (start, end) = (record::entry_key(group, start), record::entry_key(group, end));
+                let deleted = self.db.delete_range_cf(default_cf(&self.db), start, end);
+                deleted.map_err(io::Error::other)?;
+            }
+        }
+        self.db.flush().map_err(io::Error::other)?;
+        self.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        Ok(())
+    }
+}
+
+impl Drop for LogDb {
+    fn drop(&mut self) {
+        self.shared.queue.stop();
+        for thread in self.threads.drain(..1) {
+            thread.join().ok();
+        }
+        self.watermark.stop();
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}
+
+fn default_cf(db: &DB) -> &rocksdb::ColumnFamily {
+    db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME)
+        .expect("RocksDB always has its default column family")
+}
+
+fn open_database(config: &LogConfig) -> Result<DB, OpenLogError> {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    // One explicit sync per batch instead of a write per entry.
+    options.set_manual_wal_flush(true);
+    // A torn last record is a write that was never acknowledged.
+    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_write_buffer_size(config.memtable_bytes);
+    options.set_max_write_buffer_number(3);
+    options.set_max_total_wal_size(4 * config.memtable_bytes as u64);
+    // Payloads arrive compressed, and most are gone before a compaction sees them.
+    options.set_compression_type(rocksdb::DBCompressionType::None);
+    options.set_max_background_jobs(2);
+    options.set_keep_log_file_num(2);
+    options.set_max_open_files(64);
+    let failed = |source| OpenLogError::Database { path: config.path.clone(), source };
+    let db = DB::open_cf(&options, &config.path, [rocksdb::DEFAULT_COLUMN_FAMILY_NAME])
+        .map_err(failed)?;
+    match db.get(record::FORMAT_KEY).map_err(failed)? {
+        Some(found) if found != [record::FORMAT_VERSION] => {
+            let found = found.first().copied().unwrap_or_default();
+            Err(OpenLogError::Version { found, supported: record::FORMAT_VERSION })
+        }
+        Some(_) => Ok(db),
+        None => {
+            db.put(record::FORMAT_KEY, [record::FORMAT_VERSION]).map_err(failed)?;
+            db.flush_wal(true).map_err(failed)?;
+            Ok(db)
+        }
+    }
+}
+
+fn check_watermark(config: &LogConfig, have: &Marks) -> Result<(), OpenLogError> {
+    let read = watermark::read(&config.watermark_path).map_err(|source| {
+        OpenLogError::Watermark { path: config.watermark_path.clone(), source }
+    })?;
+    let Some((found, marks)) = read else { return Ok(()) };
+    if found != config.identity {
+        return Err(OpenLogError::OtherIdentity { found, wanted: config.identity });
+    }
+    let missing = watermark::missing(&marks, have);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !config.accept_log_loss {
+        return Err(OpenLogError::LogLoss(missing));
+    }
+    for lost in missing {
+        tracing::error!(lost = %lost, "opening a raft log that lost synced data, as told");
+    }
+    Ok(())
+}
+
+/// What is on disk of every group.
+fn load_groups(db: &DB, config: &LogConfig) -> Result<BTreeMap<GroupId, GroupState>, OpenLogError> {
+    let mut groups = BTreeMap::new();
+    let failed = |source| OpenLogError::Database { path: config.path.clone(), source };
+    let new = || GroupState::new(config.tail_bytes_max);
+    for mark in Mark::ALL {
+        let (start, end) = mark.key_range();
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(end);
+        for item in db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options) {
+            let (key, value) = item.map_err(failed)?;
+            let group = record::mark_group(&key).map_err(io::Error::from)?;
+            let state: &mut GroupState = groups.entry(group).or_insert_with(new);
+            load_mark(state, mark, &key, &value)
+                .map_err(|source| OpenLogError::Record { group, source })?;
+        }
+    }
+    let mut next = record::entry_key(GroupId::from_number(0), 0);
+    while let Some((group, _)) = seek(db, &next, Direction::Forward, config)? {
+        let state = groups.entry(group).or_insert_with(new);
+        load_last(db, group, state, config)?;
+        let Some(number) = group.number().checked_add(1) else { break };
+        next = record::entry_key(GroupId::from_number(number), 0);
+    }
+    for state in groups.values_mut() {
+        state.last = state.last.max(state.purged);
+        state.begin = state.purged.map_or(0, |purged| purged.index + 1);
+        state.tail = Tail::new(state.last.map_or(0, |last| last.index + 1), config.tail_bytes_max);
+    }
+    Ok(groups)
+}
+
+fn load_mark(
+    state: &mut GroupState,
+    mark: Mark,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), Malformed> {
+    match mark {
+        Mark::Vote => state.vote = Some(record::unseal_vote(key, value)?),
+        Mark::Committed => state.committed = Some(record::unseal_log_id(key, value)?),
+        Mark::Purged => state.purged = Some(record::unseal_log_id(key, value)?),
+    }
+    Ok(())
+}
+
+/// Finds the group's newest entry, and refuses a log whose beginning is missing.
+fn load_last(
+    db: &DB,
+    group: GroupId,
+    state: &mut GroupState,
+    config: &LogConfig,
+) -> Result<(), OpenLogError> {
+    let begin = state.purged.map_or(0, |purged| purged.index + 1);
+    let damaged =
+        |problem| OpenLogError::Record { group, source: Malformed { what: "log", problem } };
+    let first = seek(db, &record::entry_key(group, begin), Direction::Forward, config)?;
+    let Some((_, first)) = first.filter(|(found, _)| *found == group) else {
+        state.deleted_end = 0;
+        return Ok(());
+    };
+    if first != begin {
+        return Err(damaged("entries are missing above the purge point"));
+    }
+    let end = record::entry_key(group, u64::MAX);
+    let (_, last) = seek(db, &end, Direction::Reverse, config)?
+        .filter(|(found, _)| *found == group)
+        .ok_or(damaged("has a first entry and no last one"))?;
+    let key = record::entry_key(group, last);
+    let failed = |source| OpenLogError::Database { path: config.path.clone(), source };
+    let value = db.get(key).map_err(failed)?.ok_or(damaged("has no last entry"))?;
+    let entry = record::unseal_entry(&key, &value)
+        .map_err(|source| OpenLogError::Record { group, source })?;
+    state.last = Some(entry.log_id);
+    Ok(())
+}
+
+fn seek(
+    db: &DB,
+    key: &[u8],
+    direction: Direction,
+    config: &LogConfig,
+) -> Result<Option<(GroupId, u64)>, OpenLogError> {
+    let Some(item) = db.iterator(IteratorMode::From(key, direction)).next() else {
+        return Ok(None);
+    };
+    let (key, _) =
+        item.map_err(|source| OpenLogError::Database { path: config.path.clone(), source })?;
+    Ok(record::parse_entry_key(&key).map_err(io::Error::from)?)
+}
+
+fn spawn_threads(
+    config: &LogConfig,
+    shared: &Arc<Shared>,
+    watermark: &Arc<Watermark>,
+    (db, durable): (Arc<DB>, Marks),
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let writer = Writer {
+        db,
+        shared: shared.clone(),
+        watermark: watermark.clone(),
+        sync: config.sync.clone(),
+        spacing: config.sync_spacing,
+        durable,
+    };
+    let log = std::thread::Builder::new().name("raft-log".to_owned()).spawn(|| writer.run())?;
+    let (shared, watermark) = (shared.clone(), watermark.clone());
+    let marks = std::thread::Builder::new().name("raft-watermark".to_owned()).spawn(move || {
+        if let Err(error) = watermark.run() {
+            shared.fail(&error);
+        }
+    })?;
+    Ok(vec![log, marks])
+}
+
+impl Shared {
+    /// Ends all acknowledging, once and for ever.
+    fn fail(&self, error: &io::Error) {
+        let error = Arc::new(io::Error::new(error.kind(), error.to_string()));
+        let first = self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert_with(|| error.clone());
+            first
+        });
+        if first {
+            tracing::error!(%error, "raft log failed; this node must end");
+        }
+        let result = Err(io::Error::new(error.kind(), error.to_string()));
+        for (_, op) in self.queue.abandon().ops {
+            op.complete(&result);
+        }
+        self.room.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

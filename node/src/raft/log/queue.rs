@@ -1,0 +1,276 @@
+//! What the groups want written, in the order the log thread takes it.
+//!
+//! Invariants
+//! * one group's operations leave in the order they came, so a vote never overtakes an entry;
+//! * groups with a vote waiting leave first, then the control group, then the others in turn.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    time::Duration,
+};
+
+use openraft::storage::IOFlushed;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::raft::types::{Entry, GroupId, LogId, TypeConfig, Vote};
+
+/// Bytes one batch takes at most, unless a single operation is larger: bounds the time between an
+/// entry's arrival and its sync.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes waiting that end a pause between two syncs early: by now a sync is worth its cost.
+const PAUSE_BYTES_MAX: usize = 1 << 20;
+
+/// One change of one group's log.
+pub enum Op {
+    /// Entries to add; `done` fires once they are synced.
+    Append { entries: Vec<Entry>, done: Option<IOFlushed<TypeConfig>> },
+    /// The vote to keep; answered once it is synced.
+    Vote { vote: Vote, done: oneshot::Sender<io::Result<()>> },
+    /// Another leader overruled what follows `last`, up to index `end`.
+    Truncate { last: Option<LogId>, end: u64 },
+    /// Entries up to `upto` are no longer needed; `delete` is what the disk shall forget now.
+    Purge { upto: LogId, delete: Option<(u64, u64)> },
+}
+
+impl Op {
+    /// Tells whoever waits how it went.
+    pub fn complete(self, result: &io::Result<()>) {
+        let copy = || match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        match self {
+            Self::Append { done: Some(done), .. } => done.io_completed(copy()),
+            Self::Vote { done, .. } => {
+                done.send(copy()).ok();
+            }
+            Self::Append { done: None, .. } | Self::Truncate { .. } | Self::Purge { .. } => {}
+        }
+    }
+}
+
+struct Queued {
+    op: Op,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct GroupQueue {
+    ops: VecDeque<Queued>,
+    votes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    groups: BTreeMap<GroupId, GroupQueue>,
+    /// Commit marks wait here for the next batch: they never cause a sync of their own.
+    committed: BTreeMap<GroupId, LogId>,
+    bytes: usize,
+    ops: usize,
+    votes: usize,
+    /// The group served last, so that the next batch begins behind it.
+    turn: Option<GroupId>,
+    stopped: bool,
+}
+
+/// What one sync makes durable.
+#[derive(Default)]
+pub struct Batch {
+    pub ops: Vec<(GroupId, Op)>,
+    pub committed: BTreeMap<GroupId, LogId>,
+    pub bytes: usize,
+    /// Room in the queue that is free again, see [`room_kib`].
+    pub room_kib: usize,
+}
+
+/// Room that an operation of this many bytes takes up in the queue. Only entries take any.
+pub fn room_kib(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { (bytes / 1024 + 1).min(ROOM_KIB) }
+}
+
+/// Entries that may wait, in KiB (64 MiB): half a second of the disk at its best, far above what
+/// the shards' own limits let pile up. Beyond that an append waits, and its sender with it.
+pub const ROOM_KIB: usize = 64 << 10;
+
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Queue {
+    /// Adds an operation; gives it back when the log thread has ended.
+    pub fn push(&self, group: GroupId, op: Op, bytes: usize) -> Result<(), Op> {
+        let mut state = self.state.lock();
+        if state.stopped {
+            return Err(op);
+        }
+        let vote = matches!(op, Op::Vote { .. });
+        let queue = state.groups.entry(group).or_default();
+        queue.ops.push_back(Queued { op, bytes });
+        queue.votes += usize::from(vote);
+        state.ops += 1;
+        state.bytes += bytes;
+        state.votes += usize::from(vote);
+        if vote || state.ops == 1 || state.bytes >= PAUSE_BYTES_MAX {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Remembers how far a group is committed; written along with the next batch.
+    pub fn mark_committed(&self, group: GroupId, committed: LogId) {
+        self.state.lock().committed.insert(group, committed);
+    }
+
+    /// Waits for work; `None` once stopped and empty.
+    pub fn take(&self) -> Option<Batch> {
+        let mut state = self.state.lock();
+        while state.ops == 0 && !state.stopped {
+            self.changed.wait(&mut state);
+        }
+        if state.ops == 0 && state.committed.is_empty() {
+            return None;
+        }
+        Some(state.take())
+    }
+
+    /// Lets more work gather for up to `spacing` if some came while the last sync ran. A vote, a
+    /// megabyte or the end of the node cuts the pause short, and so may a stray wake-up: harmless.
+    pub fn pause(&self, spacing: Duration) {
+        let mut state = self.state.lock();
+        if state.ops > 0 && state.votes == 0 && state.bytes < PAUSE_BYTES_MAX && !state.stopped {
+            self.changed.wait_for(&mut state, spacing);
+        }
+    }
+
+    /// Refuses further work; what is queued is still taken.
+    pub fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// Refuses further work and gives up what is queued.
+    pub fn abandon(&self) -> Batch {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        let mut all = Batch::default();
+        while state.ops > 0 {
+            all.ops.append(&mut state.take().ops);
+        }
+        all
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Batch {
+        let mut batch =
+            Batch { committed: std::mem::take(&mut self.committed), ..Batch::default() };
+        for group in self.order() {
+            while batch.bytes < BATCH_BYTES_MAX {
+                let Some(queue) = self.groups.get_mut(&group) else { break };
+                let Some(queued) = queue.ops.pop_front() else { break };
+                let vote = usize::from(matches!(queued.op, Op::Vote { .. }));
+                queue.votes -= vote;
+                self.votes -= vote;
+                self.ops -= 1;
+                self.bytes -= queued.bytes;
+                batch.bytes += queued.bytes;
+                batch.room_kib += room_kib(queued.bytes);
+                batch.ops.push((group, queued.op));
+                self.turn = Some(group);
+            }
+        }
+        batch
+    }
+
+    fn order(&self) -> Vec<GroupId> {
+        let waiting = |(group, queue): (&GroupId, &GroupQueue)| {
+            (!queue.ops.is_empty()).then_some((*group, queue.votes > 0))
+        };
+        let mut groups: Vec<(GroupId, bool)> = self.groups.iter().filter_map(waiting).collect();
+        groups.sort_by_key(|&(group, votes)| {
+            (!votes, group != GroupId::CONTROL, Some(group) <= self.turn, group)
+        });
+        groups.into_iter().map(|(group, _)| group).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+
+    use super::*;
+
+    fn append(index: u64) -> Op {
+        let log_id = LogId::new_term_index(1, index);
+        let entries = vec![Entry { log_id, payload: EntryPayload::Blank }];
+        Op::Append { entries, done: None }
+    }
+
+    fn vote() -> Op {
+        Op::Vote { vote: Vote::new(1, 1), done: oneshot::channel().0 }
+    }
+
+    fn taken(queue: &Queue) -> Vec<String> {
+        let name = |(group, op): &(GroupId, Op)| match op {
+            Op::Append { entries, .. } => format!("{group} {}", entries[0].log_id.index),
+            Op::Vote { .. } => format!("{group} vote"),
+            Op::Truncate { .. } => format!("{group} truncate"),
+            Op::Purge { .. } => format!("{group} purge"),
+        };
+        queue.take().unwrap().ops.iter().map(name).collect()
+    }
+
+    fn push(queue: &Queue, group: GroupId, op: Op, bytes: usize) {
+        assert!(queue.push(group, op, bytes).is_ok());
+    }
+
+    #[test]
+    fn votes_and_the_control_group_leave_first_without_overtaking_their_own_group() {
+        let queue = Queue::default();
+        push(&queue, GroupId::shard(0), append(1), 10);
+        push(&queue, GroupId::shard(1), append(1), 10);
+        push(&queue, GroupId::CONTROL, append(1), 10);
+        push(&queue, GroupId::shard(1), vote(), 10);
+        assert_eq!(taken(&queue), ["shard-1 1", "shard-1 vote", "control 1", "shard-0 1"]);
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_groups_take_turns() {
+        let queue = Queue::default();
+        for index in 0..3 {
+            for shard in 0..2 {
+                push(&queue, GroupId::shard(shard), append(index), BATCH_BYTES_MAX / 2);
+            }
+        }
+        assert_eq!(taken(&queue), ["shard-0 0", "shard-0 1"]);
+        assert_eq!(taken(&queue), ["shard-1 0", "shard-1 1"]);
+        assert_eq!(taken(&queue), ["shard-0 2", "shard-1 2"]);
+        queue.stop();
+        assert!(queue.take().is_none());
+        assert!(queue.push(GroupId::CONTROL, vote(), 1).is_err());
+    }
+
+    #[test]
+    fn commit_marks_wait_for_company() {
+        let queue = Queue::default();
+        queue.mark_committed(GroupId::shard(3), LogId::new_term_index(1, 4));
+        queue.mark_committed(GroupId::shard(3), LogId::new_term_index(1, 5));
+        push(&queue, GroupId::CONTROL, append(1), 1);
+        let batch = queue.take().unwrap();
+        assert_eq!(batch.committed[&GroupId::shard(3)].index, 5);
+        queue.mark_committed(GroupId::shard(3), LogId::new_term_index(1, 6));
+        queue.stop();
+        assert_eq!(queue.take().unwrap().committed[&GroupId::shard(3)].index, 6);
+    }
+}

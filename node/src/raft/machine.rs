@@ -1,0 +1,271 @@
+//! A group's state machine, and the fixed pool of threads that apply runs on.
+//!
+//! Invariants
+//! * a state machine is only ever touched on its group's thread;
+//! * entries are applied once each and in order, also across a reopening of the group: what an
+//!   earlier core still sends is refused;
+//! * a state machine that failed or panicked is never touched again.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::types::{GroupId, LogPosition};
+
+/// Where a state machine stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The last entry it contains; `None` before the first.
+    pub position: Option<LogPosition>,
+    /// The last [`Command::Members`] up to there, as it came; empty before the first. A checkpoint
+    /// stores it beside the position.
+    pub members: Bytes,
+}
+
+/// A committed entry, to be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedEntry {
+    /// Its name.
+    pub position: LogPosition,
+    /// What it says.
+    pub command: Command,
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing: a new leader's first entry.
+    Nothing,
+    /// The bytes that were proposed.
+    Data(Bytes),
+    /// The group has these members from here on. The bytes are raft's own; keep the newest.
+    Members(Bytes),
+}
+
+/// Why a state machine cannot go on. The replica stops.
+pub type MachineError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a raft group agrees on. Called on the group's own thread, never on the raft runtime.
+pub trait StateMachine: Send + 'static {
+    /// Where the state stands. Asked when the group is opened.
+    fn applied(&self) -> Applied;
+
+    /// Applies committed entries in order, and gives one outcome for each. A refusal is an outcome;
+    /// an error stops the replica.
+    fn apply(&mut self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, MachineError>;
+
+    /// Writes everything that changed as one checkpoint. The owner says by
+    /// [`Group::persisted`](super::Group::persisted) when it has reached the disk.
+    fn checkpoint(&mut self) -> Result<(), MachineError>;
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Jobs that may wait for a thread. Each group has at most a few at a time: one apply, one
+/// checkpoint, one question.
+const JOB_QUEUE_LEN: usize = 1024;
+
+/// The threads that state machines run on. Dropping it waits for the jobs already accepted.
+#[derive(Debug)]
+pub struct ApplyPool {
+    queues: Vec<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ApplyPool {
+    /// Starts `threads` threads, at least one.
+    pub fn start(threads: usize) -> io::Result<Self> {
+        let mut pool = Self { queues: Vec::new(), threads: Vec::new() };
+        for number in 0..threads.max(1) {
+            let (queue, mut jobs) = mpsc::channel::<Job>(JOB_QUEUE_LEN);
+            let run = move || {
+                while let Some(job) = jobs.blocking_recv() {
+                    job();
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("apply-{number}")).spawn(run)?;
+            pool.queues.push(queue);
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    /// Gives a group's state machine to its thread.
+    pub(super) fn host(&self, group: GroupId, machine: Box<dyn StateMachine>) -> Machine {
+        let at = group.number() as usize % self.queues.len();
+        let applied = machine.applied();
+        let slot = Slot { group, machine, applied, core: 0, failure: None };
+        Machine { slot: Arc::new(Mutex::new(slot)), queue: self.queues[at].clone() }
+    }
+}
+
+impl Drop for ApplyPool {
+    fn drop(&mut self) {
+        self.queues.clear();
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}
+
+struct Slot {
+    group: GroupId,
+    machine: Box<dyn StateMachine>,
+    applied: Applied,
+    /// Number of the openraft core that may apply; a later one takes over.
+    core: u64,
+    failure: Option<Arc<str>>,
+}
+
+/// Why a state machine did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MachineFailure {
+    /// It failed, now or before: its replica is lost until the node restarts.
+    #[error("state machine failed: {0}")]
+    Failed(Arc<str>),
+    /// A later core of the group has taken over, or the node ends.
+    #[error("state machine has another owner")]
+    Superseded,
+}
+
+impl From<MachineFailure> for io::Error {
+    fn from(failure: MachineFailure) -> Self {
+        Self::other(failure)
+    }
+}
+
+/// A state machine on its thread. Clones share it.
+#[derive(Clone)]
+pub(super) struct Machine {
+    slot: Arc<Mutex<Slot>>,
+    queue: mpsc::Sender<Job>,
+}
+
+impl Machine {
+    /// Makes the caller the one core that may apply; gives its number and where the state stands.
+    pub async fn take_over(&self) -> Result<(u64, Applied), MachineFailure> {
+        self.run(|slot| {
+            slot.core += 1;
+            Ok((slot.core, slot.applied.clone()))
+        })
+        .await
+    }
+
+    /// Applies entries on behalf of a core.
+    pub async fn apply(
+        &self,
+        core: u64,
+        entries: Vec<CommittedEntry>,
+    ) -> Result<Vec<Bytes>, MachineFailure> {
+        self.run(move |slot| slot.apply(core, entries)).await
+    }
+
+    /// Where the state stands.
+    pub async fn applied(&self) -> Result<Applied, MachineFailure> {
+        self.run(|slot| Ok(slot.applied.clone())).await
+    }
+
+    /// Has the state machine write a checkpoint; gives what it covers.
+    pub async fn checkpoint(&self) -> Result<Applied, MachineFailure> {
+        self.run(|slot| {
+            let written = slot.machine.checkpoint();
+            written.map_err(|error| slot.fail(error.as_ref()))?;
+            Ok(slot.applied.clone())
+        })
+        .await
+    }
+
+    /// Why the state machine is lost, if it is.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        // A job in progress holds the lock: then it has not failed yet.
+        self.slot.try_lock().and_then(|slot| slot.failure.clone())
+    }
+
+    async fn run<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Slot) -> Result<R, MachineFailure> + Send + 'static,
+    ) -> Result<R, MachineFailure> {
+        let (answer, result) = oneshot::channel();
+        let slot = self.slot.clone();
+        let job = Box::new(move || {
+            answer.send(guarded(&mut slot.lock(), job)).ok();
+        });
+        self.queue.send(job).await.map_err(|_| MachineFailure::Superseded)?;
+        result.await.map_err(|_| MachineFailure::Superseded)?
+    }
+}
+
+/// Runs a job unless the state machine is lost; a panic loses it.
+fn guarded<R>(
+    slot: &mut Slot,
+    job: impl FnOnce(&mut Slot) -> Result<R, MachineFailure>,
+) -> Result<R, MachineFailure> {
+    if let Some(failure) = &slot.failure {
+        return Err(MachineFailure::Failed(failure.clone()));
+    }
+    match catch_unwind(AssertUnwindSafe(|| job(slot))) {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(slot.fail_with(format!("panicked: {}", text.unwrap_or("no message"))))
+        }
+    }
+}
+
+impl Slot {
+    fn apply(
+        &mut self,
+        core: u64,
+        entries: Vec<CommittedEntry>,
+    ) -> Result<Vec<Bytes>, MachineFailure> {
+        if core != self.core {
+            return Err(MachineFailure::Superseded);
+        }
+        let next = self.applied.position.map_or(0, |position| position.index + 1);
+        let count = entries.len();
+        let Some((first, last)) = entries.first().zip(entries.last()) else {
+            return Ok(Vec::new());
+        };
+        if first.position.index != next {
+            let problem = format!("entry {} is not the next one, {next} is", first.position);
+            return Err(self.fail_with(problem));
+        }
+        let mut applied = Applied { position: Some(last.position), ..self.applied.clone() };
+        for entry in &entries {
+            if let Command::Members(members) = &entry.command {
+                applied.members = members.clone();
+            }
+        }
+        let outcomes = self.machine.apply(entries).map_err(|error| self.fail(error.as_ref()))?;
+        if outcomes.len() != count {
+            return Err(self.fail_with(format!("{} outcomes for {count} entries", outcomes.len())));
+        }
+        self.applied = applied;
+        Ok(outcomes)
+    }
+
+    fn fail(&mut self, error: &(dyn std::error::Error + Send + Sync)) -> MachineFailure {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        self.fail_with(text)
+    }
+
+    fn fail_with(&mut self, text: String) -> MachineFailure {
+        tracing::error!(group = %self.group, error = text, "state machine failed; replica stops");
+        let text: Arc<str> = text.into();
+        self.failure = Some(text.clone());
+        MachineFailure::Failed(text)
+    }
+}

@@ -1,0 +1,101 @@
+//! How a group is doing, for metrics and `cluster status`.
+
+use std::sync::atomic::Ordering;
+
+use openraft::async_runtime::WatchReceiver;
+
+use super::{
+    group::{Core, Leadership},
+    types::{GroupId, LogPosition, NodeId},
+};
+
+/// A group at one moment, as its replica here sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupStatus {
+    /// Which group.
+    pub group: GroupId,
+    /// Who leads.
+    pub leadership: Leadership,
+    /// The voters.
+    pub voters: Vec<NodeId>,
+    /// Members without a vote.
+    pub learners: Vec<NodeId>,
+    /// Index of the newest entry in the log.
+    pub last_index: Option<u64>,
+    /// The newest entry known to be committed.
+    pub committed: Option<LogPosition>,
+    /// The newest entry applied.
+    pub applied: Option<LogPosition>,
+    /// The newest entry covered by a checkpoint on disk.
+    pub persisted: Option<LogPosition>,
+    /// The newest entry purged.
+    pub purged: Option<LogPosition>,
+    /// On the leader, the others.
+    pub followers: Vec<FollowerStatus>,
+    /// Bytes of entries held in memory.
+    pub tail_bytes: usize,
+    /// How often the group was reopened after its core had ended.
+    pub reopenings: u64,
+    /// No leader, or a leader that hears no majority, or a replica that is not open.
+    pub stalled: bool,
+    /// The replica is lost until the node restarts, and why.
+    pub failure: Option<String>,
+}
+
+/// A follower or learner, as the leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// Which node.
+    pub node: NodeId,
+    /// The newest entry it is known to have.
+    pub matched: Option<LogPosition>,
+    /// Entries it lacks.
+    pub lag_entries: u64,
+    /// Index after the last entry it has persisted, if it has said so.
+    pub persisted_end: Option<u64>,
+}
+
+impl GroupStatus {
+    pub(super) fn of(core: &Core) -> Self {
+        let mut status = Self {
+            group: core.config.group,
+            leadership: *core.leadership.borrow(),
+            voters: Vec::new(),
+            learners: Vec::new(),
+            last_index: None,
+            committed: None,
+            applied: None,
+            persisted: core.persisted.lock().position,
+            purged: None,
+            followers: Vec::new(),
+            tail_bytes: core.log.tail_bytes(),
+            reopenings: core.reopenings.load(Ordering::Relaxed),
+            stalled: core.stalled.load(Ordering::Relaxed),
+            failure: core.machine.failure().map(|failure| failure.to_string()),
+        };
+        if let Some(raft) = core.raft() {
+            status.read(core, &raft.metrics().borrow_watched());
+        }
+        status
+    }
+
+    fn read(&mut self, core: &Core, metrics: &openraft::RaftMetrics<super::types::TypeConfig>) {
+        let members = metrics.membership_config.membership();
+        self.voters = members.voter_ids().collect();
+        self.learners = members.learner_ids().collect();
+        self.last_index = metrics.last_log_index;
+        self.committed = metrics.local_committed.map(LogPosition::from);
+        self.applied = metrics.last_applied.map(LogPosition::from);
+        self.purged = metrics.purged.map(LogPosition::from);
+        let end = metrics.last_log_index.map_or(0, |last| last + 1);
+        let peers_persisted = core.peers_persisted.lock();
+        let others = metrics.replication.iter().flatten().filter(|(node, _)| **node != core.node);
+        let follower = |(&node, matched): (&NodeId, &Option<super::types::LogId>)| FollowerStatus {
+            node,
+            matched: matched.map(LogPosition::from),
+            lag_entries: end.saturating_sub(matched.map_or(0, |matched| matched.index + 1)),
+            persisted_end: peers_persisted.get(&node).copied(),
+        };
+        self.followers = others.map(follower).collect();
+    }
+}

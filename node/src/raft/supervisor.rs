@@ -1,0 +1,236 @@
+//! Keeps one group open: follows its core, purges its log, and reopens it when the core ends.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use openraft::{
+    RaftMetrics, ServerState,
+    async_runtime::{Instant, WatchReceiver},
+};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    adapter::Adapter,
+    group::{Core, Leadership, RaftHandle, Role},
+    types::{NodeId, TypeConfig},
+};
+
+type LogFailure = watch::Receiver<Option<Arc<io::Error>>>;
+
+/// Pause before a reopening: doubles from the first to the last, and begins anew once the group
+/// has stayed open for a while.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_LAST: Duration = Duration::from_secs(10);
+const TICKS_UNTIL_HEALTHY: u32 = 60;
+
+/// Pause between looks at what can be purged and whether the group stalls.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Ticks without a leader, or without a majority behind this one, after which a group counts as
+/// stalled: longer than an election.
+const TICKS_UNTIL_STALLED: u32 = 5;
+
+/// Runs until stopped. `opened` learns how the first opening went; if it failed, the task ends.
+pub(super) async fn run(
+    core: Arc<Core>,
+    log_failure: LogFailure,
+    stop: CancellationToken,
+    opened: oneshot::Sender<Result<(), String>>,
+) {
+    let mut raft = match open(&core).await {
+        Ok(raft) => raft,
+        Err(problem) => {
+            opened.send(Err(problem)).ok();
+            return;
+        }
+    };
+    opened.send(Ok(())).ok();
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let ticks = follow(&core, &raft, &stop).await;
+        close(&core, &raft).await;
+        if stop.is_cancelled() {
+            return;
+        }
+        if ticks >= TICKS_UNTIL_HEALTHY {
+            backoff = BACKOFF_FIRST;
+        }
+        core.stalled.store(true, Ordering::Relaxed);
+        raft = loop {
+            if core.machine.failure().is_some() || log_failure.borrow().is_some() {
+                tracing::error!(group = %core.config.group, "replica is lost until restart");
+                return stop.cancelled().await;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = sleep(backoff) => {}
+            }
+            backoff = (backoff * 2).min(BACKOFF_LAST);
+            core.count_reopening();
+            match open(&core).await {
+                Ok(raft) => break raft,
+                Err(problem) => {
+                    tracing::error!(group = %core.config.group, problem, "reopening failed");
+                }
+            }
+        };
+    }
+}
+
+async fn open(core: &Arc<Core>) -> Result<RaftHandle, String> {
+    let config = core.config.timing.config().validate().map_err(|error| error.to_string())?;
+    let used = core.log.is_used();
+    let adapter = Adapter::new(core.machine.clone(), core.persisted.clone());
+    let network = core.network.factory(core);
+    let raft =
+        RaftHandle::new(core.node, Arc::new(config), network, core.log.clone(), adapter).await;
+    let raft = raft.map_err(|error| error.to_string())?;
+    let alone = {
+        let metrics = raft.metrics().borrow_watched().clone();
+        metrics.membership_config.membership().voter_ids().all(|voter| voter == core.node)
+    };
+    let wait = used && !alone;
+    core.votes.store(!wait, Ordering::Relaxed);
+    // Openraft forgets at a restart which lease it granted. The leader may still answer reads under
+    // it, so this replica helps to elect nobody before it must be over.
+    raft.runtime_config().elect(!wait);
+    *core.raft.write() = Some(raft.clone());
+    Ok(raft)
+}
+
+async fn close(core: &Core, raft: &RaftHandle) {
+    *core.raft.write() = None;
+    core.leadership.send_modify(|leadership| {
+        *leadership = Leadership { term: leadership.term, ..Leadership::default() };
+    });
+    if let Err(error) = raft.shutdown().await {
+        tracing::error!(group = %core.config.group, %error, "core of a raft group ended badly");
+    }
+}
+
+/// Follows a core until it ends or is stopped; gives the ticks that took.
+async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32 {
+    let mut metrics = raft.metrics();
+    let mut tick = interval(TICK_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let lease = sleep(core.config.timing.lease());
+    tokio::pin!(lease);
+    let (mut ticks, mut silent_ticks, mut leased) = (0u32, 0u32, false);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return ticks,
+            () = &mut lease, if !leased => {
+                leased = true;
+                core.votes.store(true, Ordering::Relaxed);
+                raft.runtime_config().elect(true);
+            }
+            changed = metrics.changed() => {
+                let seen = metrics.borrow_watched().clone();
+                if changed.is_err() || seen.running_state.is_err() {
+                    return ticks;
+                }
+                publish(core, leadership(&seen));
+            }
+            _ = tick.tick() => {
+                ticks = ticks.saturating_add(1);
+                let seen = metrics.borrow_watched().clone();
+                silent_ticks = if is_led(core, &seen) { 0 } else { silent_ticks.saturating_add(1) };
+                core.stalled.store(silent_ticks >= TICKS_UNTIL_STALLED, Ordering::Relaxed);
+                purge(core, raft, &seen).await;
+            }
+        }
+    }
+}
+
+fn publish(core: &Core, now: Leadership) {
+    let group = core.config.group;
+    core.leadership.send_if_modified(|before| {
+        let changed = *before != now;
+        if (before.role, before.term, before.leader) != (now.role, now.term, now.leader) {
+            tracing::info!(
+                %group, role = ?now.role, term = now.term, leader = ?now.leader,
+                "raft leadership changed"
+            );
+        }
+        *before = now;
+        changed
+    });
+}
+
+fn leadership(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+    let role = match metrics.state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Follower => Role::Follower,
+        ServerState::Learner | ServerState::Shutdown => Role::Learner,
+    };
+    let applied_term = metrics.last_applied.map(|applied| applied.leader_id.term);
+    Leadership {
+        role,
+        term: metrics.current_term,
+        leader: metrics.current_leader,
+        ready: role == Role::Leader && applied_term == Some(metrics.current_term),
+    }
+}
+
+/// Whether the group has a leader that a majority hears, as far as this replica can tell.
+fn is_led(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
+    let members = metrics.membership_config.membership();
+    if members.voter_ids().next().is_none() {
+        // Not founded yet: nothing to stall.
+        return true;
+    }
+    if metrics.state != ServerState::Leader {
+        return metrics.current_leader.is_some();
+    }
+    let fresh = core.config.timing.lease() * 2;
+    let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < fresh);
+    heard || members.voter_ids().all(|voter| voter == core.node)
+}
+
+/// Lets openraft know of the newest checkpoint, and purges what every member has persisted.
+async fn purge(core: &Core, raft: &RaftHandle, metrics: &RaftMetrics<TypeConfig>) {
+    let own_end = core.persisted_end();
+    if metrics.state == ServerState::Leader {
+        let members = metrics.membership_config.membership();
+        let members: BTreeSet<NodeId> = members.nodes().map(|(node, _)| *node).collect();
+        if let Some(end) = everywhere_end(core, &members, own_end) {
+            core.purge_end.fetch_max(end, Ordering::Relaxed);
+        }
+    }
+    let snapshot_end = metrics.snapshot.map_or(0, |snapshot| snapshot.index + 1);
+    let purged_end = metrics.purged.map_or(0, |purged| purged.index + 1);
+    let end = core.purge_end.load(Ordering::Relaxed).min(own_end);
+    if end <= purged_end {
+        return;
+    }
+    let asked = if snapshot_end < end {
+        // Openraft purges only below a snapshot; ours is a manifest, ready by the next tick.
+        raft.trigger().snapshot().await
+    } else {
+        raft.trigger().purge_log(end - 1).await
+    };
+    if let Err(error) = asked {
+        tracing::warn!(group = %core.config.group, %error, "purging failed");
+    }
+}
+
+/// Index after the last entry that every member has persisted; `None` while one has not said.
+fn everywhere_end(core: &Core, members: &BTreeSet<NodeId>, own_end: u64) -> Option<u64> {
+    let peers = core.peers_persisted.lock();
+    let ends = members.iter().map(|member| match *member == core.node {
+        true => Some(own_end),
+        false => peers.get(member).copied(),
+    });
+    ends.collect::<Option<Vec<u64>>>()?.into_iter().min()
+}
