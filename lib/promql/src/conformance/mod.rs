@@ -10,6 +10,8 @@ mod check;
 mod engine;
 mod script;
 mod series;
+#[cfg(test)]
+mod sharding;
 mod storage;
 
 use narthex_model::{Labels, Timestamp};
