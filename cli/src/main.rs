@@ -8,6 +8,7 @@ mod addresses;
 mod certs;
 mod client;
 mod cluster;
+mod config_file;
 mod flags;
 mod folder;
 mod listener;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 
-use flags::{Arguments, CheckArguments, ClusterCommand, Command, TestArguments};
+use flags::{Arguments, ClusterCommand, Command, TestArguments};
 use output::say;
 
 /// Shared with RocksDB, whose C++ memory would otherwise lie in a second heap.
@@ -78,8 +79,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(TestArguments::Promql { .. }) => {
             anyhow::bail!("this build has no conformance runner yet")
         }
-        Command::Check(CheckArguments::Config { .. }) => {
-            anyhow::bail!("this build has no configuration check yet")
+        Command::Check(arguments) => {
+            Ok(if config_file::check(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }

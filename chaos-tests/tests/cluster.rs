@@ -1,0 +1,167 @@
+//! Three real nodes: what a user sees of a cluster that starts, loses nodes and comes back.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use narthex_chaos_tests::{
+    api::Api,
+    cluster::Cluster,
+    targets::{SEQUENCE, Target, config},
+    wait::{now, until},
+    writer::{SERIES, Writer},
+};
+
+/// A leader's silence, the election behind it, and the retry of the router.
+const RESUME_MAX: Duration = Duration::from_secs(3);
+/// What a waiting test allows beyond, so that a slow election shows as a number.
+const RESUME_DEADLINE: Duration = Duration::from_secs(20);
+/// Kills in a row, each of the leader of the next shard.
+const KILLS: u64 = 10;
+const SHARDS: u64 = 6;
+const FAST_SECONDS: u64 = 1;
+const SLOW_SECONDS: u64 = 5;
+
+fn targets(count: usize) -> Vec<Target> {
+    (0..count).map(|_| Target::start()).collect()
+}
+
+fn wait_until_all_are_up(api: &Api, count: usize) {
+    until("every target is up", Duration::from_secs(30), || {
+        let up = api.vector("up", "instance")?;
+        let ready = up.len() >= count && up.values().all(|value| *value == 1.0);
+        if ready { Ok(()) } else { Err(format!("{up:?}")) }
+    });
+}
+
+#[test]
+fn a_stopped_cluster_carries_on_where_it_was() {
+    let targets = targets(3);
+    let mut cluster = Cluster::start(&config(&[("fast", FAST_SECONDS, &targets)]));
+    wait_until_all_are_up(&cluster.api(), targets.len());
+    let writer = Writer::start(cluster.api());
+    until("some batches", RESUME_DEADLINE, || match writer.acknowledged() {
+        0..20 => Err(writer.acknowledged().to_string()),
+        _ => Ok(()),
+    });
+    let written = writer.stop();
+    cluster.stop();
+    cluster.start_again();
+    written.check(&cluster.api());
+}
+
+#[test]
+fn killing_leaders_loses_nothing_and_hides_nothing() {
+    let (fast, slow) = (targets(10), targets(10));
+    let jobs = [("fast", FAST_SECONDS, &fast[..]), ("slow", SLOW_SECONDS, &slow[..])];
+    let cluster = Cluster::start(&config(&jobs));
+    let api = cluster.api();
+    wait_until_all_are_up(&api, fast.len() + slow.len());
+    let writer = Writer::start(cluster.api());
+    until("the first batch", RESUME_DEADLINE, || match writer.acknowledged() {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    });
+
+    let mut pauses = Vec::new();
+    for kill in 0..KILLS {
+        let leader = until("a leader", RESUME_DEADLINE, || cluster.leader(kill % SHARDS));
+        let killed = cluster.node(&leader);
+        let since = now();
+        cluster.kill_node(&leader);
+        let resumed = writer.resumed_after(since, RESUME_DEADLINE);
+        pauses.push(resumed);
+        until("the node runs again", Duration::from_secs(40), || {
+            expect_honest(&api);
+            if cluster.node(&leader) == killed { Err("not yet".to_owned()) } else { Ok(()) }
+        });
+        until("all nodes are reachable", Duration::from_secs(40), || {
+            expect_honest(&api);
+            all_reachable(&cluster)
+        });
+    }
+    let written = writer.stop();
+    eprintln!("{} batches; writes resumed after {pauses:?}", written.batches());
+    written.check(&api);
+    check_scrapes(&api, "fast", FAST_SECONDS, &fast);
+    check_scrapes(&api, "slow", SLOW_SECONDS, &slow);
+    let late: Vec<_> = pauses.iter().filter(|pause| **pause > RESUME_MAX).collect();
+    assert!(late.is_empty(), "writes resumed only after {late:?}");
+}
+
+#[test]
+fn killing_everything_at_once_loses_nothing() {
+    let targets = targets(3);
+    let mut cluster = Cluster::start(&config(&[("fast", FAST_SECONDS, &targets)]));
+    let writer = Writer::start(cluster.api());
+    until("many batches", Duration::from_secs(60), || match writer.acknowledged() {
+        0..100 => Err(writer.acknowledged().to_string()),
+        _ => Ok(()),
+    });
+    cluster.kill_all();
+    let written = writer.stop();
+    cluster.start_again();
+    written.check(&cluster.api());
+}
+
+/// A query either fails or counts every series that was ever acknowledged.
+fn expect_honest(api: &Api) {
+    if let Ok(count) = api.single("count(chaos_written)") {
+        assert!(count == f64::from(SERIES), "a short answer without an error: {count}");
+    }
+}
+
+fn all_reachable(cluster: &Cluster) -> Result<(), String> {
+    let status = cluster.status()?;
+    let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+    let reachable = nodes.iter().filter(|node| node["reachable"] == true).count();
+    let led = status["shards"].as_array().is_some_and(|shards| {
+        shards.len() == 6 && shards.iter().all(|shard| shard["leader"] != 0)
+    });
+    if reachable == 3 && led { Ok(()) } else { Err(status.to_string()) }
+}
+
+/// Every stored page is one that its target served, no slot is stored twice, and no gap is
+/// longer than one missed scrape.
+fn check_scrapes(api: &Api, job: &str, interval_seconds: u64, targets: &[Target]) {
+    let selector = format!("{SEQUENCE}{{job={job:?}}}[1h]");
+    let stored = until("an answer", Duration::from_secs(30), || api.samples(&selector, "instance"));
+    let up = format!("up{{job={job:?}}}[1h]");
+    let up = until("an answer", Duration::from_secs(30), || api.samples(&up, "instance"));
+    let mut problems = Vec::new();
+    for target in targets {
+        let name = target.address();
+        let pages = stored.get(name).cloned().unwrap_or_default();
+        if pages.windows(2).any(|pair| pair[1].1 <= pair[0].1) {
+            problems.push(format!("{name}: a page is stored twice"));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "tests serve few pages")]
+        if pages.iter().any(|page| page.1 >= target.served() as f64) {
+            problems.push(format!("{name}: a page is stored that was not served"));
+        }
+        problems.extend(check_slots(name, interval_seconds, &up));
+    }
+    assert!(problems.is_empty(), "{job}: {}", problems.join("\n"));
+}
+
+/// Slots lie whole intervals apart: twice one slot is a distance far below an interval, and more
+/// than one missed scrape is one far above two. A target at one second may miss more than one,
+/// as an election takes longer than that.
+fn check_slots(
+    name: &str,
+    interval_seconds: u64,
+    up: &BTreeMap<String, Vec<(i64, f64)>>,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let interval = i64::try_from(interval_seconds * 1000).expect("intervals are short");
+    let longest = if interval_seconds == SLOW_SECONDS { 2 * interval } else { 6 * interval };
+    let empty = Vec::new();
+    for pair in up.get(name).unwrap_or(&empty).windows(2) {
+        let distance = pair[1].0 - pair[0].0;
+        if distance < interval / 2 {
+            problems.push(format!("{name}: two scrapes {distance} ms apart at {}", pair[1].0));
+        }
+        if distance > longest + interval / 2 {
+            problems.push(format!("{name}: no scrape for {distance} ms before {}", pair[1].0));
+        }
+    }
+    problems
+}
