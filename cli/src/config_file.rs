@@ -8,14 +8,12 @@ use std::{
 };
 
 use narthex_cluster::{Command, ImportScrapeConfig, Outcome, Owner, Request, RequestId};
-use narthex_node::{
-    clock::Clock,
-    config::{self, Config, ConfigError},
-};
+use narthex_node::config::{self, Config, ConfigError};
 use narthex_proto::{
     internal::v1::{ProposeRequest, propose_response::Result as Answer},
     service::NodeService,
 };
+use narthex_web::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -53,24 +51,30 @@ pub struct Importer {
     pub path: PathBuf,
     /// Any nodes of the cluster; one that answers is enough.
     pub nodes: Vec<Arc<dyn NodeService>>,
-    pub clock: Arc<dyn Clock>,
+    pub clock: Clock,
 }
 
 impl Importer {
     /// Imports `first`, and what the file says at each SIGHUP, until `stop` fires.
-    pub async fn run(self, first: Config, stop: CancellationToken) -> std::io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    pub async fn run(self, first: Config, stop: CancellationToken) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                error!(%error, "SIGHUP cannot be received; configuration is not imported");
+                return;
+            }
+        };
         let mut next = Some(first);
         loop {
             if let Some(config) = next.take() {
                 tokio::select! {
                     () = self.import(&config) => {}
-                    () = stop.cancelled() => return Ok(()),
+                    () = stop.cancelled() => return,
                 }
             }
             tokio::select! {
                 _ = hangup.recv() => next = self.reload(),
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return,
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     folder::{ClusterFolder, OpenFolderError},
     listener::{self, BindError},
     output::{answer, say},
-    roles::{self, Front, RoleError},
+    roles::{self, Front, Prepared, RoleError},
     signals::{self, StartedBy},
     supervisor::{self, Child, ChildHandle},
 };
@@ -38,7 +38,10 @@ pub enum UpError {
 
 /// Runs until it is told to stop.
 pub fn run(arguments: &UpArguments) -> Result<ExitCode, UpError> {
-    roles::check(arguments)?;
+    let prepared = roles::prepare(&arguments.web, arguments.config_file.as_deref())?;
+    if let Some(address) = arguments.web_listen_address {
+        prepared.check_address(address)?;
+    }
     let supervisor = runtime::Builder::new_current_thread().enable_all().build()?;
     let folder = match supervisor.block_on(open_folder(&arguments.storage.path))? {
         Opened::Folder(folder) => folder,
@@ -48,9 +51,9 @@ pub fn run(arguments: &UpArguments) -> Result<ExitCode, UpError> {
         }
     };
     let front = runtime::Builder::new_multi_thread().thread_name("front").enable_all().build()?;
-    let result = supervisor.block_on(run_in(folder, arguments, front.handle()));
+    let result = supervisor.block_on(run_in(folder, arguments, prepared, front.handle()));
     // A blocked thread must not keep a stopped cluster in the foreground.
-    front.shutdown_timeout(Duration::from_secs(1));
+    front.shutdown_timeout(roles::SHUTDOWN_TIMEOUT);
     result.map(|()| ExitCode::SUCCESS)
 }
 
@@ -85,6 +88,7 @@ async fn open_folder(path: &Path) -> Result<Opened, UpError> {
 async fn run_in(
     mut folder: ClusterFolder,
     arguments: &UpArguments,
+    prepared: Prepared,
     front: &runtime::Handle,
 ) -> Result<(), UpError> {
     let tasks = TaskTracker::new();
@@ -94,8 +98,7 @@ async fn run_in(
     if arguments.web_listen_address.is_none() && listener::is_fallback(address) {
         say(&format!("port 9090 is taken; using {}", address.port()));
     }
-    let scheme = if roles::serves_tls(&arguments.web)? { "https" } else { "http" };
-    let url = url(scheme, address);
+    let url = url(prepared.scheme, address);
 
     let nodes = match arguments.nodes {
         Some(count) => addresses::of_nodes(folder.path(), count)?,
@@ -109,8 +112,7 @@ async fn run_in(
     // Its own token: the front door closes first, but only once told so, and children after it.
     let front_stop = CancellationToken::new();
     let running = roles::start_front(Front {
-        arguments,
-        folder: folder.path(),
+        prepared,
         nodes: &nodes,
         listener,
         stop: front_stop.clone(),
