@@ -22,6 +22,9 @@ use narthex_model::Timestamp;
 
 use super::target::TargetId;
 
+/// Pause before a shard that did not take a target's end is told again.
+const RETRY_GONE_AFTER: Duration = Duration::from_secs(1);
+
 /// A slot of a target, named by the millisecond it begins at.
 ///
 /// Counting slots instead would let a longer interval number new slots below old ones, which
@@ -110,6 +113,8 @@ struct State {
 struct Owned {
     /// Targets that have state in the shard.
     known: BTreeSet<TargetId>,
+    /// No target is said to be gone before this.
+    quiet_until: Option<Timestamp>,
 }
 
 impl State {
@@ -185,7 +190,7 @@ impl Schedule {
         since: Timestamp,
         known: impl IntoIterator<Item = TargetId>,
     ) {
-        let owned = Owned { known: known.into_iter().collect() };
+        let owned = Owned { known: known.into_iter().collect(), quiet_until: None };
         if self.owned.insert(shard, owned).is_some() {
             return;
         }
@@ -216,7 +221,7 @@ impl Schedule {
 
     /// What is due at `now`.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Action> {
-        let mut actions = self.take_gone();
+        let mut actions = self.take_gone(now);
         while let Some(&Reverse((slot, id))) = self.due.peek() {
             if slot.start() > now {
                 break;
@@ -237,10 +242,11 @@ impl Schedule {
         }
     }
 
-    /// A target's [`Action::Gone`] could not be told: it comes again.
-    pub fn retry_gone(&mut self, shard: ShardId, target: TargetId) {
+    /// A target's [`Action::Gone`] could not be told: it comes again after a pause.
+    pub fn retry_gone(&mut self, shard: ShardId, target: TargetId, now: Timestamp) {
         if let Some(owned) = self.owned.get_mut(&shard) {
             owned.known.insert(target);
+            owned.quiet_until = Some(now + RETRY_GONE_AFTER);
         }
     }
 
@@ -273,12 +279,15 @@ impl Schedule {
     }
 
     /// Targets with state in a shard of ours that are not planned there.
-    fn take_gone(&mut self) -> Vec<Action> {
+    fn take_gone(&mut self, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         if !self.is_synced {
             return actions;
         }
         for (&shard, owned) in &mut self.owned {
+            if owned.quiet_until.is_some_and(|until| now < until) {
+                continue;
+            }
             let targets = &self.targets;
             owned.known.retain(|&target| {
                 let stays =

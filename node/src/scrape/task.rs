@@ -202,7 +202,7 @@ impl<S: ScrapeSink> Scraper<S> {
                 Some(Ok((shard, target, told))) = self.endings.join_next() => {
                     if let Err(error) = told {
                         debug!(%shard, %target, %error, "target could not be ended; trying again");
-                        self.schedule.retry_gone(shard, target);
+                        self.schedule.retry_gone(shard, target, self.inputs.clock.now());
                     }
                 }
                 () = tokio::time::sleep(wait) => {}

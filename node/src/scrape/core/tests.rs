@@ -97,8 +97,9 @@ fn what_discovery_lost_is_gone_once_it_is_complete() {
     schedule.assign(&[planned(0, SHARD, 10)], true, at(2.0));
     assert_eq!(gone(&schedule.tick(at(3.0))), [7]);
     assert!(gone(&schedule.tick(at(4.0))).is_empty(), "said once");
-    schedule.retry_gone(SHARD, TargetId(7));
-    assert_eq!(gone(&schedule.tick(at(5.0))), [7], "unless it was not heard");
+    schedule.retry_gone(SHARD, TargetId(7), at(5.0));
+    assert!(gone(&schedule.tick(at(5.9))).is_empty(), "not at once");
+    assert_eq!(gone(&schedule.tick(at(6.0))), [7], "unless it was not heard");
 }
 
 #[test]
