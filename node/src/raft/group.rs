@@ -36,7 +36,7 @@ use super::{
     machine::{Applied, ApplyPool, Machine, MachineFailure, StateMachine},
     metrics::{Durations, now},
     network::Network,
-    runtime::RaftRuntime,
+    runtime::{Polled, RaftRuntime},
     status::GroupStatus,
     supervisor,
     timing::RaftTiming,
@@ -240,7 +240,7 @@ impl Core {
 /// One raft group on this node. Clones share it; [`Group::close`] ends it.
 #[derive(Clone)]
 pub struct Group {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -273,7 +273,7 @@ impl Group {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (opened, first) = oneshot::channel();
         let task = supervisor::run(core.clone(), node.log.failure(), stop.clone(), opened);
-        tasks.spawn_on(task, node.runtime.handle());
+        tasks.spawn_on(Polled::new(task), node.runtime.handle());
         tasks.close();
         match first.await {
             Ok(Ok(())) => {

@@ -9,7 +9,10 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -77,17 +80,23 @@ const JOB_QUEUE_LEN: usize = 1024;
 pub struct ApplyPool {
     queues: Vec<mpsc::Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
+    stopping: Arc<AtomicBool>,
 }
 
 impl ApplyPool {
     /// Starts `threads` threads, at least one.
     pub fn start(threads: usize) -> io::Result<Self> {
-        let mut pool = Self { queues: Vec::new(), threads: Vec::new() };
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut pool = Self { queues: Vec::new(), threads: Vec::new(), stopping };
         for number in 0..threads.max(1) {
             let (queue, mut jobs) = mpsc::channel::<Job>(JOB_QUEUE_LEN);
+            let stopping = pool.stopping.clone();
             let run = move || {
                 while let Some(job) = jobs.blocking_recv() {
                     job();
+                    if stopping.load(Ordering::Acquire) {
+                        jobs.close();
+                    }
                 }
             };
             let thread = std::thread::Builder::new().name(format!("apply-{number}")).spawn(run)?;
@@ -108,7 +117,11 @@ impl ApplyPool {
 
 impl Drop for ApplyPool {
     fn drop(&mut self) {
-        self.queues.clear();
+        self.stopping.store(true, Ordering::Release);
+        for queue in self.queues.drain(..) {
+            // Wakes an idle thread; one with a full queue looks after its next job.
+            queue.try_send(Box::new(|| {})).ok();
+        }
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }

@@ -24,6 +24,9 @@ mod supervisor;
 mod timing;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     group::{
         Group, GroupConfig, InitializeError, Leadership, MembershipChange, MembershipError,

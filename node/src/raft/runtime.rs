@@ -65,7 +65,11 @@ impl RaftRuntime {
 
 impl Drop for RaftRuntime {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        let Some(runtime) = self.runtime.take() else { return };
+        if Handle::try_current().is_ok() {
+            // Within another runtime nothing may wait.
+            runtime.shutdown_background();
+        } else {
             runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         }
     }

@@ -22,6 +22,7 @@ mod writer;
 use std::{
     collections::BTreeMap,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Weak},
     thread::JoinHandle,
@@ -460,7 +461,14 @@ fn spawn_threads(
         spacing: config.sync_spacing,
         durable,
     };
-    let log = std::thread::Builder::new().name("raft-log".to_owned()).spawn(|| writer.run())?;
+    let failing = shared.clone();
+    let run = move || {
+        // A callback that is dropped instead of called would leave its group waiting for ever.
+        if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+            failing.fail(&io::Error::other("BUG: the raft log's thread panicked"));
+        }
+    };
+    let log = std::thread::Builder::new().name("raft-log".to_owned()).spawn(run)?;
     let (shared, watermark) = (shared.clone(), watermark.clone());
     let marks = std::thread::Builder::new().name("raft-watermark".to_owned()).spawn(move || {
         if let Err(error) = watermark.run() {

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
 
 use super::{MESSAGE_BYTES_MAX, PeerHello, Peers};
-use crate::raft::types::NodeId;
+use crate::raft::{runtime::Polled, types::NodeId};
 
 pub const CLUSTER_KEY: &str = "narthex-cluster";
 pub const FROM_KEY: &str = "narthex-from";
@@ -89,7 +89,7 @@ impl Link {
         let link = Self { peer, peers: peers.clone(), calls, channel: channel.clone() };
         let (never_called, _) = mpsc::channel(1);
         let dialer = Self { peer, peers, calls: never_called, channel };
-        runtime.spawn(run(dialer, queue));
+        runtime.spawn(Polled::new(run(dialer, queue)));
         link
     }
 

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Network, PeerRefusal, link::read_hello, wire};
 use crate::raft::{
     group::Core,
+    runtime::Polled,
     types::{GroupId, NodeId},
 };
 
@@ -73,10 +74,10 @@ impl Raft for RaftService {
         let caller = self.admit(&request)?;
         let (replies, outgoing) = mpsc::channel(REPLY_QUEUE_LEN);
         let network = self.network.clone();
-        self.network.inner.runtime.spawn(async move {
+        self.network.inner.runtime.spawn(Polled::new(async move {
             let ended = receive(&network, request.into_inner(), replies).await;
             tracing::debug!(caller, reason = ?ended.err(), "raft stream from peer ended");
-        });
+        }));
         let frames = ReceiverStream::new(outgoing)
             .ready_chunks(FRAME_REPLIES_MAX)
             .map(|replies| Ok(RaftReplyFrame { replies }));
@@ -141,7 +142,7 @@ async fn receive(
             let queue = queues.entry(request.group).or_insert_with(|| {
                 let (queue, requests) = mpsc::channel(APPEND_QUEUE_LEN);
                 let task = serve(network.clone(), requests, replies.clone());
-                network.inner.runtime.spawn(task);
+                network.inner.runtime.spawn(Polled::new(task));
                 queue
             });
             if queue.send(request).await.is_err() {
