@@ -33,7 +33,8 @@ fn sizes_only_shrink() {
         if lines > FILE_LINES_MAX {
             large.push((source.path.clone(), lines));
         }
-        let mut functions = Functions { text: &source.text, found: Vec::new() };
+        let mut functions =
+            Functions { text: &source.text, found: Vec::new(), shaped_by_trait: false };
         functions.visit_file(&source.syntax);
         for function in functions.found {
             let what = format!("{}::{}", source.path, function.name);
@@ -76,6 +77,8 @@ struct Function {
 struct Functions<'a> {
     text: &'a str,
     found: Vec<Function>,
+    /// Inside the implementation of a trait, which chose the parameters.
+    shaped_by_trait: bool,
 }
 
 impl Functions<'_> {
@@ -85,7 +88,7 @@ impl Functions<'_> {
         self.found.push(Function {
             name: signature.ident.to_string(),
             code_lines: code_lines(self.text, first, last),
-            parameters: signature.inputs.len(),
+            parameters: if self.shaped_by_trait { 0 } else { signature.inputs.len() },
         });
     }
 }
@@ -94,6 +97,12 @@ impl<'ast> Visit<'ast> for Functions<'_> {
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
         self.add(&item.sig, &item.block);
         syn::visit::visit_item_fn(self, item);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let outside = std::mem::replace(&mut self.shaped_by_trait, item.trait_.is_some());
+        syn::visit::visit_item_impl(self, item);
+        self.shaped_by_trait = outside;
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
@@ -124,7 +133,7 @@ fn code_lines(text: &str, first: usize, last: usize) -> usize {
 #[test]
 fn only_code_counts() {
     let text = "// why\nfn f(a: u8, b: u8) {\n\n    // why\n    a + b;\n}\n";
-    let mut functions = Functions { text, found: Vec::new() };
+    let mut functions = Functions { text, found: Vec::new(), shaped_by_trait: false };
     functions.visit_file(&syn::parse_file(text).expect("valid Rust"));
     assert_eq!((functions.found[0].code_lines, functions.found[0].parameters), (3, 2));
 }

@@ -74,6 +74,8 @@ fn calls(of: impl Fn(&Calls) -> &Vec<(String, usize)>) -> Vec<String> {
 struct Calls {
     unwraps: Vec<(String, usize)>,
     get_functions: Vec<(String, usize)>,
+    /// Inside the implementation of a trait, which chose the names.
+    named_by_trait: bool,
 }
 
 impl<'ast> Visit<'ast> for Calls {
@@ -89,9 +91,15 @@ impl<'ast> Visit<'ast> for Calls {
         }
     }
 
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let outside = std::mem::replace(&mut self.named_by_trait, item.trait_.is_some());
+        syn::visit::visit_item_impl(self, item);
+        self.named_by_trait = outside;
+    }
+
     fn visit_signature(&mut self, signature: &'ast syn::Signature) {
         let name = signature.ident.to_string();
-        if name.starts_with("get_") && signature.inputs.len() == 1 {
+        if name.starts_with("get_") && signature.inputs.len() == 1 && !self.named_by_trait {
             self.get_functions.push((name, signature.span().start().line));
         }
         syn::visit::visit_signature(self, signature);
