@@ -223,15 +223,18 @@ impl<'a> Evaluator<'a> {
     }
 
     fn is_replaced(&self, expr: &Expr) -> bool {
-        self.inputs.leaves.replace(expr).is_some()
+        self.inputs.leaves.replaces(expr)
     }
 
     /// The series that stand for `expr`, brought to these steps if they are for one step only.
     fn replaced(&mut self, expr: &Expr, grid: Grid) -> Result<Option<Vec<Series>>, EvalError> {
         let Some(mut series) = self.inputs.leaves.replace(expr) else { return Ok(None) };
         for series in &mut series {
-            if series.column.len() == 1 && grid.len > 1 {
-                series.column = series.column.broadcast(grid.len);
+            // A part that is the same at every step is asked for one step alone, or was shipped so.
+            match (series.column.len(), grid.len) {
+                (1, len) if len > 1 => series.column = series.column.broadcast(len),
+                (len, 1) if len > 1 => series.column = series.column.first(),
+                _ => {}
             }
             self.charge(series.column.sample_weight())?;
         }

@@ -173,6 +173,11 @@ pub trait Leaves {
     /// The series that `expr` stands for, one sample at most per step of the query, or `None` if
     /// it is to be evaluated.
     fn replace(&self, expr: &Expr) -> Option<Vec<Series>>;
+
+    /// Whether [`Leaves::replace`] has an answer.
+    fn replaces(&self, expr: &Expr) -> bool {
+        self.replace(expr).is_some()
+    }
 }
 
 /// Nothing is replaced.

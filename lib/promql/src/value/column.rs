@@ -207,6 +207,13 @@ impl Column {
         Self { values: vec![self.values[0]; len], histograms }
     }
 
+    /// The first step alone.
+    #[must_use]
+    pub fn first(&self) -> Self {
+        let histograms = self.histograms.first().cloned().into_iter().collect();
+        Self { values: vec![self.values[0]], histograms }
+    }
+
     /// What the column weighs against a query's sample limit. Steps without samples take memory
     /// too, if less.
     pub fn sample_weight(&self) -> usize {
