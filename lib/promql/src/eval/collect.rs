@@ -118,6 +118,10 @@ pub(super) fn to_matrix(series: Vec<Series>, grid: Grid) -> Vec<MatrixSeries> {
 
 /// Appends the samples of a column as raw samples.
 pub(super) fn push_column(samples: &mut SampleBuffer, column: &Column, grid: Grid) {
+    if !column.has_histograms() {
+        samples.extend_present(grid.times(), column.floats());
+        return;
+    }
     for (step, time) in grid.times().enumerate() {
         match column.get(step) {
             Some(SampleRef::Float(value)) => samples.push_float(time, value),

@@ -183,26 +183,25 @@ impl FloatMean {
 
 /// `min_over_time`
 pub(super) fn min(window: &Window<'_>, notes: &mut Notes<'_>) -> Option<Sample> {
-    on_floats(window, notes, |values| {
-        values.iter().copied().fold(
-            f64::NAN,
-            |min, value| {
-                if value < min || min.is_nan() { value } else { min }
-            },
-        )
-    })
+    on_floats(window, notes, |values| extreme(values, f64::min))
 }
 
 /// `max_over_time`
 pub(super) fn max(window: &Window<'_>, notes: &mut Notes<'_>) -> Option<Sample> {
-    on_floats(window, notes, |values| {
-        values.iter().copied().fold(
-            f64::NAN,
-            |max, value| {
-                if value > max || max.is_nan() { value } else { max }
-            },
-        )
-    })
+    on_floats(window, notes, |values| extreme(values, f64::max))
+}
+
+/// The extreme of `values`; NaN only if all are. Four at a time, since each comparison waits for
+/// the one before it.
+fn extreme(values: &[f64], pick: impl Fn(f64, f64) -> f64) -> f64 {
+    let (chunks, rest) = values.as_chunks::<4>();
+    let mut best = [f64::NAN; 4];
+    for chunk in chunks {
+        for (best, value) in best.iter_mut().zip(chunk) {
+            *best = pick(*best, *value);
+        }
+    }
+    rest.iter().chain(&best).copied().fold(f64::NAN, pick)
 }
 
 /// `ts_of_min_over_time`: the last one of equal minima.

@@ -68,6 +68,25 @@ impl SampleBuffer {
         }
     }
 
+    /// Appends those of the floats that are no staleness markers.
+    pub(crate) fn extend_present(&mut self, times: impl Iterator<Item = i64>, values: &[f64]) {
+        let present = values.iter().filter(|value| !is_stale(**value)).count();
+        self.timestamps.reserve(present);
+        self.values.reserve(present);
+        for (time, value) in times.zip(values) {
+            if !is_stale(*value) {
+                self.timestamps.push(time);
+                self.values.push(*value);
+            }
+        }
+        if !self.histograms.is_empty() {
+            self.histograms.resize(self.timestamps.len(), None);
+        }
+        if !self.start_timestamps.is_empty() {
+            self.start_timestamps.resize(self.timestamps.len(), 0);
+        }
+    }
+
     /// Appends a histogram.
     pub fn push_histogram(&mut self, timestamp: i64, histogram: Arc<FloatHistogram>) {
         self.push_float(timestamp, histogram.sum);
