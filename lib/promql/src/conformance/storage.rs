@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use narthex_model::{FloatHistogram, INSTANCE, JOB, Labels, Timestamp, stale_nan};
+use narthex_model::{CounterResetHint, FloatHistogram, INSTANCE, JOB, Labels, Timestamp, stale_nan};
 
 use super::{
     buckets,
@@ -54,7 +54,7 @@ impl Storage {
         for sample in samples {
             let newest = stored.0.last().map_or(i64::MIN, |last| last.timestamp);
             if sample.timestamp > newest {
-                stored.0.push(sample);
+                stored.push(sample);
             }
         }
     }
@@ -104,6 +104,23 @@ impl SeriesSource for Storage {
                 SelectedSeries { labels: labels.clone(), data }
             })
             .collect())
+    }
+}
+
+impl Stored {
+    /// Appends a sample. A counter histogram that goes on from the one before it is marked so, as
+    /// storage does; at a reset nothing is known.
+    fn push(&mut self, mut sample: StoredSample) {
+        if let StoredValue::Histogram(histogram) = &mut sample.value {
+            let previous = self.0.last().and_then(|last| match &last.value {
+                StoredValue::Histogram(previous) => Some(previous.as_ref()),
+                StoredValue::Float(_) => None,
+            });
+            if histogram.goes_on_from(previous) {
+                Arc::make_mut(histogram).counter_reset_hint = CounterResetHint::NotReset;
+            }
+        }
+        self.0.push(sample);
     }
 }
 
