@@ -24,7 +24,7 @@ impl Sink for Vec<Bytes> {
     }
 }
 
-/// A JSON text under construction. Commas are put in by [`Json::next`].
+/// A JSON text under construction. Commas are put in by [`Json::element`].
 #[derive(Debug)]
 pub struct Json<S> {
     buffer: Vec<u8>,
@@ -52,7 +52,7 @@ impl<S: Sink> Json<S> {
     }
 
     /// A comma, unless it would be the first thing in its array or object. Hands a full buffer on.
-    pub fn next(&mut self) -> &mut Self {
+    pub fn element(&mut self) -> &mut Self {
         if self.buffer.len() >= CHUNK_BYTES {
             self.flush();
         }
@@ -64,7 +64,7 @@ impl<S: Sink> Json<S> {
 
     /// A member's name with its colon, and the comma in front of it.
     pub fn name(&mut self, name: &str) -> &mut Self {
-        self.next().text(name).raw(":")
+        self.element().text(name).raw(":")
     }
 
     /// A text in quotes.
@@ -140,7 +140,7 @@ impl<S: Sink> Json<S> {
 
     /// `[time,"value"]`.
     pub fn point(&mut self, time: Timestamp, value: f64) -> &mut Self {
-        self.next().raw("[").time(time).raw(",").value(value).raw("]")
+        self.element().raw("[").time(time).raw(",").value(value).raw("]")
     }
 
     /// Labels as an object.
@@ -156,7 +156,7 @@ impl<S: Sink> Json<S> {
     pub fn texts(&mut self, texts: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Self {
         self.raw("[");
         for text in texts {
-            self.next().text(text.as_ref());
+            self.element().text(text.as_ref());
         }
         self.raw("]")
     }
@@ -250,7 +250,7 @@ mod tests {
             }
         }
         let mut json = Json::new(Deaf);
-        json.text(&"x".repeat(CHUNK_BYTES)).next();
+        json.text(&"x".repeat(CHUNK_BYTES)).element();
         assert!(!json.is_wanted());
     }
 

@@ -1,3 +1,33 @@
+//! The read front door: Prometheus's HTTP API, the gRPC query and cluster API, and the page at `/`.
+//!
+//! A query is parsed and planned here, its fragments are evaluated on the shards, and their columns
+//! are put together here. A querier keeps nothing but a second's worth of cluster status.
+//!
+//! There is no storage and no list of shards here; cluster state says where series are. PromQL
+//! itself is `narthex-promql`.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod api;
+mod cluster;
 pub mod error;
+mod fan_out;
+mod gate;
+mod grpc;
 pub mod json;
+mod metrics;
+mod page;
 pub mod params;
+mod querier;
+mod query;
+mod render;
+mod status;
+#[cfg(test)]
+mod test_cluster;
+
+pub use cluster::{Asked, Cluster};
+pub use metrics::QuerierMetrics;
+pub use querier::{Querier, QuerierOptions};
+pub use query::{Answered, QueryRequest, QueryStats};
+pub use status::{ClusterStatus, GroupRow, NodeRow, ReplicaRow};

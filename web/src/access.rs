@@ -139,6 +139,11 @@ impl Endpoint {
         self.access
     }
 
+    /// Whether it exists only with `--web.enable-lifecycle`.
+    pub fn is_lifecycle(&self) -> bool {
+        [RELOAD.path, QUIT.path].contains(&self.path)
+    }
+
     /// The path as Prometheus writes it in its `handler` label.
     pub fn handler(&self) -> String {
         self.path.replace('{', ":").replace('}', "")

@@ -44,6 +44,7 @@ const ONLY_TENANT: &[u8] = b"0";
 pub struct Gate {
     pub(crate) users: Users,
     pub(crate) allow_anonymous: RoleSet,
+    pub(crate) enable_lifecycle: bool,
     pub(crate) origins: OriginPolicy,
     pub(crate) metrics: HttpMetrics,
     pub(crate) clock: Clock,
@@ -121,6 +122,7 @@ mod tests {
         let gate = Gate {
             users: Users::new(),
             allow_anonymous,
+            enable_lifecycle: false,
             origins: OriginPolicy::new(".*", None).expect("valid"),
             metrics: HttpMetrics::default(),
             clock: Clock::fixed(Timestamp::default()),

@@ -68,6 +68,8 @@ pub struct WebOptions {
     pub cors_origin: String,
     /// `--web.allow-anonymous`: what callers without credentials may do beyond loopback.
     pub allow_anonymous: RoleSet,
+    /// `--web.enable-lifecycle`: `/-/reload` and `/-/quit` work. Default off.
+    pub enable_lifecycle: bool,
     /// `--web.max-connections`. Default 512.
     pub connections_max: usize,
     /// `--web.read-timeout`: for a request to arrive, and for an idle connection. Default 5 m.
@@ -82,6 +84,7 @@ impl Default for WebOptions {
             route_prefix: None,
             cors_origin: ".*".to_owned(),
             allow_anonymous: RoleSet::NONE,
+            enable_lifecycle: false,
             connections_max: 512,
             read_timeout: Duration::from_secs(300),
         }
@@ -156,6 +159,7 @@ impl Web {
         let gate = Gate {
             users: Users::new(),
             allow_anonymous: options.allow_anonymous,
+            enable_lifecycle: options.enable_lifecycle,
             origins,
             metrics: HttpMetrics::default(),
             clock,

@@ -87,6 +87,7 @@ impl Routes {
                 gate: Arc::clone(&gate),
                 access: endpoint.access(),
                 handler: endpoint.handler().into(),
+                is_off: endpoint.is_lifecycle() && !gate.enable_lifecycle,
             };
             let guarded = methods.layer(middleware::from_fn_with_state(guard, admit_http));
             router = router.route(endpoint.path(), guarded);
@@ -135,6 +136,8 @@ struct Guard {
     gate: Arc<Gate>,
     access: Access,
     handler: Arc<str>,
+    /// Its flag was not given.
+    is_off: bool,
 }
 
 async fn not_found() -> Response {
@@ -149,6 +152,9 @@ async fn admit_http(State(guard): State<Guard>, request: Request, next: Next) ->
         StatusCode::NO_CONTENT.into_response()
     } else {
         match guard.gate.admit(guard.access, &head).await {
+            Ok(()) if guard.is_off => {
+                (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response()
+            }
             Ok(()) => next.run(Request::from_parts(head, body)).await,
             Err(refusal) => refuse_http(&refusal),
         }

@@ -22,6 +22,7 @@ async fn serve(options: WebOptions) -> Served {
     let mut routes = Routes::new();
     routes.http(&access::QUERY, async || "answer".repeat(100));
     routes.http(&access::WRITE, async || StatusCode::NO_CONTENT);
+    routes.http(&access::RELOAD, async || StatusCode::OK);
     web.serve(vec![socket], routes, Registry::default(), (&tasks, &stop)).await.expect("serve");
     tasks.close();
     Served { address, tasks, stop, readiness }
@@ -113,6 +114,20 @@ async fn users_of_the_file_are_in_force_and_reloaded() {
     let ann = ("Authorization", "Basic YW5uOnNlY3JldA==");
     assert_eq!(served.ask("GET", "/api/v1/query", ann).await.status(), 200);
     served.end().await;
+}
+
+#[tokio::test]
+async fn the_lifecycle_api_needs_its_flag() {
+    let reload = async |enable_lifecycle| {
+        let served = serve(WebOptions { enable_lifecycle, ..WebOptions::default() }).await;
+        let answer = served.ask("POST", "/-/reload", ("Accept", "*/*")).await;
+        served.end().await;
+        answer
+    };
+    let refused = reload(false).await;
+    assert_eq!(refused.status(), 403);
+    assert_eq!(refused.body(), "Lifecycle API is not enabled.\n");
+    assert_eq!(reload(true).await.status(), 200);
 }
 
 #[test]

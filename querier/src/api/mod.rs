@@ -1,0 +1,112 @@
+//! Prometheus's HTTP API.
+
+mod metadata;
+mod query;
+mod status;
+mod targets;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, Request},
+    response::Response,
+};
+use http::{Method, header};
+use narthex_web::{
+    Routes,
+    access::{self, Endpoint},
+    body,
+};
+
+pub(crate) use metadata::broke_off;
+
+use crate::{Querier, answer, error::ApiError, page, params::Params};
+
+/// Largest form, as in Go's net/http.
+const FORM_BYTES_MAX: usize = 10 << 20;
+/// Time a client has to send its form.
+const FORM_TIME: Duration = Duration::from_secs(30);
+
+impl Querier {
+    /// Adds the routes that a querier serves.
+    pub fn add_routes(self: &Arc<Self>, routes: &mut Routes) {
+        let instant = async |api: Arc<Self>, params| query::instant(&api, &params).await;
+        self.add(routes, &access::QUERY, instant);
+        let range = async |api: Arc<Self>, params| query::range(&api, &params).await;
+        self.add(routes, &access::QUERY_RANGE, range);
+        let series = async |api: Arc<Self>, params| metadata::series(&api, &params).await;
+        self.add(routes, &access::SERIES, series);
+        let labels = async |api: Arc<Self>, params| metadata::labels(&api, &params).await;
+        self.add(routes, &access::LABELS, labels);
+        let targets = async |api: Arc<Self>, params| targets::targets(&api, &params).await;
+        self.add(routes, &access::TARGETS, targets);
+        self.add_label_values(routes);
+        routes.http(&access::RULES, async || status::rules());
+        routes.http(&access::ALERTS, async || status::alerts());
+        routes.http(&access::STATUS_BUILDINFO, async || status::build_info());
+        let api = Arc::clone(self);
+        routes.http(&access::STATUS_RUNTIMEINFO, async move || status::runtime_info(&api));
+        let api = Arc::clone(self);
+        routes.http(&access::STATUS_CLUSTER, async move || status::cluster(&api).await);
+        routes.http(&access::PAGE, async || page::page());
+    }
+
+    /// The one route with a parameter in its path.
+    fn add_label_values(self: &Arc<Self>, routes: &mut Routes) {
+        let api = Arc::clone(self);
+        routes.http(
+            &access::LABEL_VALUES,
+            async move |Path(name): Path<String>, request: Request| {
+                let answered = match read_params(request).await {
+                    Ok(params) => metadata::label_values(&api, &params, &name).await,
+                    Err(error) => Err(error),
+                };
+                api.respond(answered)
+            },
+        );
+    }
+
+    fn respond(&self, answered: Result<Response, ApiError>) -> Response {
+        answered.unwrap_or_else(|error| {
+            self.metrics.failed(error.kind.name());
+            answer::failure(&error)
+        })
+    }
+
+    fn add<F>(
+        self: &Arc<Self>,
+        routes: &mut Routes,
+        endpoint: &'static Endpoint,
+        handle: impl Fn(Arc<Self>, Params) -> F + Clone + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Result<Response, ApiError>> + Send,
+    {
+        let api = Arc::clone(self);
+        routes.http(endpoint, async move |request: Request| {
+            let answered = match read_params(request).await {
+                Ok(params) => handle(Arc::clone(&api), params).await,
+                Err(error) => Err(error),
+            };
+            api.respond(answered)
+        });
+    }
+}
+
+/// The parameters of a request: its query string and, of a POST, its form.
+async fn read_params(request: Request) -> Result<Params, ApiError> {
+    let query = request.uri().query().unwrap_or("").to_owned();
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_form = content_type
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
+    if request.method() != Method::POST || !is_form {
+        return Params::parse("", &query);
+    }
+    let form = body::read(request.into_body(), FORM_BYTES_MAX, FORM_TIME)
+        .await
+        .map_err(|error| ApiError::bad_data(format!("error parsing form values: {error}")))?;
+    Params::parse(&String::from_utf8_lossy(&form), &query)
+}
+
+#[cfg(test)]
+mod tests;

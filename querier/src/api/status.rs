@@ -1,0 +1,118 @@
+//! `/api/v1/status/*`, and the lists that stay empty until rules exist.
+
+use axum::response::Response;
+use bytes::Bytes;
+use narthex_web::metrics::{PROMETHEUS_API_VERSION, VERSION};
+
+use super::targets::rfc3339;
+use crate::{
+    Querier,
+    answer::{Remarks, success},
+    json::Json,
+    status::{ClusterStatus, GroupRow},
+};
+
+fn answer(data: impl FnOnce(&mut Json<Vec<Bytes>>)) -> Response {
+    success(&Remarks::default(), data)
+}
+
+pub(super) fn rules() -> Response {
+    answer(|json| {
+        json.raw(r#"{"groups":[]}"#);
+    })
+}
+
+pub(super) fn alerts() -> Response {
+    answer(|json| {
+        json.raw(r#"{"alerts":[]}"#);
+    })
+}
+
+/// `version` is the Prometheus version whose API is served: clients choose features by it.
+pub(super) fn build_info() -> Response {
+    answer(|json| {
+        json.raw("{").name("version").text(PROMETHEUS_API_VERSION);
+        for name in ["revision", "branch", "buildUser", "buildDate", "goVersion"] {
+            json.name(name).text("");
+        }
+        json.name("application").text("narthex");
+        json.name("applicationVersion").text(VERSION).raw("}");
+    })
+}
+
+pub(super) fn runtime_info(api: &Querier) -> Response {
+    let uname = rustix::system::uname();
+    let folder = std::env::current_dir().unwrap_or_default();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    answer(|json| {
+        json.raw("{").name("startTime").text(&rfc3339(api.started.millis()));
+        json.name("CWD").text(&folder.to_string_lossy());
+        json.name("hostname").text(&uname.nodename().to_string_lossy());
+        json.name("serverTime").text(&rfc3339(api.clock.now().millis()));
+        json.name("reloadConfigSuccess").boolean(true);
+        json.name("lastConfigTime").text(&rfc3339(api.started.millis()));
+        json.name("corruptionCount").integer(0);
+        json.name("goroutineCount").integer(0);
+        json.name("GOMAXPROCS").integer(threads);
+        json.name("GOMEMLIMIT").integer(0);
+        json.name("GOGC").text("").name("GODEBUG").text("");
+        json.name("storageRetention").text(&api.options.storage_retention).raw("}");
+    })
+}
+
+pub(super) async fn cluster(api: &Querier) -> Response {
+    let status = api.board.status().await;
+    answer(|json| write_cluster(json, &status))
+}
+
+fn write_cluster(json: &mut Json<Vec<Bytes>>, status: &ClusterStatus) {
+    json.raw("{").name("clusterId").text(&status.cluster_id);
+    json.name("revision").integer(status.revision);
+    json.name("replicationFactor").integer(status.replication_factor);
+    json.name("nodes").raw("[");
+    for node in &status.nodes {
+        json.element().raw("{").name("id").integer(node.id);
+        json.name("name").text(&node.name);
+        json.name("address").text(&node.address);
+        json.name("webAddress").text(&node.web_address);
+        json.name("zone").text(&node.zone);
+        json.name("version").text(&node.version);
+        json.name("state").text(node.state);
+        json.name("reachable").boolean(node.error.is_none());
+        json.name("error").text(node.error.as_deref().unwrap_or("")).raw("}");
+    }
+    json.raw("]").name("control");
+    write_group(json, &status.control);
+    json.name("shards").raw("[");
+    for shard in &status.shards {
+        json.element();
+        write_group(json, shard);
+    }
+    json.raw("]}");
+}
+
+fn write_group(json: &mut Json<Vec<Bytes>>, group: &GroupRow) {
+    json.raw("{").name("id").integer(group.id);
+    json.name("leader").integer(group.leader.unwrap_or(0));
+    json.name("term").integer(group.term);
+    json.name("commitIndex").integer(group.commit_index);
+    json.name("activeSeries").integer(group.active_series);
+    json.name("replicas").raw("[");
+    for replica in &group.replicas {
+        json.element().raw("{").name("node").integer(replica.node);
+        json.name("matchIndex").integer(replica.match_index);
+        json.name("appliedIndex");
+        write_known(json, replica.applied_index);
+        json.name("lagEntries");
+        write_known(json, replica.lag_entries);
+        json.raw("}");
+    }
+    json.raw("]}");
+}
+
+fn write_known(json: &mut Json<Vec<Bytes>>, number: Option<u64>) {
+    match number {
+        Some(number) => json.integer(number),
+        None => json.raw("null"),
+    };
+}

@@ -1,0 +1,222 @@
+//! The HTTP and gRPC APIs through a real listener, over shards that are made up.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use narthex_model::{Labels, Timestamp};
+use narthex_proto::{
+    internal::v1::{LabelPair, Target, TargetsResponse},
+    v1::{
+        InstantRequest, MembersRequest, WatchRequest, cluster_client::ClusterClient,
+        instant_response, query_client::QueryClient,
+    },
+};
+use narthex_web::{Clock, Web, WebOptions};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::*;
+use crate::{
+    QuerierOptions,
+    test_cluster::{FakeCluster, founded},
+};
+
+struct Served {
+    url: String,
+    stop: CancellationToken,
+}
+
+fn labels(name: &str, instance: &str) -> Labels {
+    Labels::from_pairs([("__name__", name), ("instance", instance)]).expect("valid")
+}
+
+fn cluster() -> FakeCluster {
+    let series = BTreeMap::from([
+        (0, vec![labels("up", "b"), labels("up", "c")]),
+        (1, vec![labels("up", "a"), labels("up", "b")]),
+    ]);
+    let target = Target {
+        labels: vec![LabelPair { name: "job".to_owned(), value: "node".to_owned() }],
+        scrape_pool: "node".to_owned(),
+        scrape_url: "http://a:9100/metrics".to_owned(),
+        health: "up".to_owned(),
+        last_scrape_ms: 1_435_781_451_781,
+        last_scrape_duration_seconds: 0.25,
+        ..Target::default()
+    };
+    let targets = TargetsResponse { active: vec![target], dropped: vec![] };
+    FakeCluster {
+        state: founded(2),
+        series,
+        targets: BTreeMap::from([(1, targets)]),
+        ..FakeCluster::default()
+    }
+}
+
+async fn serve(cluster: FakeCluster) -> Served {
+    let clock = Clock::fixed(Timestamp::from_millis(1_500));
+    let web = Web::open(WebOptions::default(), clock.clone()).expect("valid options");
+    let mut registry = Registry::default();
+    let options = QuerierOptions::default();
+    let querier = Querier::new(Arc::new(cluster), clock, options, &mut registry);
+    let mut routes = Routes::new();
+    querier.add_routes(&mut routes);
+    querier.add_services(&mut routes);
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let url = format!("http://{}", socket.local_addr().expect("address"));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    web.serve(vec![socket], routes, registry, (&tasks, &stop)).await.expect("serve");
+    Served { url, stop }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Served {
+    async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
+        let (head, body) = client.request(request).await.expect("answer").into_parts();
+        let body = body.collect().await.expect("body").to_bytes();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        (head.status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let request = Request::get(format!("{}{path}", self.url)).body(Full::default());
+        self.send(request.expect("request")).await
+    }
+
+    async fn post(&self, path: &str, form: &'static str) -> (StatusCode, Value) {
+        let request = Request::post(format!("{}{path}", self.url))
+            .header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+            .body(Full::from(form));
+        self.send(request.expect("request")).await
+    }
+}
+
+#[tokio::test]
+async fn metadata_is_merged_sorted_and_cut() {
+    let served = serve(cluster()).await;
+    let (_, series) = served.post("/api/v1/series", "match[]=up&match%5B%5D=down").await;
+    let row = |instance: &str| json!({"__name__": "up", "instance": instance});
+    assert_eq!(series, json!({"status": "success", "data": [row("a"), row("b"), row("c")]}));
+    let (_, names) = served.get("/api/v1/labels").await;
+    assert_eq!(names["data"], json!(["__name__", "instance"]));
+    let (_, values) = served.get("/api/v1/label/instance/values?limit=2&match[]=up").await;
+    assert_eq!(values["data"], json!(["a", "b"]));
+    assert_eq!(values["warnings"], json!(["results truncated due to limit"]));
+}
+
+#[tokio::test]
+async fn refusals_have_prometheuss_words() {
+    let served = serve(cluster()).await;
+    let cases = [
+        ("/api/v1/series", 400, "no match[] parameter provided"),
+        (
+            "/api/v1/series?match[]={}",
+            400,
+            "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher",
+        ),
+        ("/api/v1/labels?limit=-1", 400, "invalid parameter \"limit\": limit must be non-negative"),
+        (
+            "/api/v1/query?query=1&time=x",
+            400,
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a \
+             valid timestamp",
+        ),
+        (
+            "/api/v1/query_range?query=1&start=2&end=1&step=1",
+            400,
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ),
+        (
+            "/api/v1/query_range?query=1&start=1&end=2&step=0",
+            400,
+            "invalid parameter \"step\": zero or negative query resolution step widths are not \
+             accepted. Try a positive integer",
+        ),
+        (
+            "/api/v1/query_range?query=1&start=0&end=11001&step=1",
+            400,
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+             resolution (?step=XX)",
+        ),
+    ];
+    for (path, status, message) in cases {
+        let (got, body) = served.get(path).await;
+        assert_eq!((got.as_u16(), body["error"].as_str()), (status, Some(message)), "{path}");
+        assert_eq!(body["errorType"], "bad_data");
+    }
+}
+
+#[tokio::test]
+async fn numbers_need_no_shard() {
+    let served = serve(cluster()).await;
+    let (_, scalar) = served.get("/api/v1/query?query=1e3").await;
+    assert_eq!(scalar["data"], json!({"resultType": "scalar", "result": [1.5, "1000"]}));
+    let (_, matrix) = served.post("/api/v1/query_range", "query=2&start=0&end=20&step=10").await;
+    assert_eq!(
+        matrix["data"],
+        json!({"resultType": "matrix", "result": [
+            {"metric": {}, "values": [[0, "2"], [10, "2"], [20, "2"]]}]})
+    );
+    let (_, stats) = served.get("/api/v1/query?query=1&stats=true").await;
+    assert!(stats["data"]["stats"]["timings"]["execTotalTime"].is_number());
+}
+
+#[tokio::test]
+async fn targets_and_status_are_told() {
+    let served = serve(FakeCluster { silent_nodes: vec![3], ..cluster() }).await;
+    let (_, targets) = served.get("/api/v1/targets?state=active").await;
+    let target = &targets["data"]["activeTargets"][0];
+    assert_eq!(target["lastScrape"], "2015-07-01T20:10:51.781Z");
+    assert_eq!((&target["health"], &target["labels"]), (&json!("up"), &json!({"job": "node"})));
+    assert_eq!(targets["data"]["droppedTargetCounts"], json!({"node": 0}));
+    assert!(targets["warnings"][0].as_str().is_some_and(|warning| warning.contains("n3")));
+    let (_, cluster) = served.get("/api/v1/status/cluster").await;
+    assert_eq!(cluster["data"]["shards"][1]["leader"], 1);
+    assert_eq!(cluster["data"]["nodes"][2]["reachable"], false);
+    let (_, build) = served.get("/api/v1/status/buildinfo").await;
+    assert_eq!(build["data"]["application"], "narthex");
+    let (_, runtime) = served.get("/api/v1/status/runtimeinfo").await;
+    assert_eq!(runtime["data"]["startTime"], "1970-01-01T00:00:01.5Z");
+    assert_eq!(served.get("/api/v1/rules").await.1["data"], json!({"groups": []}));
+    assert_eq!(served.get("/api/v1/alerts").await.1["data"], json!({"alerts": []}));
+    let (status, page) = served.get("/").await;
+    assert!(status.is_success() && page.as_str().is_some_and(|page| page.contains("Narthex")));
+}
+
+#[tokio::test]
+async fn grpc_is_served_on_the_same_port() {
+    let served = serve(cluster()).await;
+    let mut query = QueryClient::connect(served.url.clone()).await.expect("connect");
+    let request = InstantRequest { query: "1 + 1".to_owned(), ..InstantRequest::default() };
+    let answer = query.instant(request).await.expect("answer");
+    assert_eq!(answer.metadata().get("narthex-consistency").expect("set"), "linearizable");
+    let Some(instant_response::Result::Scalar(point)) = answer.into_inner().result else {
+        panic!("no scalar");
+    };
+    assert_eq!((point.timestamp_ms, point.value), (1_500, 2.0));
+    let request = InstantRequest { query: "sum(".to_owned(), ..InstantRequest::default() };
+    let status = query.instant(request).await.expect_err("syntax");
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+
+    let mut cluster = ClusterClient::connect(served.url.clone()).await.expect("connect");
+    let members = cluster.members(MembersRequest {}).await.expect("members").into_inner();
+    assert_eq!((members.members.len(), members.members[0].reachable), (3, true));
+    let mut watch = cluster.watch(WatchRequest {}).await.expect("watch").into_inner();
+    let first = watch.message().await.expect("message").expect("first");
+    assert_eq!(first.shards.map(|shards| shards.shards.len()), Some(2));
+}

@@ -1,0 +1,123 @@
+//! The cluster as a querier sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use narthex_cluster::{ClusterState, NodeId, ShardId};
+use narthex_proto::{
+    client::{ShardClient, ShardError},
+    internal::v1::{
+        FragmentPart, FragmentRequest, LabelValuesRequest, NodeStatusRequest, NodeStatusResponse,
+        SelectRequest, SeriesPart, TargetsRequest, TargetsResponse,
+    },
+    service::Answers,
+};
+use tokio::time::Instant;
+use tonic::Status;
+
+/// An answer under way.
+pub type Asked<'a, T, E> = BoxFuture<'a, Result<T, E>>;
+
+/// What a querier asks of shards and nodes. Implemented by the client that finds leaders, and by
+/// tests. Shards are named in the requests; every call returns `within` the time at the latest.
+pub trait Cluster: Send + Sync + 'static {
+    /// Cluster state as this process knows it.
+    fn state(&self) -> Arc<ClusterState>;
+    /// Starts evaluating a fragment on its shard.
+    fn fragment(
+        &self,
+        request: FragmentRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<FragmentPart>, ShardError>;
+    /// Label sets of matching series of a shard.
+    fn series(
+        &self,
+        request: SelectRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<SeriesPart>, ShardError>;
+    /// Label names of matching series of a shard.
+    fn label_names(
+        &self,
+        request: SelectRequest,
+        within: Duration,
+    ) -> Asked<'_, Vec<String>, ShardError>;
+    /// Values of a label on matching series of a shard.
+    fn label_values(
+        &self,
+        request: LabelValuesRequest,
+        within: Duration,
+    ) -> Asked<'_, Vec<String>, ShardError>;
+    /// What a node hosts.
+    fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status>;
+    /// The scrape targets that a node owns.
+    fn targets(&self, node: NodeId, within: Duration) -> Asked<'_, TargetsResponse, Status>;
+}
+
+impl Cluster for ShardClient {
+    fn state(&self) -> Arc<ClusterState> {
+        ShardClient::state(self)
+    }
+
+    fn fragment(
+        &self,
+        request: FragmentRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<FragmentPart>, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::fragment(self, shard, request, deadline(within)))
+    }
+
+    fn series(
+        &self,
+        request: SelectRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<SeriesPart>, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::series(self, shard, request, deadline(within)))
+    }
+
+    fn label_names(
+        &self,
+        request: SelectRequest,
+        within: Duration,
+    ) -> Asked<'_, Vec<String>, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::label_names(self, shard, request, deadline(within)))
+    }
+
+    fn label_values(
+        &self,
+        request: LabelValuesRequest,
+        within: Duration,
+    ) -> Asked<'_, Vec<String>, ShardError> {
+        let shard = ShardId(request.select.as_ref().map_or(0, |select| select.shard_id));
+        Box::pin(ShardClient::label_values(self, shard, request, deadline(within)))
+    }
+
+    fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status> {
+        Box::pin(async move {
+            let node = self.node(node)?;
+            in_time(within, node.node_status(NodeStatusRequest {})).await
+        })
+    }
+
+    fn targets(&self, node: NodeId, within: Duration) -> Asked<'_, TargetsResponse, Status> {
+        Box::pin(async move {
+            let node = self.node(node)?;
+            in_time(within, node.targets(TargetsRequest {})).await
+        })
+    }
+}
+
+async fn in_time<T>(
+    within: Duration,
+    asked: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let late = |_| Err(Status::deadline_exceeded("no answer in time"));
+    tokio::time::timeout(within, asked).await.unwrap_or_else(late)
+}
+
+#[expect(clippy::disallowed_methods, reason = "deadlines of network calls are in tokio's time")]
+fn deadline(within: Duration) -> Instant {
+    Instant::now() + within
+}

@@ -1,0 +1,68 @@
+//! What a querier counts, under Prometheus's names where it has them.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct QuerierMetrics {
+    pub(crate) running: Gauge,
+    pub(crate) waiting: Gauge,
+    pub(crate) concurrency_max: Gauge,
+    pub(crate) samples: Counter,
+    pub(crate) seconds: Histogram,
+    pub(crate) partial: Counter,
+    failures: Family<FailureLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    error_type: &'static str,
+}
+
+impl Default for QuerierMetrics {
+    fn default() -> Self {
+        Self {
+            running: Gauge::default(),
+            waiting: Gauge::default(),
+            concurrency_max: Gauge::default(),
+            samples: Counter::default(),
+            seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            partial: Counter::default(),
+            failures: Family::default(),
+        }
+    }
+}
+
+impl QuerierMetrics {
+    /// Registers everything.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Queries being evaluated";
+        registry.register("prometheus_engine_queries", help, self.running.clone());
+        let help = "Queries that may be evaluated at once";
+        let concurrency_max = self.concurrency_max.clone();
+        registry.register("prometheus_engine_queries_concurrent_max", help, concurrency_max);
+        let help = "Samples read by queries";
+        registry.register("prometheus_engine_query_samples", help, self.samples.clone());
+        let help = "Queries waiting for their turn";
+        registry.register("narthex_querier_queries_waiting", help, self.waiting.clone());
+        let help = "Time from a query's turn to its answer, in seconds";
+        registry.register("narthex_querier_query_duration_seconds", help, self.seconds.clone());
+        let help = "Answers that lacked a shard, as their callers had allowed";
+        registry.register("narthex_querier_partial_answers", help, self.partial.clone());
+        let help = "Requests that failed, by error type";
+        registry.register("narthex_querier_failures", help, self.failures.clone());
+    }
+
+    pub(crate) fn failed(&self, error_type: &'static str) {
+        self.failures.get_or_create(&FailureLabels { error_type }).inc();
+    }
+}

@@ -1,0 +1,288 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use narthex_cluster::{ClusterState, NodeId, TenantId};
+use narthex_model::{Labels, MatchOp};
+use narthex_promql::{
+    SampleBuffer, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError,
+    eval::{Inputs, NoLeaves},
+    run_fragment,
+    value::Sample,
+};
+use narthex_proto::{
+    client::ShardError,
+    internal::v1::{
+        FragmentEnd, FragmentPart, LabelValuesRequest, NodeStatusResponse, SelectRequest as Select,
+        SeriesPart, TargetsResponse,
+    },
+    service::{Answers, ready},
+};
+use narthex_web::Clock;
+use prometheus_client::registry::Registry;
+use tonic::Status;
+
+use super::*;
+use crate::{
+    QuerierOptions,
+    cluster::{Asked, Cluster},
+    test_cluster::founded,
+};
+
+const NOW: Timestamp = Timestamp::from_millis(600_000);
+
+#[derive(Clone)]
+struct Stored(Vec<(Labels, Arc<Buffer>)>);
+
+struct Buffer(Vec<(i64, f64)>);
+
+impl SeriesData for Buffer {
+    fn read(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        into: &mut SampleBuffer,
+    ) -> Result<(), SourceError> {
+        for &(time, value) in &self.0 {
+            if (from.millis()..=to.millis()).contains(&time) {
+                into.push_float(time, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SeriesSource for Stored {
+    fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SourceError> {
+        let fits = |labels: &Labels| {
+            request.matchers.iter().all(|matcher| matcher.matches(labels.value(matcher.name())))
+        };
+        let found = self.0.iter().filter(|(labels, _)| fits(labels));
+        Ok(found
+            .map(|(labels, data)| SelectedSeries { labels: labels.clone(), data: data.clone() })
+            .collect())
+    }
+}
+
+/// Real shards in memory, without leaders, logs and networks.
+struct Shards {
+    state: ClusterState,
+    stored: BTreeMap<u32, Stored>,
+    silent: Vec<u32>,
+    asked: parking_lot::Mutex<Vec<u32>>,
+    age_ms: u64,
+}
+
+impl Shards {
+    /// `up{job="j", instance="iN"}` for N below twelve, worth N, a sample a minute.
+    fn new(shards: u32) -> Self {
+        let state = founded(shards);
+        let mut stored: BTreeMap<u32, Stored> =
+            (0..shards).map(|shard| (shard, Stored(vec![]))).collect();
+        for i in 0..12 {
+            let instance = format!("i{i}");
+            let pairs = [("__name__", "up"), ("job", "j"), ("instance", &instance)];
+            let labels = Labels::from_pairs(pairs).expect("valid");
+            let shard = state.shard_of(TenantId(0), &labels, NOW).expect("founded");
+            let samples = (0..=10).map(|minute| (minute * 60_000, f64::from(i))).collect();
+            let rows = &mut stored.get_mut(&shard.0).expect("a shard").0;
+            rows.push((labels, Arc::new(Buffer(samples))));
+        }
+        Self { state, stored, silent: vec![], asked: Default::default(), age_ms: 0 }
+    }
+
+    fn run(&self, request: &FragmentRequest) -> Vec<FragmentPart> {
+        let steps = Steps {
+            start: Timestamp::from_millis(request.start_ms),
+            end: Timestamp::from_millis(request.end_ms),
+            step_millis: request.step_ms,
+        };
+        let mut options = EvalOptions::new(steps);
+        options.lookback = Duration::from_millis(request.lookback_delta_ms);
+        options.marks_resets = request.marks_resets;
+        let kind = match request.kind() {
+            internal::FragmentKind::Columns => FragmentKind::Columns,
+            internal::FragmentKind::Partial => FragmentKind::Partial,
+            internal::FragmentKind::Absent => FragmentKind::Absent,
+            internal::FragmentKind::Samples => FragmentKind::Samples,
+        };
+        let source = &self.stored[&request.shard_id];
+        let inputs = Inputs { source, leaves: &NoLeaves, cancel: &CancelToken::new() };
+        let answer = run_fragment(&request.query, kind, &options, inputs).expect("evaluates");
+        let bytes = wire::encode(&answer);
+        // In small pieces, as a large answer would come.
+        let pieces =
+            bytes.chunks(7).map(|piece| fragment_part::Part::Answer(piece.to_vec().into()));
+        let end = fragment_part::Part::End(FragmentEnd { age_ms: self.age_ms });
+        pieces.chain([end]).map(|part| FragmentPart { part: Some(part) }).collect()
+    }
+}
+
+fn unasked<T>() -> Asked<'static, T, ShardError> {
+    panic!("a query does not ask this")
+}
+
+impl Cluster for Shards {
+    fn state(&self) -> Arc<ClusterState> {
+        Arc::new(self.state.clone())
+    }
+
+    fn fragment(
+        &self,
+        request: FragmentRequest,
+        _: Duration,
+    ) -> Asked<'_, Answers<FragmentPart>, ShardError> {
+        self.asked.lock().push(request.shard_id);
+        let shard = ShardId(request.shard_id);
+        let answer = match self.silent.contains(&shard.0) {
+            true => Err(ShardError::Unavailable { shard, reason: "no leader".to_owned() }),
+            false => Ok(ready(self.run(&request))),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn series(&self, _: Select, _: Duration) -> Asked<'_, Answers<SeriesPart>, ShardError> {
+        unasked()
+    }
+
+    fn label_names(&self, _: Select, _: Duration) -> Asked<'_, Vec<String>, ShardError> {
+        unasked()
+    }
+
+    fn label_values(
+        &self,
+        _: LabelValuesRequest,
+        _: Duration,
+    ) -> Asked<'_, Vec<String>, ShardError> {
+        unasked()
+    }
+
+    fn node_status(&self, _: NodeId, _: Duration) -> Asked<'_, NodeStatusResponse, Status> {
+        panic!("a query does not ask this")
+    }
+
+    fn targets(&self, _: NodeId, _: Duration) -> Asked<'_, TargetsResponse, Status> {
+        panic!("a query does not ask this")
+    }
+}
+
+fn querier(shards: Arc<Shards>, options: QuerierOptions) -> Arc<Querier> {
+    Querier::new(shards, Clock::fixed(NOW), options, &mut Registry::default())
+}
+
+fn at(text: &str) -> QueryRequest {
+    QueryRequest {
+        text: text.to_owned(),
+        steps: Steps { start: NOW, end: NOW, step_millis: 0 },
+        timeout: None,
+        lookback: None,
+        partial_response: false,
+    }
+}
+
+fn only_float(value: &Value) -> f64 {
+    match value {
+        Value::Vector(elements) => match elements.as_slice() {
+            [element] => match &element.sample {
+                Sample::Float(value) => *value,
+                Sample::Histogram(_) => panic!("a histogram"),
+            },
+            _ => panic!("{} elements", elements.len()),
+        },
+        Value::Scalar(point) => point.value,
+        _ => panic!("no vector"),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_put_together_from_all_shards() {
+    let shards = Arc::new(Shards::new(5));
+    let querier = querier(Arc::clone(&shards), QuerierOptions::default());
+    for (text, expected) in [
+        ("sum(up)", 66.0),
+        ("count(up)", 12.0),
+        ("avg(up)", 5.5),
+        ("max(up) - on() min(up)", 11.0),
+        ("sum(up / on (instance) up)", f64::NAN),
+        ("scalar(sum(up)) + 1", 67.0),
+        ("absent(nothing)", 1.0),
+    ] {
+        let answered = querier.query(&at(text)).await.expect(text);
+        let got = only_float(&answered.value);
+        assert!(got == expected || (got.is_nan() && expected.is_nan()), "{text}: {got}");
+        assert_eq!(answered.age, Duration::ZERO);
+    }
+    assert_eq!(querier.metrics.running.get(), 0);
+}
+
+#[tokio::test]
+async fn a_range_query_is_a_sorted_matrix() {
+    let querier = querier(Arc::new(Shards::new(5)), QuerierOptions::default());
+    let mut request = at("up");
+    let start = Timestamp::from_millis(0);
+    request.steps = Steps { start, end: NOW, step_millis: 60_000 };
+    let answered = querier.query(&request).await.expect("answer");
+    let Value::Matrix(series) = answered.value else { panic!("no matrix") };
+    assert_eq!(series.len(), 12);
+    assert!(series.is_sorted_by(|a, b| a.labels < b.labels));
+    assert!(series.iter().all(|one| one.samples.len() == 11));
+    assert!(answered.stats.samples_read >= 12 * 11);
+    request.text = "up[5m]".to_owned();
+    let error = querier.query(&request).await.expect_err("a range vector");
+    let expected = "invalid parameter \"query\": invalid expression type \"range vector\" for \
+                    range query, must be Scalar or instant Vector";
+    assert_eq!((error.kind, error.message.as_str()), (ErrorType::BadData, expected));
+}
+
+#[tokio::test]
+async fn a_missing_shard_fails_the_query_unless_it_may_be_partial() {
+    let shards = Shards { silent: vec![2], age_ms: 1500, ..Shards::new(5) };
+    let missing = shards.stored[&2].0.len();
+    let querier = querier(Arc::new(shards), QuerierOptions::default());
+    let error = querier.query(&at("count(up)")).await.expect_err("incomplete");
+    assert_eq!(error.kind, ErrorType::Unavailable);
+    assert!(error.message.contains("shard 2"), "{error}");
+    let mut partial = at("count(up)");
+    partial.partial_response = true;
+    let answered = querier.query(&partial).await.expect("partial");
+    assert_eq!(only_float(&answered.value), (12 - missing) as f64);
+    assert_eq!(answered.remarks.warnings.len(), 1);
+    assert!(answered.remarks.warnings[0].contains("shard 2"));
+    assert_eq!(consistency(answered.age), "bounded; age=1.500s");
+}
+
+#[tokio::test]
+async fn a_fixed_target_asks_one_shard_and_a_number_none() {
+    let shards = Arc::new(Shards::new(5));
+    let querier = querier(Arc::clone(&shards), QuerierOptions::default());
+    querier.query(&at("1 + 1")).await.expect("number");
+    assert!(shards.asked.lock().is_empty());
+    let answered = querier.query(&at(r#"up{job="j", instance="i7"}"#)).await.expect("one");
+    assert_eq!(only_float(&answered.value), 7.0);
+    assert_eq!(shards.asked.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_before_shards_are_asked() {
+    let shards = Arc::new(Shards::new(3));
+    let querier = querier(Arc::clone(&shards), QuerierOptions::default());
+    let error = querier.query(&at("sum(up")).await.expect_err("syntax");
+    assert_eq!(error.kind, ErrorType::BadData);
+    assert!(error.message.starts_with("invalid parameter \"query\": 1:"), "{error}");
+    assert!(shards.asked.lock().is_empty());
+}
+
+#[tokio::test]
+async fn limits_end_a_query() {
+    let options = QuerierOptions { samples_max: 3, ..QuerierOptions::default() };
+    let querier = querier(Arc::new(Shards::new(3)), options);
+    let error = querier.query(&at("up")).await.expect_err("too many samples");
+    assert_eq!(error.kind, ErrorType::Execution);
+    assert!(error.message.contains("too many samples"), "{error}");
+}
+
+#[test]
+fn selectors_are_found_for_pruning() {
+    let expr = parse("rate(a{b=\"c\"}[5m]) + d", &Default::default()).expect("valid");
+    let found = selectors(&expr);
+    assert_eq!(found.len(), 2);
+    assert!(found[0].iter().any(|m| m.name() == "b" && m.op() == MatchOp::Equal));
+}
