@@ -1,1 +1,53 @@
+//! One shard's series: a deterministic state machine over raft entries, and its store.
+//!
+//! ```text
+//! leader:   EntryWriter + SampleBlock -> bytes -> (raft) -> Shard::apply -> Outcome
+//! readers:  Shard::reader -> ShardReader::select -> SeriesHandle::read -> Columns
+//! disk:     Shard::freeze -> Frozen::write -> Shard::checkpointed; KeyValue::flush; persisted
+//! restart:  Shard::open = the last persisted checkpoint; then the log behind it is applied
+//! ```
+//!
+//! Invariants
+//! * apply reads the entry and the shard's own state, nothing else, and changes memory only:
+//!   equal entries in equal order give equal states and outcomes on every replica;
+//! * what is on disk for a shard is exactly its state at one log position (C1);
+//! * whoever reads sees whole entries only;
+//! * a format, kind or version that this program does not know is refused by name.
+//!
+//! There is no network, no raft, no clock, no thread and no async here. Calls that wait for the
+//! disk say so; where they run is the caller's choice.
 
+mod apply;
+mod bits;
+mod bytes;
+mod checkpoint;
+mod columns;
+mod days;
+mod digest;
+pub mod entry;
+mod head;
+mod id;
+mod index;
+mod keys;
+pub mod kv;
+mod open_page;
+mod outcome;
+mod page;
+mod postings;
+mod reader;
+mod series;
+mod settings;
+mod shard;
+mod targets;
+mod values;
+mod xor;
+
+pub use bytes::Malformed;
+pub use checkpoint::{Frozen, OpenError};
+pub use columns::Columns;
+pub use digest::{Digest, DigestTask};
+pub use id::{LogPosition, ReplicaNumber, RetentionClass, SeriesId, TargetId};
+pub use outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample};
+pub use reader::{ReadError, SelectedSeries, SeriesHandle, ShardReader, ShardStats, TargetState};
+pub use settings::Settings;
+pub use shard::{ApplyError, Behind, Shard, delete_replica, persisted};

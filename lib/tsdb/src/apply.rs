@@ -1,0 +1,194 @@
+//! Applying an entry: each command's effect on the head.
+
+use narthex_model::Timestamp;
+
+use crate::{
+    SeriesId,
+    bytes::Malformed,
+    entry::{
+        Append, Command, Digest, Entry, EntryError, LabelSets, Samples, Scrape, ScrapeFailed,
+        Source, Subject, TargetGone,
+    },
+    head::{Head, Incoming, Lateness},
+    outcome::{CommandOutcome, Outcome, Refusal, RefusedSample},
+    targets::vanished,
+};
+
+/// What applying an entry leaves to do.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) outcome: Outcome,
+    pub(crate) digests: Vec<Digest>,
+}
+
+impl Head {
+    /// Executes an entry's commands in order. After an error the head is torn and must go.
+    pub(crate) fn execute(&mut self, entry: &Entry<'_>) -> Result<Applied, EntryError> {
+        let mut applied = Applied::default();
+        for command in entry.commands() {
+            let mut outcome = CommandOutcome::default();
+            match command? {
+                Command::Append(append) => self.apply_append(append, &mut outcome)?,
+                Command::Register(labels) => {
+                    self.resolve(labels, &mut outcome);
+                }
+                Command::Scrape(scrape) => self.apply_scrape(scrape, &mut outcome)?,
+                Command::ScrapeFailed(failed) => self.apply_failed(failed, &mut outcome)?,
+                Command::TargetGone(gone) => self.apply_gone(gone, &mut outcome),
+                Command::Settings(settings) => {
+                    self.settings = settings;
+                    self.renew_limits();
+                }
+                Command::Horizon(horizons) => {
+                    for horizon in horizons {
+                        self.move_horizon(horizon.class, horizon.time.millis());
+                    }
+                }
+                Command::Digest(digest) => applied.digests.push(digest),
+            }
+            self.samples_total += outcome.appended + outcome.stale_markers;
+            self.outcomes = outcome.hash(self.outcomes);
+            applied.outcome.commands.push(outcome);
+        }
+        Ok(applied)
+    }
+
+    fn apply_append(
+        &mut self,
+        append: Append<'_>,
+        outcome: &mut CommandOutcome,
+    ) -> Result<(), Malformed> {
+        if self.is_fenced(append.source, outcome) {
+            return Ok(());
+        }
+        self.apply_samples(append.samples, Lateness::Window, outcome, &mut |_| {})
+    }
+
+    /// Whether the source's leader was overtaken; if not, it came this far now.
+    fn is_fenced(&mut self, source: Source, outcome: &mut CommandOutcome) -> bool {
+        let Source::Foreign(foreign) = source else { return false };
+        outcome.fenced = self.sources.fence(&foreign);
+        if outcome.fenced.is_none() {
+            self.sources.accept(&foreign);
+        }
+        outcome.fenced.is_some()
+    }
+
+    /// Gives each label set its series, in order. Returns why those without one have none.
+    fn resolve(&mut self, labels: LabelSets<'_>, outcome: &mut CommandOutcome) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        for labels in labels.iter() {
+            match self.series(labels) {
+                Ok((id, created)) => {
+                    outcome.series_created += u64::from(created);
+                    outcome.resolved.push(id);
+                    refusals.push(Refusal::UnknownSeries);
+                }
+                Err(reason) => {
+                    outcome.resolved.push(SeriesId::NONE);
+                    refusals.push(reason);
+                }
+            }
+        }
+        refusals
+    }
+
+    /// Stores a block's samples and reports every series that was named.
+    fn apply_samples(
+        &mut self,
+        samples: Samples<'_>,
+        lateness: Lateness,
+        outcome: &mut CommandOutcome,
+        seen: &mut impl FnMut(SeriesId),
+    ) -> Result<(), Malformed> {
+        let first = outcome.resolved.len();
+        let refusals = self.resolve(samples.inline(), outcome);
+        for row in samples.rows() {
+            let row = row?;
+            let series = match row.subject {
+                Subject::Known(id) => id,
+                Subject::Inline(position) => outcome.resolved[first + position],
+            };
+            if let (SeriesId::NONE, Subject::Inline(position)) = (series, row.subject) {
+                outcome.refuse(RefusedSample {
+                    reason: refusals[position],
+                    series,
+                    timestamp: Timestamp::from_millis(row.timestamp),
+                });
+                continue;
+            }
+            let sample = Incoming { series, time: row.timestamp, value: row.bits };
+            self.append(sample, lateness, outcome);
+            seen(series);
+        }
+        Ok(())
+    }
+
+    fn apply_scrape(
+        &mut self,
+        scrape: Scrape<'_>,
+        outcome: &mut CommandOutcome,
+    ) -> Result<(), Malformed> {
+        outcome.fenced = self.targets.fence(scrape.target, scrape.slot);
+        if outcome.fenced.is_some() || self.is_fenced(scrape.source, outcome) {
+            return Ok(());
+        }
+        let mut target = self.targets.take(scrape.target);
+        let mut seen = Vec::with_capacity(target.series.len());
+        let track_stamped = scrape.track_stamped;
+        self.apply_samples(scrape.samples, Lateness::Refused, outcome, &mut |id| seen.push(id.0))?;
+        self.apply_samples(scrape.stamped, Lateness::Refused, outcome, &mut |id| {
+            if track_stamped {
+                seen.push(id.0);
+            }
+        })?;
+        self.end_series(&vanished(&target.series, &seen), scrape.time.millis(), outcome);
+        target.series = seen;
+        target.report.clear();
+        self.apply_samples(scrape.report, Lateness::Refused, outcome, &mut |id| {
+            target.report.push(id.0);
+        })?;
+        (target.last_slot, target.healthy) = (scrape.slot, true);
+        (target.last_time, target.touched) = (scrape.time.millis(), self.applied.index);
+        self.targets.insert(scrape.target, target);
+        Ok(())
+    }
+
+    fn apply_failed(
+        &mut self,
+        failed: ScrapeFailed<'_>,
+        outcome: &mut CommandOutcome,
+    ) -> Result<(), Malformed> {
+        outcome.fenced = self.targets.fence(failed.target, failed.slot);
+        if outcome.fenced.is_some() || self.is_fenced(failed.source, outcome) {
+            return Ok(());
+        }
+        let mut target = self.targets.take(failed.target);
+        self.end_series(&vanished(&target.series, &[]), failed.time.millis(), outcome);
+        target.series.clear();
+        target.report.clear();
+        self.apply_samples(failed.report, Lateness::Refused, outcome, &mut |id| {
+            target.report.push(id.0);
+        })?;
+        (target.last_slot, target.healthy) = (failed.slot, false);
+        (target.last_time, target.touched) = (failed.time.millis(), self.applied.index);
+        self.targets.insert(failed.target, target);
+        Ok(())
+    }
+
+    fn apply_gone(&mut self, gone: TargetGone, outcome: &mut CommandOutcome) {
+        let Some(target) = self.targets.end(gone.target, self.applied.index) else {
+            return;
+        };
+        let time = gone.time.millis();
+        for series in [&target.series, &target.report] {
+            self.end_series(&vanished(series, &[]), time, outcome);
+        }
+    }
+
+    fn end_series(&mut self, series: &[SeriesId], time: i64, outcome: &mut CommandOutcome) {
+        for &id in series {
+            outcome.stale_markers += u64::from(self.write_stale_marker(id, time));
+        }
+    }
+}

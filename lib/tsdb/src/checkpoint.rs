@@ -1,0 +1,187 @@
+//! Checkpoints: a shard's state on disk at one log position.
+//!
+//! A checkpoint is taken in two steps. Freezing copies, under the shard's lock, what changed
+//! since the last one: open chunks and labels as bytes, finished chunks as pointers. Writing
+//! encodes the finished chunks and hands everything to the store in one batch, on a thread that
+//! may wait for the disk, while apply goes on.
+//!
+//! Invariants
+//! * C1: what is on disk for a shard is exactly its state at one log position;
+//! * what a batch does not hold is on disk already, by a checkpoint that was confirmed.
+
+mod record;
+mod restore;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    LogPosition, RetentionClass, SeriesId, TargetId,
+    columns::Columns,
+    days::day_of,
+    head::Head,
+    keys::{self, DayOfGroup},
+    kv::{Batch, KvError, Space},
+    open_page,
+    page::{SealedChunk, encode_pages},
+    series::{FinishedChunk, GROUP_SERIES},
+    shard::Core,
+};
+
+pub(crate) use record::HeadRecord;
+pub use restore::OpenError;
+pub(crate) use restore::{Tier, read_head, restore};
+
+/// A shard's changes since its last confirmed checkpoint, as they were at one log position.
+#[derive(Debug)]
+pub struct Frozen {
+    core: Arc<Core>,
+    position: LogPosition,
+    batch: Batch,
+    finished: Vec<Arc<FinishedChunk>>,
+}
+
+impl Frozen {
+    /// The log position the checkpoint covers.
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// Encodes what is left to encode and writes the checkpoint as one batch. It is visible then,
+    /// and durable after the store's next flush. Blocks on the disk.
+    pub fn write(mut self) -> Result<LogPosition, KvError> {
+        let mut pages: BTreeMap<(i64, u32), Vec<SealedChunk>> = BTreeMap::new();
+        for chunk in &self.finished {
+            let mut samples = Columns::new();
+            chunk.read(&mut samples);
+            let group = chunk.series.0 / GROUP_SERIES as u32;
+            let sealed = SealedChunk {
+                place: (chunk.series.0 % GROUP_SERIES as u32) as u8,
+                late: chunk.is_late(),
+                at: chunk.at,
+                samples,
+            };
+            pages.entry((day_of(chunk.start()), group)).or_default().push(sealed);
+        }
+        for ((day, group), mut chunks) in pages {
+            chunks.sort_by_key(|chunk| (chunk.place, chunk.at));
+            let lies = DayOfGroup {
+                replica: self.core.replica,
+                class: RetentionClass::default(),
+                day,
+                tenant: 0,
+                first_series: group * GROUP_SERIES as u32,
+            };
+            for (number, (start, page)) in encode_pages(&chunks).into_iter().enumerate() {
+                let sequence = self.position.index << 8 | number as u64 & 0xff;
+                self.batch.put(Space::Chunks, lies.page(start, sequence), page);
+            }
+        }
+        self.core.kv.write(self.batch)?;
+        Ok(self.position)
+    }
+}
+
+/// What a freeze must know beside the head.
+#[derive(Debug)]
+pub(crate) struct FreezePlan<'a> {
+    /// Log index of the last confirmed checkpoint.
+    pub(crate) confirmed: u64,
+    /// Days up to which deletes were written, by class.
+    pub(crate) collected: &'a BTreeMap<RetentionClass, i64>,
+    /// The caller's own state.
+    pub(crate) extra: &'a [u8],
+}
+
+/// Copies what changed since the confirmed checkpoint.
+pub(crate) fn freeze(core: &Arc<Core>, head: &mut Head, plan: &FreezePlan<'_>) -> Frozen {
+    let mut frozen = Frozen {
+        core: Arc::clone(core),
+        position: head.applied,
+        batch: Batch::default(),
+        finished: Vec::new(),
+    };
+    frozen.delete_dead(head, plan);
+    frozen.put_groups(head, plan.confirmed);
+    frozen.put_finished(head);
+    frozen.put_days(head, plan.confirmed);
+    frozen.put_targets(head, plan.confirmed);
+    let record = HeadRecord::of(head, plan.extra);
+    frozen.batch.put(Space::State, keys::head(core.replica), record.encode());
+    frozen
+}
+
+impl Frozen {
+    /// Deletes the days behind horizons that moved. In the batch that also moves the horizon:
+    /// a crash cannot leave a state that misses samples it still shows.
+    fn delete_dead(&mut self, head: &Head, plan: &FreezePlan<'_>) {
+        let replica = self.core.replica;
+        for (&class, &time) in &head.horizons {
+            let day = day_of(time);
+            if plan.collected.get(&class).is_some_and(|&collected| collected >= day) {
+                continue;
+            }
+            let dead = keys::chunks_before(replica, class, day);
+            self.batch.delete_range(Space::Chunks, dead.start, dead.end);
+            if class == RetentionClass::default() {
+                let dead = keys::presence_before(replica, day);
+                self.batch.delete_range(Space::Index, dead.start, dead.end);
+            }
+        }
+    }
+
+    fn put_groups(&mut self, head: &Head, confirmed: u64) {
+        let replica = self.core.replica;
+        for &(group, _) in &head.emptied {
+            let first = group * GROUP_SERIES as u32;
+            self.batch.delete(Space::Open, keys::open_page(replica, first));
+            self.batch.delete(Space::Index, keys::series(replica, first));
+        }
+        let groups = head.groups.iter().enumerate();
+        for (number, group) in groups.filter_map(|(n, group)| Some((n, group.as_deref()?))) {
+            let first = (number * GROUP_SERIES) as u32;
+            if group.touched.max(group.series_touched) > confirmed {
+                let page = open_page::encode(group);
+                self.batch.put(Space::Open, keys::open_page(replica, first), page);
+            }
+            if group.series_touched > confirmed {
+                let places = 0..group.hot.len() as u32;
+                let labels =
+                    places.filter_map(|p| Some((p as u8, head.index.labels(SeriesId(first + p))?)));
+                let record = record::encode_series(labels);
+                self.batch.put(Space::Index, keys::series(replica, first), record);
+            }
+        }
+    }
+
+    fn put_finished(&mut self, head: &mut Head) {
+        self.finished = head.finished.values().flatten().cloned().collect();
+        self.finished.sort_by_key(|chunk| (chunk.series, chunk.at));
+        let mut pages: BTreeMap<(i64, u32), (i64, i64)> = BTreeMap::new();
+        for chunk in &self.finished {
+            let (start, end) = (chunk.start(), chunk.end());
+            let page = (day_of(start), chunk.series.0 / GROUP_SERIES as u32);
+            let span = pages.entry(page).or_insert((start, end));
+            *span = (span.0.min(start), span.1.max(end));
+        }
+        for (start, end) in pages.into_values() {
+            head.days.note_page(start, end, self.position.index);
+        }
+    }
+
+    fn put_days(&mut self, head: &Head, confirmed: u64) {
+        for (number, day) in head.days.iter().filter(|(_, day)| day.touched > confirmed) {
+            let key = keys::presence(self.core.replica, number);
+            self.batch.put(Space::Index, key, record::encode_day(day));
+        }
+    }
+
+    fn put_targets(&mut self, head: &Head, confirmed: u64) {
+        let key = |id: TargetId| keys::target(self.core.replica, id);
+        for id in head.targets.gone() {
+            self.batch.delete(Space::State, key(id));
+        }
+        for (id, target) in head.targets.iter().filter(|(_, target)| target.touched > confirmed) {
+            self.batch.put(Space::State, key(id), record::encode_target(target));
+        }
+    }
+}

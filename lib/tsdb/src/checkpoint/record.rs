@@ -1,0 +1,251 @@
+//! The small records of a checkpoint. `docs/formats/state.md` draws them.
+//!
+//! ```text
+//! record  := version u8, crc32c u32 LE of all that follows, body
+//! head    := term varint, index varint, leader time i64 LE, next series varint,
+//!            samples varint, outcomes u64 LE, settings block,
+//!            horizons varint { class u8, time i64 LE },
+//!            sources varint { shard varint, stream u64 LE, term varint, slot varint },
+//!            extra block
+//! series  := count varint { place u8, labels block }
+//! day     := page span varint, presence: roaring bitmap, portable format
+//! target  := slot varint, time i64 LE, healthy u8, series list, report list
+//! list    := count varint { zigzag varint, difference to the one before }
+//! block   := len varint, bytes
+//! ```
+
+use std::collections::BTreeMap;
+
+use narthex_model::Labels;
+use roaring::RoaringBitmap;
+
+use crate::{
+    LogPosition, RetentionClass, Settings,
+    bytes::{Cursor, Malformed, put_block, put_signed, put_varint},
+    days::Day,
+    head::Head,
+    page::{seal, unseal},
+    targets::Target,
+};
+
+const VERSION: u8 = 1;
+
+fn begin() -> Vec<u8> {
+    vec![VERSION, 0, 0, 0, 0]
+}
+
+fn finish(mut out: Vec<u8>) -> Vec<u8> {
+    seal(&mut out);
+    out
+}
+
+/// The log position and all that is small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeadRecord {
+    pub(crate) position: LogPosition,
+    pub(crate) leader_time: i64,
+    pub(crate) next_series: u32,
+    pub(crate) samples_total: u64,
+    pub(crate) outcomes: u64,
+    pub(crate) settings: Settings,
+    pub(crate) horizons: BTreeMap<RetentionClass, i64>,
+    pub(crate) sources: Vec<((u32, u64), (u64, u64))>,
+    pub(crate) extra: Vec<u8>,
+}
+
+impl HeadRecord {
+    pub(crate) fn of(head: &Head, extra: &[u8]) -> Self {
+        Self {
+            position: head.applied,
+            leader_time: head.leader_time,
+            next_series: head.next_series,
+            samples_total: head.samples_total,
+            outcomes: head.outcomes,
+            settings: head.settings,
+            horizons: head.horizons.clone(),
+            sources: head.sources.iter().collect(),
+            extra: extra.to_vec(),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = begin();
+        put_varint(&mut out, self.position.term);
+        put_varint(&mut out, self.position.index);
+        out.extend_from_slice(&self.leader_time.to_le_bytes());
+        put_varint(&mut out, u64::from(self.next_series));
+        put_varint(&mut out, self.samples_total);
+        out.extend_from_slice(&self.outcomes.to_le_bytes());
+        let mut settings = Vec::new();
+        self.settings.encode(&mut settings);
+        put_block(&mut out, &settings);
+        put_varint(&mut out, self.horizons.len() as u64);
+        for (class, time) in &self.horizons {
+            out.push(class.0);
+            out.extend_from_slice(&time.to_le_bytes());
+        }
+        put_varint(&mut out, self.sources.len() as u64);
+        for ((shard, stream), (term, slot)) in &self.sources {
+            put_varint(&mut out, u64::from(*shard));
+            out.extend_from_slice(&stream.to_le_bytes());
+            put_varint(&mut out, *term);
+            put_varint(&mut out, *slot);
+        }
+        put_block(&mut out, &self.extra);
+        finish(out)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut cursor = unseal(bytes, VERSION)?;
+        let position = LogPosition { term: cursor.varint("term")?, index: cursor.varint("index")? };
+        let leader_time = cursor.i64("leader time")?;
+        let next_series = cursor.varint_u32("next series")?;
+        let samples_total = cursor.varint("samples")?;
+        let outcomes = cursor.u64("outcomes")?;
+        let settings = Settings::decode(&mut Cursor::new(cursor.block("settings")?))?;
+        let mut horizons = BTreeMap::new();
+        for _ in 0..cursor.count(9, "horizons")? {
+            horizons.insert(RetentionClass(cursor.u8("class")?), cursor.i64("horizon")?);
+        }
+        let mut sources = Vec::new();
+        for _ in 0..cursor.count(11, "sources")? {
+            let stream = (cursor.varint_u32("shard")?, cursor.u64("stream")?);
+            sources.push((stream, (cursor.varint("term")?, cursor.varint("slot")?)));
+        }
+        let extra = cursor.block("extra")?.to_vec();
+        cursor.end("head end")?;
+        Ok(Self {
+            position,
+            leader_time,
+            next_series,
+            samples_total,
+            outcomes,
+            settings,
+            horizons,
+            sources,
+            extra,
+        })
+    }
+}
+
+/// The labels of a group's series, by place.
+pub(super) fn encode_series(series: impl Iterator<Item = (u8, Labels)>) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut count = 0;
+    for (place, labels) in series {
+        body.push(place);
+        put_block(&mut body, labels.as_bytes());
+        count += 1;
+    }
+    let mut out = begin();
+    put_varint(&mut out, count);
+    out.extend_from_slice(&body);
+    finish(out)
+}
+
+pub(super) fn decode_series(bytes: &[u8]) -> Result<Vec<(u8, Labels)>, Malformed> {
+    let mut cursor = unseal(bytes, VERSION)?;
+    let mut series = Vec::new();
+    for _ in 0..cursor.count(2, "series count")? {
+        let place = cursor.u8("place")?;
+        let labels = Labels::from_bytes(cursor.block("labels")?);
+        series.push((place, labels.map_err(|_| Malformed("labels"))?));
+    }
+    cursor.end("series end")?;
+    Ok(series)
+}
+
+pub(super) fn encode_day(day: &Day) -> Vec<u8> {
+    let mut out = begin();
+    put_varint(&mut out, day.page_span.max(0) as u64);
+    day.present.serialize_into(&mut out).expect("a vector takes all bytes");
+    finish(out)
+}
+
+/// The present series and the page span.
+pub(super) fn decode_day(bytes: &[u8]) -> Result<(RoaringBitmap, i64), Malformed> {
+    let mut cursor = unseal(bytes, VERSION)?;
+    let span = i64::try_from(cursor.varint("page span")?).map_err(|_| Malformed("page span"))?;
+    let present = RoaringBitmap::deserialize_from(cursor.rest());
+    Ok((present.map_err(|_| Malformed("presence"))?, span))
+}
+
+pub(super) fn encode_target(target: &Target) -> Vec<u8> {
+    let mut out = begin();
+    put_varint(&mut out, target.last_slot);
+    out.extend_from_slice(&target.last_time.to_le_bytes());
+    out.push(u8::from(target.healthy));
+    for list in [&target.series, &target.report] {
+        put_varint(&mut out, list.len() as u64);
+        let mut previous = 0i64;
+        for &id in list {
+            put_signed(&mut out, i64::from(id) - previous);
+            previous = i64::from(id);
+        }
+    }
+    finish(out)
+}
+
+pub(super) fn decode_target(bytes: &[u8]) -> Result<Target, Malformed> {
+    let mut cursor = unseal(bytes, VERSION)?;
+    let mut target = Target {
+        last_slot: cursor.varint("slot")?,
+        last_time: cursor.i64("time")?,
+        healthy: cursor.u8("healthy")? != 0,
+        ..Target::default()
+    };
+    for list in [&mut target.series, &mut target.report] {
+        let mut previous = 0i64;
+        for _ in 0..cursor.count(1, "list")? {
+            previous = previous.wrapping_add(cursor.signed("list")?);
+            list.push(u32::try_from(previous).map_err(|_| Malformed("series id"))?);
+        }
+    }
+    cursor.end("target end")?;
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_read_back() {
+        let record = HeadRecord {
+            position: LogPosition { term: 3, index: 900 },
+            leader_time: -4,
+            next_series: 70,
+            samples_total: 1 << 40,
+            outcomes: 9,
+            settings: Settings { series_max: 3, ..Settings::default() },
+            horizons: [(RetentionClass(0), 5), (RetentionClass(2), -5)].into(),
+            sources: vec![((1, 2), (3, 4))],
+            extra: b"membership".to_vec(),
+        };
+        assert_eq!(HeadRecord::decode(&record.encode()), Ok(record));
+        let target = Target {
+            last_slot: 4,
+            last_time: 5,
+            healthy: true,
+            series: vec![9, 3, u32::MAX],
+            report: vec![1],
+            touched: 0,
+        };
+        assert_eq!(decode_target(&encode_target(&target)), Ok(target));
+        let labels = Labels::from_pairs([("a", "b")]).expect("valid");
+        let series = vec![(3, labels.clone()), (63, labels)];
+        assert_eq!(decode_series(&encode_series(series.clone().into_iter())), Ok(series));
+        let day = Day { present: [1, 5, 900_000].into(), touched: 3, page_span: 77 };
+        assert_eq!(decode_day(&encode_day(&day)), Ok((day.present, 77)));
+    }
+
+    #[test]
+    fn a_damaged_record_is_refused() {
+        let bytes = encode_target(&Target::default());
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(decode_target(&damaged).is_err());
+        }
+    }
+}

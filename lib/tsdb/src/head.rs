@@ -1,0 +1,351 @@
+//! The head: a shard's state in memory, and the rules by which samples enter it.
+//!
+//! Samples arrive in raft-log order and leave as finished chunks, which a checkpoint writes.
+//! There is no write-ahead log here: a checkpoint and the shard's raft log behind it rebuild the
+//! head.
+//!
+//! Invariants
+//! * within a series, the times of the open chunk strictly increase;
+//! * `applied` never decreases and covers every sample in the head;
+//! * equal entries in equal order give equal heads and outcomes on every replica: nothing here
+//!   reads a clock, the disk, the order of a map, or what a checkpoint has written.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hashbrown::HashMap;
+use narthex_model::{Labels, STALE_NAN_BITS, Timestamp};
+
+use crate::{
+    LogPosition, RetentionClass, SeriesId, Settings,
+    days::{Days, day_of},
+    entry::Header,
+    index::Index,
+    outcome::{CommandOutcome, Refusal, RefusedSample},
+    series::{
+        Cold, FinishedChunk, FinishedSamples, GROUP_SERIES, Group, Hot, Known, LATE_SAMPLES, place,
+    },
+    targets::{Sources, Targets},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) applied: LogPosition,
+    pub(crate) leader_time: i64,
+    pub(crate) settings: Settings,
+    pub(crate) horizons: BTreeMap<RetentionClass, i64>,
+    pub(crate) next_series: u32,
+    pub(crate) index: Index,
+    pub(crate) groups: Vec<Option<Box<Group>>>,
+    pub(crate) days: Days,
+    pub(crate) targets: Targets,
+    pub(crate) sources: Sources,
+    /// Finished chunks that no confirmed checkpoint has written, by series, oldest first.
+    pub(crate) finished: HashMap<u32, Vec<Arc<FinishedChunk>>, foldhash::fast::RandomState>,
+    /// Groups whose series are all gone, with the log index, until a checkpoint has written that.
+    pub(crate) emptied: Vec<(u32, u64)>,
+    /// A hash over the outcomes of all entries.
+    pub(crate) outcomes: u64,
+    /// Samples stored over the shard's life, in order or late.
+    pub(crate) samples_total: u64,
+    limits: Limits,
+}
+
+/// What holds for all samples of an entry.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// The first time retention keeps.
+    floor: i64,
+    /// The last time a sample may have.
+    ceiling: i64,
+    /// How far behind its series a late sample may be.
+    window: i64,
+}
+
+/// How samples that are not newer than their series' newest are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lateness {
+    /// They may use the out-of-order window.
+    Window,
+    /// Scraped samples: they may not.
+    Refused,
+}
+
+/// A sample on its way in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming {
+    pub(crate) series: SeriesId,
+    pub(crate) time: i64,
+    pub(crate) value: u64,
+}
+
+impl Head {
+    pub(crate) fn new() -> Self {
+        let mut head = Self {
+            applied: LogPosition::default(),
+            leader_time: i64::MIN,
+            settings: Settings::default(),
+            horizons: BTreeMap::new(),
+            next_series: 0,
+            index: Index::default(),
+            groups: Vec::new(),
+            days: Days::default(),
+            targets: Targets::default(),
+            sources: Sources::default(),
+            finished: HashMap::default(),
+            emptied: Vec::new(),
+            outcomes: 0,
+            samples_total: 0,
+            limits: Limits { floor: 0, ceiling: 0, window: 0 },
+        };
+        head.renew_limits();
+        head
+    }
+
+    /// Begins an entry.
+    pub(crate) fn begin(&mut self, at: LogPosition, header: &Header) {
+        self.applied = at;
+        self.leader_time = self.leader_time.max(header.leader_time.millis());
+        self.renew_limits();
+    }
+
+    /// Must follow every change of what limits depend on.
+    pub(crate) fn renew_limits(&mut self) {
+        let millis = |d: std::time::Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        self.limits = Limits {
+            // The earliest time stands for "no sample yet" and is never stored.
+            floor: self.horizon(RetentionClass::default()).max(i64::MIN + 1),
+            ceiling: self.leader_time.saturating_add(millis(self.settings.ahead_max)),
+            window: millis(self.settings.out_of_order_window),
+        };
+    }
+
+    /// The first time that is kept for a class.
+    pub(crate) fn horizon(&self, class: RetentionClass) -> i64 {
+        self.horizons.get(&class).copied().unwrap_or(i64::MIN)
+    }
+
+    #[inline]
+    pub(crate) fn group(&self, id: SeriesId) -> Option<(&Group, usize)> {
+        let (group, place) = place(id);
+        let group = self.groups.get(group)?.as_deref()?;
+        group.hot.get(place).is_some_and(|hot| hot.alive).then_some((group, place))
+    }
+
+    /// Stores one sample, or counts why not.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        sample: Incoming,
+        lateness: Lateness,
+        outcome: &mut CommandOutcome,
+    ) {
+        let (group, place) = place(sample.series);
+        let found = self.groups.get_mut(group).and_then(Option::as_deref_mut);
+        if let Some(group) = found
+            && let Some(hot) = group.hot.get_mut(place)
+            && hot.alive
+            && hot.takes(sample.time)
+            && (self.limits.floor..=self.limits.ceiling).contains(&sample.time)
+        {
+            hot.append(sample.time, sample.value);
+            group.touched = self.applied.index;
+            outcome.appended += 1;
+            return;
+        }
+        self.append_slowly(sample, lateness, outcome);
+    }
+
+    #[inline(never)]
+    fn append_slowly(
+        &mut self,
+        sample: Incoming,
+        lateness: Lateness,
+        outcome: &mut CommandOutcome,
+    ) {
+        match self.try_append(sample, lateness) {
+            Ok(true) => outcome.appended += 1,
+            Ok(false) => outcome.repeated += 1,
+            Err(reason) => outcome.refuse(RefusedSample {
+                reason,
+                series: sample.series,
+                timestamp: Timestamp::from_millis(sample.time),
+            }),
+        }
+    }
+
+    /// `Ok(false)` for a sample that was stored before.
+    fn try_append(&mut self, sample: Incoming, lateness: Lateness) -> Result<bool, Refusal> {
+        let Incoming { series, time, value } = sample;
+        let at = self.applied.index;
+        let Some((group, place)) = self.group(series) else {
+            return Err(Refusal::UnknownSeries);
+        };
+        if time < self.limits.floor {
+            return Err(Refusal::BehindHorizon);
+        }
+        if time > self.limits.ceiling {
+            return Err(Refusal::TooFarAhead);
+        }
+        if !group.hot[place].is_newest(time) {
+            return self.append_late(sample, lateness);
+        }
+        let group = self.groups[series.0 as usize / GROUP_SERIES]
+            .as_deref_mut()
+            .expect("the group was just found");
+        let mut ended = None;
+        if !group.hot[place].takes(time) {
+            let rolled = group.roll(series, time);
+            if rolled.began {
+                self.days.mark(time, series, at);
+            }
+            ended = rolled.ended;
+        }
+        group.hot[place].append(time, value);
+        group.touched = at;
+        if let Some(samples) = ended {
+            self.finish(series, samples);
+        }
+        Ok(true)
+    }
+
+    fn append_late(&mut self, sample: Incoming, lateness: Lateness) -> Result<bool, Refusal> {
+        let Incoming { series, time, value } = sample;
+        let (at, limits) = (self.applied.index, self.limits);
+        let (group, place) = place(series);
+        let group = self.groups[group].as_deref_mut().expect("the caller found the group");
+        match group.known(place, time, value) {
+            Known::Same => return Ok(false),
+            Known::Other => return Err(Refusal::Conflict),
+            Known::Nothing => {}
+        }
+        if lateness == Lateness::Refused || limits.window == 0 {
+            return Err(Refusal::OutOfOrder);
+        }
+        if group.hot[place].run.last_time().saturating_sub(time) > limits.window {
+            return Err(Refusal::TooOld);
+        }
+        let late = &mut group.cold[place].late;
+        let position = late.partition_point(|found| found.0 < time);
+        late.insert(position, (time, value));
+        group.touched = at;
+        let full = late.len() >= LATE_SAMPLES;
+        self.days.mark(time, series, at);
+        if full {
+            self.finish_late(series);
+        }
+        Ok(true)
+    }
+
+    /// Makes chunks, one a day, of a series' late samples.
+    fn finish_late(&mut self, series: SeriesId) {
+        let (group, place) = place(series);
+        let group = self.groups[group].as_deref_mut().expect("the caller found the group");
+        let late = std::mem::take(&mut group.cold[place].late);
+        let newest = late.last().map_or(i64::MIN, |sample| sample.0);
+        group.late_end = group.late_end.max(newest);
+        for day in late.chunk_by(|a, b| day_of(a.0) == day_of(b.0)) {
+            self.finish(series, FinishedSamples::Late(day.to_vec()));
+        }
+    }
+
+    fn finish(&mut self, series: SeriesId, samples: FinishedSamples) {
+        let chunk = FinishedChunk { series, at: self.applied.index, samples };
+        self.finished.entry(series.0).or_default().push(Arc::new(chunk));
+    }
+
+    /// The series with these encoded labels; made now if there is none. Tells whether it was.
+    pub(crate) fn series(&mut self, labels: &[u8]) -> Result<(SeriesId, bool), Refusal> {
+        if let Some(found) = self.index.find(labels) {
+            return Ok((found, false));
+        }
+        let labels = Labels::from_bytes(labels).map_err(|_| Refusal::InvalidLabels)?;
+        if labels.is_empty() {
+            return Err(Refusal::InvalidLabels);
+        }
+        let limit = self.settings.series_max as usize;
+        let exhausted = self.next_series == SeriesId::NONE.0;
+        if exhausted || (limit > 0 && self.index.series_count() >= limit) {
+            return Err(Refusal::SeriesLimit);
+        }
+        let id = SeriesId(self.next_series);
+        self.next_series += 1;
+        self.index.insert(id, &labels);
+        let (touched, now) = (self.applied.index, self.leader_time);
+        let group = self.group_for_new(id);
+        group.hot.push(Hot::created(now));
+        group.cold.push(Cold::default());
+        group.series_touched = touched;
+        Ok((id, true))
+    }
+
+    /// The group that a new id belongs to, filled up to the id's place.
+    fn group_for_new(&mut self, id: SeriesId) -> &mut Group {
+        let (group, place) = place(id);
+        if self.groups.len() <= group {
+            self.groups.resize_with(group + 1, || None);
+        }
+        let group = self.groups[group].get_or_insert_default();
+        while group.hot.len() < place {
+            group.hot.push(Hot::removed());
+            group.cold.push(Cold::default());
+        }
+        group
+    }
+
+    /// Ends a series at `time`, unless it ended or has newer samples. Tells whether it did.
+    pub(crate) fn write_stale_marker(&mut self, series: SeriesId, time: i64) -> bool {
+        let Some((group, place)) = self.group(series) else { return false };
+        let hot = &group.hot[place];
+        if !hot.started || hot.run.last_value() == STALE_NAN_BITS || !hot.is_newest(time) {
+            return false;
+        }
+        let marker = Incoming { series, time, value: STALE_NAN_BITS };
+        self.try_append(marker, Lateness::Refused) == Ok(true)
+    }
+
+    /// Moves a horizon forward, and forgets what lies behind it by whole days.
+    pub(crate) fn move_horizon(&mut self, class: RetentionClass, time: i64) {
+        if time <= self.horizon(class) {
+            return;
+        }
+        self.horizons.insert(class, time);
+        self.renew_limits();
+        if class != RetentionClass::default() {
+            return;
+        }
+        let first_day = day_of(time);
+        let ended_before = first_day.saturating_mul(crate::days::DAY_MS);
+        self.days.forget_before(first_day);
+        for number in 0..self.groups.len() {
+            self.remove_ended(number, ended_before);
+        }
+        self.finished.retain(|_, chunks| {
+            chunks.retain(|chunk| chunk.start() >= ended_before);
+            !chunks.is_empty()
+        });
+    }
+
+    /// Removes the series of a group that have no sample since `ended_before`.
+    fn remove_ended(&mut self, number: usize, ended_before: i64) {
+        let Some(group) = self.groups[number].as_deref_mut() else { return };
+        for place in 0..group.hot.len() {
+            let hot = &group.hot[place];
+            let newest_end = if hot.started { hot.run.last_time() } else { hot.day_end };
+            if !hot.alive || newest_end >= ended_before {
+                continue;
+            }
+            group.hot[place] = Hot::removed();
+            group.cold[place] = Cold::default();
+            group.series_touched = self.applied.index;
+            group.touched = self.applied.index;
+            self.index.remove(SeriesId((number * GROUP_SERIES + place) as u32));
+        }
+        // The last group still grows: it stays even if all its series are gone.
+        let complete = group.hot.len() == GROUP_SERIES;
+        if complete && group.hot.iter().all(|hot| !hot.alive) {
+            self.groups[number] = None;
+            self.emptied.push((number as u32, self.applied.index));
+        }
+    }
+}

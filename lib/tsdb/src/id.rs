@@ -1,0 +1,46 @@
+//! Names of things inside a shard.
+
+use std::fmt;
+
+/// A series of one shard: given by apply in log order, never reused in the shard's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u32);
+
+impl SeriesId {
+    /// Stands where a label set got no series, for a limit.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+impl fmt::Display for SeriesId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A replica's place in a node's store: the first part of its keys. Never reused on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaNumber(pub u32);
+
+/// A scrape target: a hash of its identity, equal on all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetId(pub u128);
+
+/// How long a series' samples are kept is a property of its class; 0 is the default class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RetentionClass(pub u8);
+
+/// A place in the shard's raft log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogPosition {
+    /// Term of the leader that wrote the entry.
+    pub term: u64,
+    /// Index of the entry; 0 is before the first.
+    pub index: u64,
+}
+
+impl fmt::Display for LogPosition {
+    /// `index@term`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.index, self.term)
+    }
+}

@@ -1,0 +1,379 @@
+//! Which series has which labels: interned label pairs, their postings, and look-up both ways.
+//!
+//! A label (name and value) is kept once, with the series that have it; a series is the list of
+//! its labels' numbers. The postings are the reference count: a label without series is freed,
+//! so churn leaves nothing behind.
+//!
+//! Invariants
+//! * a label exists exactly as long as a series has it;
+//! * no two series here have equal labels;
+//! * label numbers are this process's own: they are in no format and no outcome.
+//!
+//! There are no samples here, and no days: callers narrow what they select by presence.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use hashbrown::{HashMap, HashTable};
+use narthex_model::{Labels, LabelsBuilder, MatchOp, Matcher};
+use roaring::RoaringBitmap;
+
+use crate::{SeriesId, postings::Postings};
+
+type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The labels of a series: numbers of pairs, in order of their names.
+pub(crate) type PairList = Box<[u32]>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pairs: Vec<Pair>,
+    free_pairs: Vec<u32>,
+    names: FastMap<Arc<str>, Name>,
+    /// By label hash: the high half of the hash, then the series.
+    by_hash: HashTable<(u32, u32)>,
+    series: SeriesTable,
+}
+
+#[derive(Debug)]
+struct Pair {
+    name: Arc<str>,
+    value: Arc<str>,
+    postings: Postings,
+}
+
+#[derive(Debug, Default)]
+struct Name {
+    /// Value to pair, in order.
+    values: BTreeMap<Arc<str>, u32>,
+}
+
+/// Labels by series id, in groups, so that ended series take no memory.
+#[derive(Debug, Default)]
+struct SeriesTable {
+    groups: Vec<Option<Box<[Option<PairList>; GROUP]>>>,
+    len: usize,
+}
+
+const GROUP: usize = 64;
+
+impl SeriesTable {
+    fn pairs(&self, id: SeriesId) -> Option<&PairList> {
+        let id = id.0 as usize;
+        self.groups.get(id / GROUP)?.as_ref()?[id % GROUP].as_ref()
+    }
+
+    fn insert(&mut self, id: SeriesId, pairs: PairList) {
+        let id = id.0 as usize;
+        if self.groups.len() <= id / GROUP {
+            self.groups.resize_with(id / GROUP + 1, || None);
+        }
+        let group = &mut self.groups[id / GROUP];
+        let group = group.get_or_insert_with(|| Box::new([const { None }; GROUP]));
+        group[id % GROUP] = Some(pairs);
+        self.len += 1;
+    }
+
+    fn remove(&mut self, id: SeriesId) -> Option<PairList> {
+        let id = id.0 as usize;
+        let slot = self.groups.get_mut(id / GROUP)?;
+        let group = slot.as_mut()?;
+        let pairs = group[id % GROUP].take()?;
+        if group.iter().all(Option::is_none) {
+            *slot = None;
+        }
+        self.len -= 1;
+        Some(pairs)
+    }
+}
+
+impl Index {
+    /// How many series there are.
+    pub(crate) fn series_count(&self) -> usize {
+        self.series.len
+    }
+
+    /// The series with exactly these labels, given as encoded bytes.
+    pub(crate) fn find(&self, labels: &[u8]) -> Option<SeriesId> {
+        let high = hash_high(labels);
+        let found = self.by_hash.find(u64::from(high), |&(hash, id)| {
+            hash == high && self.has_labels(SeriesId(id), labels)
+        });
+        found.map(|&(_, id)| SeriesId(id))
+    }
+
+    fn has_labels(&self, id: SeriesId, labels: &[u8]) -> bool {
+        self.labels(id).is_some_and(|found| found.as_bytes() == labels)
+    }
+
+    /// Adds a series that [`Index::find`] did not find.
+    pub(crate) fn insert(&mut self, id: SeriesId, labels: &Labels) {
+        let pairs: PairList =
+            labels.iter().map(|(name, value)| self.pair(name, value, id)).collect();
+        self.series.insert(id, pairs);
+        let high = hash_high(labels.as_bytes());
+        self.by_hash.insert_unique(u64::from(high), (high, id.0), |&(hash, _)| u64::from(hash));
+    }
+
+    /// Removes a series and every label that no other has.
+    pub(crate) fn remove(&mut self, id: SeriesId) {
+        let Some(labels) = self.labels(id) else { return };
+        let high = hash_high(labels.as_bytes());
+        if let Ok(entry) = self.by_hash.find_entry(u64::from(high), |&(_, found)| found == id.0) {
+            entry.remove();
+        }
+        let pairs = self.series.remove(id).expect("its labels were just read");
+        for number in pairs {
+            let pair = &mut self.pairs[number as usize];
+            pair.postings.remove(id.0);
+            if pair.postings.is_empty() {
+                self.free_pair(number);
+            }
+        }
+    }
+
+    fn free_pair(&mut self, number: u32) {
+        let pair = &mut self.pairs[number as usize];
+        let (name, value) = (Arc::clone(&pair.name), Arc::clone(&pair.value));
+        (pair.name, pair.value) = (Arc::from(""), Arc::from(""));
+        self.free_pairs.push(number);
+        let values = self.names.get_mut(&name).expect("a pair's name is known");
+        values.values.remove(&value);
+        if values.values.is_empty() {
+            self.names.remove(&name);
+        }
+    }
+
+    fn pair(&mut self, name: &str, value: &str, id: SeriesId) -> u32 {
+        let name = match self.names.get_key_value(name) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(name),
+        };
+        let values = self.names.entry(Arc::clone(&name)).or_default();
+        let number = match values.values.get(value) {
+            Some(&number) => number,
+            None => {
+                let value: Arc<str> = Arc::from(value);
+                let pair = Pair { name, value: Arc::clone(&value), postings: Postings::default() };
+                let number = self.free_pairs.pop().unwrap_or(self.pairs.len() as u32);
+                match self.pairs.get_mut(number as usize) {
+                    Some(freed) => *freed = pair,
+                    None => self.pairs.push(pair),
+                }
+                values.values.insert(value, number);
+                number
+            }
+        };
+        self.pairs[number as usize].postings.insert(id.0);
+        number
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels(&self, id: SeriesId) -> Option<Labels> {
+        let pairs = self.series.pairs(id)?;
+        let mut builder = LabelsBuilder::new();
+        for &number in pairs {
+            let pair = &self.pairs[number as usize];
+            builder.set(&pair.name, pair.value.as_ref());
+        }
+        Some(builder.build())
+    }
+
+    /// Whether a series satisfies all matchers.
+    pub(crate) fn matches(&self, id: SeriesId, matchers: &[Matcher]) -> bool {
+        let Some(pairs) = self.series.pairs(id) else { return false };
+        matchers.iter().all(|matcher| {
+            let found = pairs.iter().map(|&number| &self.pairs[number as usize]);
+            let value = found.filter(|pair| &*pair.name == matcher.name()).map(|pair| &*pair.value);
+            matcher.matches(value.last().unwrap_or(""))
+        })
+    }
+
+    /// The series of `within` that satisfy all matchers.
+    pub(crate) fn select(&self, matchers: &[Matcher], within: &RoaringBitmap) -> RoaringBitmap {
+        let mut selected: Option<RoaringBitmap> = None;
+        // Matchers that an absent label fails name few series: they go first.
+        for matcher in matchers.iter().filter(|matcher| !matcher.matches_empty()) {
+            let with_value = self.union(matcher.name(), |value| matcher.matches(value), matcher);
+            let narrowed = match selected {
+                None => with_value & within,
+                Some(selected) => selected & with_value,
+            };
+            if narrowed.is_empty() {
+                return narrowed;
+            }
+            selected = Some(narrowed);
+        }
+        let mut selected = selected.unwrap_or_else(|| within.clone());
+        for matcher in matchers.iter().filter(|matcher| matcher.matches_empty()) {
+            selected -= self.union_of_failing(matcher);
+        }
+        selected
+    }
+
+    /// The series whose value of a label satisfies `matcher`, which an empty value does not.
+    fn union(
+        &self,
+        name: &str,
+        accepts: impl Fn(&str) -> bool,
+        matcher: &Matcher,
+    ) -> RoaringBitmap {
+        let mut set = RoaringBitmap::new();
+        let Some(values) = self.names.get(name) else { return set };
+        let mut add = |number: &u32| self.pairs[*number as usize].postings.union_into(&mut set);
+        let literals = match (matcher.op(), matcher.regex()) {
+            (MatchOp::Equal, _) => Some(vec![matcher.value()]),
+            (MatchOp::Regex, Some(regex)) => {
+                regex.set_matches().map(|set| set.iter().map(String::as_str).collect())
+            }
+            _ => None,
+        };
+        if let Some(literals) = literals {
+            literals.iter().filter_map(|value| values.values.get(*value)).for_each(add);
+            return set;
+        }
+        let prefix = match (matcher.op(), matcher.regex()) {
+            (MatchOp::Regex, Some(regex)) => regex.prefix(),
+            _ => "",
+        };
+        let bounds = (Bound::Included(prefix), Bound::Unbounded);
+        let from = values.values.range::<str, _>(bounds);
+        from.take_while(|(value, _)| value.starts_with(prefix))
+            .filter(|(value, _)| accepts(value))
+            .for_each(|(_, number)| add(number));
+        set
+    }
+
+    /// The series whose value of a label fails `matcher`, which an empty value satisfies.
+    fn union_of_failing(&self, matcher: &Matcher) -> RoaringBitmap {
+        let mut set = RoaringBitmap::new();
+        let Some(values) = self.names.get(matcher.name()) else { return set };
+        if matcher.op() == MatchOp::NotEqual {
+            if let Some(&number) = values.values.get(matcher.value()) {
+                self.pairs[number as usize].postings.union_into(&mut set);
+            }
+            return set;
+        }
+        for (_, &number) in values.values.iter().filter(|(value, _)| !matcher.matches(value)) {
+            self.pairs[number as usize].postings.union_into(&mut set);
+        }
+        set
+    }
+
+    /// Names of labels that a series of `among` has, in order.
+    pub(crate) fn label_names(&self, among: &RoaringBitmap) -> Vec<String> {
+        let has_any = |name: &Name| {
+            name.values.values().any(|&pair| self.pairs[pair as usize].postings.intersects(among))
+        };
+        let names = self.names.iter().filter(|(_, name)| has_any(name));
+        let mut names: Vec<String> = names.map(|(name, _)| name.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Values of a label that a series of `among` has, in order.
+    pub(crate) fn label_values(&self, name: &str, among: &RoaringBitmap) -> Vec<String> {
+        let Some(name) = self.names.get(name) else { return Vec::new() };
+        let found = name.values.iter();
+        found
+            .filter(|&(_, &pair)| self.pairs[pair as usize].postings.intersects(among))
+            .map(|(value, _)| value.to_string())
+            .collect()
+    }
+
+    /// Bytes of memory, near enough.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let pairs: usize = self
+            .pairs
+            .iter()
+            .map(|pair| size_of::<Pair>() + pair.postings.memory_bytes() + pair.value.len() + 48)
+            .sum();
+        pairs + self.by_hash.capacity() * 9 + self.series.len * 64
+    }
+}
+
+fn hash_high(labels: &[u8]) -> u32 {
+    (xxhash_rust::xxh3::xxh3_64(labels) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(pairs: &[(&str, &str)]) -> Labels {
+        Labels::from_pairs(pairs.iter().copied()).expect("valid")
+    }
+
+    fn arbitrary_labels() -> impl Strategy<Value = Labels> {
+        proptest::collection::btree_map("[ab]", "[xyz]{0,2}", 0..3)
+            .prop_map(|pairs| Labels::from_pairs(pairs).expect("valid"))
+    }
+
+    fn arbitrary_matcher() -> impl Strategy<Value = Matcher> {
+        let op = prop_oneof![
+            Just(MatchOp::Equal),
+            Just(MatchOp::NotEqual),
+            Just(MatchOp::Regex),
+            Just(MatchOp::NotRegex)
+        ];
+        let pattern = prop_oneof![
+            "[xyz]{0,2}",
+            Just("x|yz".to_owned()),
+            Just("x.*".to_owned()),
+            Just(".+".to_owned()),
+            Just("|y".to_owned()),
+            Just("(?i)X".to_owned())
+        ];
+        (op, "[abc]", pattern)
+            .prop_map(|(op, name, value)| Matcher::new(op, name, value).expect("valid"))
+    }
+
+    proptest! {
+        #[test]
+        fn selects_what_the_matchers_accept(
+            sets in proptest::collection::vec(arbitrary_labels(), 0..40),
+            removed in proptest::collection::vec(0usize..40, 0..10),
+            matchers in proptest::collection::vec(arbitrary_matcher(), 0..4),
+        ) {
+            let mut index = Index::default();
+            let mut all: BTreeMap<u32, Labels> = BTreeMap::new();
+            for (id, labels) in sets.iter().enumerate() {
+                if index.find(labels.as_bytes()).is_none() {
+                    index.insert(SeriesId(id as u32), labels);
+                    all.insert(id as u32, labels.clone());
+                }
+            }
+            for id in removed {
+                index.remove(SeriesId(id as u32));
+                all.remove(&(id as u32));
+            }
+            let within: RoaringBitmap = all.keys().copied().collect();
+            let selected = index.select(&matchers, &within);
+            for (&id, labels) in &all {
+                let accepted = matchers.iter().all(|m| m.matches(labels.value(m.name())));
+                prop_assert_eq!(selected.contains(id), accepted, "{} {:?}", labels, matchers);
+                prop_assert_eq!(index.matches(SeriesId(id), &matchers), accepted);
+                prop_assert_eq!(index.find(labels.as_bytes()), Some(SeriesId(id)));
+                let stored = index.labels(SeriesId(id));
+                prop_assert_eq!(stored.as_ref(), Some(labels));
+            }
+            prop_assert_eq!(index.series_count(), all.len());
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_removed_series() {
+        let mut index = Index::default();
+        index.insert(SeriesId(0), &set(&[("a", "1"), ("b", "2")]));
+        index.insert(SeriesId(1), &set(&[("a", "1")]));
+        index.remove(SeriesId(0));
+        let all = [1].into_iter().collect();
+        assert_eq!(index.label_names(&all), ["a"]);
+        assert_eq!(index.label_values("a", &all), ["1"]);
+        index.remove(SeriesId(1));
+        assert!(index.names.is_empty() && index.by_hash.is_empty());
+        assert_eq!(index.free_pairs.len(), index.pairs.len());
+    }
+}

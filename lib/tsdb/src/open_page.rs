@@ -1,0 +1,187 @@
+//! A page of open chunks: everything of 64 neighbouring series that still changes.
+//!
+//! ```text
+//! page   := version u8, crc32c u32 LE of all that follows,
+//!           newest time of late chunks i64 LE, places varint, { place }
+//! place  := state u8                        0 no series, 1 no sample yet, 2 samples
+//!           day end i64 LE                  only for states 1 and 2
+//!           open                            only for state 2
+//! open   := run left u8, runs varint { run }, last run, late varint { time i64 LE, bits u64 LE }
+//! run    := samples varint, words varint, words u64 LE
+//! last   := run, last time i64 LE, last bits u64 LE, step i64 LE, free u8, leading u8, width u8
+//! ```
+//!
+//! The runs are those of the XOR codec as they lie in memory, so that writing a page is copying.
+
+use crate::{
+    bytes::{Cursor, Malformed, put_varint},
+    page::{seal, unseal},
+    series::{CHUNK_RUNS, Cold, GROUP_SERIES, Group, Hot, LATE_SAMPLES, RUN_SAMPLES, Run},
+    xor::{OpenRun, Resume},
+};
+
+const VERSION: u8 = 1;
+const NO_SERIES: u8 = 0;
+const NO_SAMPLE: u8 = 1;
+const SAMPLES: u8 = 2;
+
+/// The page of a group.
+pub(crate) fn encode(group: &Group) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + group.hot.len() * 320);
+    out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    out.extend_from_slice(&group.late_end.to_le_bytes());
+    put_varint(&mut out, group.hot.len() as u64);
+    for (hot, cold) in group.hot.iter().zip(&group.cold) {
+        put_place(&mut out, hot, cold);
+    }
+    seal(&mut out);
+    out
+}
+
+fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
+    if !hot.alive {
+        out.push(NO_SERIES);
+        return;
+    }
+    out.push(if hot.started { SAMPLES } else { NO_SAMPLE });
+    out.extend_from_slice(&hot.day_end.to_le_bytes());
+    if !hot.started {
+        return;
+    }
+    out.push(hot.run_left);
+    put_varint(out, cold.runs.len() as u64);
+    for run in &cold.runs {
+        put_run(out, run.count, &run.words);
+    }
+    put_run(out, hot.run.count(), hot.run.words());
+    let resume = hot.run.cursor();
+    out.extend_from_slice(&resume.last_time.to_le_bytes());
+    out.extend_from_slice(&resume.last_value.to_le_bytes());
+    out.extend_from_slice(&resume.step.to_le_bytes());
+    out.extend_from_slice(&[resume.free, resume.leading, resume.width]);
+    put_varint(out, cold.late.len() as u64);
+    for (time, bits) in &cold.late {
+        out.extend_from_slice(&time.to_le_bytes());
+        out.extend_from_slice(&bits.to_le_bytes());
+    }
+}
+
+fn put_run(out: &mut Vec<u8>, count: u16, words: &[u64]) {
+    put_varint(out, u64::from(count));
+    put_varint(out, words.len() as u64);
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+}
+
+/// The group of a page.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Group, Malformed> {
+    let mut cursor = unseal(bytes, VERSION)?;
+    let late_end = cursor.i64("late end")?;
+    let places = cursor.count(1, "places")?;
+    if places > GROUP_SERIES {
+        return Err(Malformed("places"));
+    }
+    let mut group = Group { late_end, ..Group::default() };
+    for _ in 0..places {
+        let (hot, cold) = read_place(&mut cursor)?;
+        group.hot.push(hot);
+        group.cold.push(cold);
+    }
+    cursor.end("page end")?;
+    Ok(group)
+}
+
+fn read_place(cursor: &mut Cursor<'_>) -> Result<(Hot, Cold), Malformed> {
+    let state = cursor.u8("state")?;
+    let mut cold = Cold::default();
+    match state {
+        NO_SERIES => return Ok((Hot::removed(), cold)),
+        NO_SAMPLE | SAMPLES => {}
+        _ => return Err(Malformed("state unknown to this program")),
+    }
+    let mut hot = Hot { day_end: cursor.i64("day end")?, ..Hot::created(0) };
+    if state == NO_SAMPLE {
+        return Ok((hot, cold));
+    }
+    hot.started = true;
+    hot.run_left = cursor.u8("run left")?;
+    let runs = cursor.count(2, "runs")?;
+    for _ in 0..runs {
+        let (count, words) = read_run(cursor)?;
+        cold.runs.push(Run { words: words.into(), count });
+    }
+    hot.run = read_last_run(cursor)?;
+    let late = cursor.count(16, "late samples")?;
+    for _ in 0..late {
+        cold.late.push((cursor.i64("late time")?, cursor.u64("late bits")?));
+    }
+    let fits = hot.run_left <= RUN_SAMPLES && runs < CHUNK_RUNS && late < LATE_SAMPLES;
+    if fits { Ok((hot, cold)) } else { Err(Malformed("place")) }
+}
+
+fn read_run(cursor: &mut Cursor<'_>) -> Result<(u16, Vec<u64>), Malformed> {
+    let count = u16::try_from(cursor.varint("run samples")?).map_err(|_| Malformed("run"))?;
+    let words = cursor.count(8, "run words")?;
+    let words = (0..words).map(|_| cursor.u64("run words")).collect::<Result<_, _>>()?;
+    if count <= u16::from(RUN_SAMPLES) { Ok((count, words)) } else { Err(Malformed("run")) }
+}
+
+fn read_last_run(cursor: &mut Cursor<'_>) -> Result<OpenRun, Malformed> {
+    let (count, words) = read_run(cursor)?;
+    let resume = Resume {
+        last_time: cursor.i64("last time")?,
+        last_value: cursor.u64("last bits")?,
+        step: cursor.i64("step")?,
+        count,
+        free: cursor.u8("free")?,
+        leading: cursor.u8("leading")?,
+        width: cursor.u8("width")?,
+    };
+    OpenRun::resume(words, resume).ok_or(Malformed("last run"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::SeriesId;
+
+    fn group(samples: &[(u8, i64, u64)]) -> Group {
+        let mut group = Group::default();
+        for place in 0..6 {
+            group.hot.push(if place == 2 { Hot::removed() } else { Hot::created(5) });
+            group.cold.push(Cold::default());
+        }
+        for &(place, step, value) in samples {
+            let place = if place == 2 { 3 } else { place };
+            let hot = &mut group.hot[usize::from(place)];
+            let time = hot.run.last_time() + step;
+            if !hot.takes(time) {
+                group.roll(SeriesId(u32::from(place)), time);
+            }
+            group.hot[usize::from(place)].append(time, value);
+            if step % 7 == 0 {
+                group.cold[usize::from(place)].late = vec![(time - 3, 9)];
+            }
+        }
+        group
+    }
+
+    proptest! {
+        #[test]
+        fn a_group_reads_back(samples in proptest::collection::vec((0u8..5, 1i64..100_000, 0u64..9), 0..2000)) {
+            let group = group(&samples);
+            let read = decode(&encode(&group)).expect("valid");
+            prop_assert_eq!(read.hot, group.hot);
+            prop_assert_eq!(read.cold, group.cold);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(body: Vec<u8>) {
+            let mut bytes = vec![VERSION, 0, 0, 0, 0];
+            bytes.extend_from_slice(&body);
+            seal(&mut bytes);
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Reading a shard while it is written.
+//!
+//! A selection is made under the shard's lock, held for as long as it takes to copy pointers and
+//! the bits of open runs; everything is decoded outside. What it shows is the state at one log
+//! position, whole entries only, however long it is kept: finished chunks are pinned, and pages
+//! that were written from later entries are passed over.
+
+mod disk;
+mod merge;
+mod select;
+
+use std::{ops::Range, sync::Arc};
+
+use narthex_model::{Labels, Matcher, Timestamp};
+
+use crate::{
+    Columns, DigestTask, LogPosition, SeriesId, Settings, TargetId,
+    bytes::Malformed,
+    days::DAY_MS,
+    entry,
+    kv::KvError,
+    series::{FinishedChunk, Run},
+    shard::Core,
+};
+use disk::DiskPages;
+
+/// Why samples could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error("read chunks")]
+    Store(#[from] KvError),
+    /// A page is damaged: the replica must be rebuilt.
+    #[error("decode chunks of series {series}")]
+    Damaged {
+        /// The series that was read.
+        series: SeriesId,
+        /// What is wrong with the page.
+        #[source]
+        source: Malformed,
+    },
+}
+
+/// Queries one shard. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ShardReader {
+    core: Arc<Core>,
+}
+
+/// A series that matched.
+#[derive(Debug, Clone)]
+pub struct SelectedSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its samples.
+    pub samples: SeriesHandle,
+}
+
+/// The samples of a series as they were when it was selected.
+#[derive(Debug, Clone)]
+pub struct SeriesHandle {
+    shelf: Arc<Shelf>,
+    id: SeriesId,
+    /// Words of the open run on the shelf.
+    open: Range<usize>,
+    open_count: u16,
+    runs: Vec<Run>,
+    finished: Vec<Arc<FinishedChunk>>,
+    late: Vec<(i64, u64)>,
+    /// The store has nothing for the series from here on: open chunk and finished chunks begin
+    /// here, and no late chunk was written behind it.
+    disk_end: i64,
+}
+
+/// What the series of one selection have in common.
+#[derive(Debug)]
+struct Shelf {
+    applied: u64,
+    floor: i64,
+    /// Copied words of open runs.
+    words: Vec<u64>,
+    disk: DiskPages,
+}
+
+/// Figures of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardStats {
+    /// The last applied entry.
+    pub applied: LogPosition,
+    /// Series in memory.
+    pub series: u64,
+    /// Ids given over the shard's life.
+    pub series_created: u64,
+    /// Samples stored over the shard's life.
+    pub samples: u64,
+    /// Finished chunks that no confirmed checkpoint holds.
+    pub finished_chunks: u64,
+    /// Memory of series, index and finished chunks, near enough.
+    pub memory_bytes: u64,
+    /// The start of the first day that has samples, or the horizon if that is later.
+    pub time_min: Option<Timestamp>,
+    /// The newest sample's time.
+    pub time_max: Option<Timestamp>,
+}
+
+/// What a shard remembers of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetState {
+    /// The target.
+    pub id: TargetId,
+    /// The slot of its last scrape.
+    pub last_slot: u64,
+    /// When that was.
+    pub last_time: Timestamp,
+    /// Whether it was good.
+    pub healthy: bool,
+    /// Series of its last good scrape.
+    pub series: usize,
+}
+
+impl ShardReader {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// The series that satisfy all matchers and are present on a day that `[start, end]` touches,
+    /// in order of their ids. Presence is by days: a series may have no sample in the range.
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<SelectedSeries> {
+        select::select(&self.core, matchers, start.millis(), end.millis())
+    }
+
+    /// The label sets that [`ShardReader::select`] would select.
+    pub fn series(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<Labels> {
+        let head = self.core.head.read();
+        let ids = select::matching(&head, matchers, start.millis(), end.millis());
+        ids.iter().filter_map(|id| head.index.labels(SeriesId(id))).collect()
+    }
+
+    /// Names of the labels of matching series, in order.
+    pub fn label_names(
+        &self,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<String> {
+        let head = self.core.head.read();
+        let ids = select::matching(&head, matchers, start.millis(), end.millis());
+        head.index.label_names(&ids)
+    }
+
+    /// Values of a label of matching series, in order.
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<String> {
+        let head = self.core.head.read();
+        let ids = select::matching(&head, matchers, start.millis(), end.millis());
+        head.index.label_values(name, &ids)
+    }
+
+    /// The id of the series with exactly these labels.
+    pub fn find(&self, labels: &Labels) -> Option<SeriesId> {
+        self.core.head.read().index.find(labels.as_bytes())
+    }
+
+    /// The labels of a series.
+    pub fn labels(&self, id: SeriesId) -> Option<Labels> {
+        self.core.head.read().index.labels(id)
+    }
+
+    /// The last applied entry.
+    pub fn applied(&self) -> LogPosition {
+        self.core.head.read().applied
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        self.core.head.read().settings
+    }
+
+    /// The leader's clock as of the last applied entry.
+    pub fn leader_time(&self) -> Timestamp {
+        Timestamp::from_millis(self.core.head.read().leader_time)
+    }
+
+    /// A digest of the samples of `[start, end]` as of the last applied entry. To be taken by
+    /// the thread that applies, or an entry may come in between.
+    pub fn digest(&self, start: Timestamp, end: Timestamp) -> DigestTask {
+        DigestTask::new(self, entry::Digest { start, end })
+    }
+
+    pub(crate) fn position_and_outcomes(&self) -> (LogPosition, u64) {
+        let head = self.core.head.read();
+        (head.applied, head.outcomes)
+    }
+
+    /// Every target that is being scraped.
+    pub fn targets(&self) -> Vec<TargetState> {
+        self.core.head.read().targets.iter().map(|(id, target)| target.state(id)).collect()
+    }
+
+    /// One target.
+    pub fn target(&self, id: TargetId) -> Option<TargetState> {
+        self.core.head.read().targets.find(id).map(|target| target.state(id))
+    }
+
+    /// Figures for metrics and status. Walks all series.
+    pub fn stats(&self) -> ShardStats {
+        let head = self.core.head.read();
+        let groups = || head.groups.iter().flatten();
+        let newest = groups().flat_map(|group| &group.hot).filter(|hot| hot.started && hot.alive);
+        let finished = || head.finished.values().flatten();
+        let first_day = head.days.iter().find(|(_, day)| !day.present.is_empty());
+        let floor = head.horizon(crate::RetentionClass::default());
+        ShardStats {
+            applied: head.applied,
+            series: head.index.series_count() as u64,
+            series_created: u64::from(head.next_series),
+            samples: head.samples_total,
+            finished_chunks: finished().count() as u64,
+            memory_bytes: (groups().map(|group| group.memory_bytes()).sum::<usize>()
+                + head.index.memory_bytes()
+                + finished().map(|chunk| chunk.memory_bytes()).sum::<usize>())
+                as u64,
+            time_min: first_day
+                .map(|(day, _)| Timestamp::from_millis(day.saturating_mul(DAY_MS).max(floor))),
+            time_max: newest.map(|hot| Timestamp::from_millis(hot.run.last_time())).max(),
+        }
+    }
+}
+
+impl SeriesHandle {
+    /// The series' id.
+    pub fn id(&self) -> SeriesId {
+        self.id
+    }
+
+    /// Appends the samples of `[start, end]` to `into`, in time order. Reads the disk where
+    /// memory does not reach back far enough.
+    pub fn read(
+        &self,
+        start: Timestamp,
+        end: Timestamp,
+        into: &mut Columns,
+    ) -> Result<(), ReadError> {
+        merge::read(self, start.millis(), end.millis(), into)
+    }
+}

@@ -1,0 +1,124 @@
+//! Sealed pages as a selection reads them: each group's once, for its neighbours in turn.
+
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc};
+
+use parking_lot::Mutex;
+
+use super::ReadError;
+use crate::{
+    RetentionClass, SeriesId,
+    keys::DayOfGroup,
+    kv::{KvError, Space},
+    page::Page,
+    series::GROUP_SERIES,
+    shard::Core,
+};
+
+/// Pages kept for the neighbours of the series that was read last, in bytes. Readers go through
+/// a selection in order of ids, so little more than one group's pages is of use.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// The days a selection may read, and the pages it read last.
+#[derive(Debug)]
+pub(super) struct DiskPages {
+    core: Arc<Core>,
+    /// Days with series, each with its page span.
+    days: Vec<(i64, i64)>,
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    group: u32,
+    day: i64,
+    start: i64,
+    end: i64,
+    pages: Arc<Vec<Page>>,
+    bytes: usize,
+}
+
+impl DiskPages {
+    pub(super) fn new(core: &Arc<Core>, days: Vec<(i64, i64)>) -> Self {
+        Self { core: Arc::clone(core), days, kept: Mutex::default() }
+    }
+
+    /// The pages, day by day, that may have samples of a series in `[start, end]`.
+    pub(super) fn pages(
+        &self,
+        series: SeriesId,
+        start: i64,
+        end: i64,
+    ) -> Result<Vec<Arc<Vec<Page>>>, ReadError> {
+        let mut found = Vec::new();
+        for &(day, span) in &self.days {
+            let first = crate::days::DAY_MS.saturating_mul(day);
+            let last = first.saturating_add(crate::days::DAY_MS - 1);
+            if first <= end && last >= start {
+                // A page may begin its span before the range; none begins before its day.
+                let from = start.max(first).saturating_sub(span).max(first);
+                found.push(self.pages_of_day(series, day, (from, end.min(last)))?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn pages_of_day(
+        &self,
+        series: SeriesId,
+        day: i64,
+        (start, end): (i64, i64),
+    ) -> Result<Arc<Vec<Page>>, ReadError> {
+        let group = series.0 / GROUP_SERIES as u32;
+        let covers = |kept: &Kept| {
+            (kept.group, kept.day) == (group, day) && kept.start <= start && kept.end >= end
+        };
+        if let Some(kept) = self.kept.lock().iter().find(|kept| covers(kept)) {
+            return Ok(Arc::clone(&kept.pages));
+        }
+        let lies = DayOfGroup {
+            replica: self.core.replica,
+            class: RetentionClass::default(),
+            day,
+            tenant: 0,
+            first_series: group * GROUP_SERIES as u32,
+        };
+        let pages =
+            Arc::new(self.read_pages(series, (&lies.page(start, 0), &lies.page(end, u64::MAX)))?);
+        let bytes = pages.iter().map(Page::encoded_len).sum();
+        self.keep(Kept { group, day, start, end, pages: Arc::clone(&pages), bytes });
+        Ok(pages)
+    }
+
+    fn read_pages(
+        &self,
+        series: SeriesId,
+        (start, end): (&[u8], &[u8]),
+    ) -> Result<Vec<Page>, ReadError> {
+        let mut pages = Vec::new();
+        let mut damaged = None;
+        let visited: Result<(), KvError> =
+            self.core.kv.scan(Space::Chunks, start, end, &mut |_, value| match Page::decode(
+                value.to_vec(),
+            ) {
+                Ok(page) => {
+                    pages.push(page);
+                    ControlFlow::Continue(())
+                }
+                Err(source) => {
+                    damaged = Some(ReadError::Damaged { series, source });
+                    ControlFlow::Break(())
+                }
+            });
+        visited?;
+        damaged.map_or(Ok(pages), Err)
+    }
+
+    fn keep(&self, kept: Kept) {
+        let mut all = self.kept.lock();
+        all.push_back(kept);
+        let mut bytes: usize = all.iter().map(|kept| kept.bytes).sum();
+        while bytes > KEPT_BYTES_MAX && all.len() > 1 {
+            bytes -= all.pop_front().map_or(0, |oldest| oldest.bytes);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A series' open chunk: what apply touches for every sample.
+//!
+//! A chunk is a row of runs of at most 120 samples, the last of which is still open. It ends
+//! when it has four full runs or when midnight UTC is passed; the first run of a day is shorter
+//! by an amount that differs from group to group, so that neither packing nor sealing happens
+//! for all series at one moment. Late samples wait in a buffer of their own.
+//!
+//! All of this is decided by the log alone: a replica that made a checkpoint yesterday and one
+//! that made it a second ago answer every append alike.
+//!
+//! Series live in groups of 64 neighbours: the unit of memory, of pages and of checkpoints.
+
+use std::sync::Arc;
+
+use crate::{
+    SeriesId,
+    columns::Columns,
+    days::day_end,
+    xor::{OpenRun, RunReader},
+};
+
+/// Samples of a full run.
+pub(crate) const RUN_SAMPLES: u8 = 120;
+/// Full runs of a full chunk: 480 samples.
+pub(crate) const CHUNK_RUNS: usize = 4;
+/// Late samples that wait before they become a chunk.
+pub(crate) const LATE_SAMPLES: usize = 120;
+/// Series of a group.
+pub(crate) const GROUP_SERIES: usize = 64;
+
+/// The group of a series and its place there.
+#[inline]
+pub(crate) const fn place(id: SeriesId) -> (usize, usize) {
+    (id.0 as usize / GROUP_SERIES, id.0 as usize % GROUP_SERIES)
+}
+
+/// Samples that no longer change, XOR-coded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) words: Arc<[u64]>,
+    pub(crate) count: u16,
+}
+
+impl Run {
+    pub(crate) fn samples(&self) -> RunReader<'_> {
+        RunReader::new(&self.words, self.count)
+    }
+
+    /// The time of the first sample.
+    pub(crate) fn start(&self) -> i64 {
+        self.words.first().map_or(i64::MAX, |&time| time as i64)
+    }
+}
+
+/// A chunk that ended: immutable, waiting to be encoded and written by a checkpoint.
+#[derive(Debug)]
+pub(crate) struct FinishedChunk {
+    pub(crate) series: SeriesId,
+    /// Log index of the entry that ended it.
+    pub(crate) at: u64,
+    pub(crate) samples: FinishedSamples,
+}
+
+#[derive(Debug)]
+pub(crate) enum FinishedSamples {
+    /// Samples that came in order.
+    InOrder(Vec<Run>),
+    /// Samples that came late, sorted by time, all of one day.
+    Late(Vec<(i64, u64)>),
+}
+
+impl FinishedChunk {
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self.samples, FinishedSamples::Late(_))
+    }
+
+    /// Adds the samples to columns.
+    pub(crate) fn read(&self, columns: &mut Columns) {
+        match &self.samples {
+            FinishedSamples::InOrder(runs) => {
+                runs.iter().for_each(|run| columns.extend(run.samples()));
+            }
+            FinishedSamples::Late(samples) => columns.extend(samples.iter().copied()),
+        }
+    }
+
+    /// The time of the first sample.
+    pub(crate) fn start(&self) -> i64 {
+        match &self.samples {
+            FinishedSamples::InOrder(runs) => runs.first().map_or(i64::MAX, Run::start),
+            FinishedSamples::Late(samples) => samples.first().map_or(i64::MAX, |first| first.0),
+        }
+    }
+
+    /// The time of the last sample.
+    pub(crate) fn end(&self) -> i64 {
+        match &self.samples {
+            FinishedSamples::InOrder(runs) => {
+                let last = runs.last().and_then(|run| run.samples().last());
+                last.map_or(i64::MIN, |sample| sample.0)
+            }
+            FinishedSamples::Late(samples) => samples.last().map_or(i64::MIN, |last| last.0),
+        }
+    }
+
+    /// Bytes of memory behind it.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match &self.samples {
+            FinishedSamples::InOrder(runs) => {
+                runs.iter().map(|run| run.words.len() * 8 + 48).sum::<usize>() + 64
+            }
+            FinishedSamples::Late(samples) => samples.len() * 16 + 64,
+        }
+    }
+}
+
+/// What apply reads and writes for every sample: dense, one group's after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hot {
+    pub(crate) run: OpenRun,
+    /// Midnight after the open chunk's day; before the first sample, after the series' creation.
+    pub(crate) day_end: i64,
+    /// Samples the open run still takes; 0 also while no chunk is open.
+    pub(crate) run_left: u8,
+    /// Whether a sample was ever appended.
+    pub(crate) started: bool,
+    /// Whether the series exists: a removed one leaves its place behind.
+    pub(crate) alive: bool,
+}
+
+/// What apply needs now and then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cold {
+    /// The open chunk's full runs.
+    pub(crate) runs: Vec<Run>,
+    /// Late samples sorted by time, none of which is in the open chunk.
+    pub(crate) late: Vec<(i64, u64)>,
+}
+
+/// Neighbouring series.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) hot: Vec<Hot>,
+    pub(crate) cold: Vec<Cold>,
+    /// The newest time of all late samples that became chunks.
+    pub(crate) late_end: i64,
+    /// Log index of the entry that last changed a sample here.
+    pub(crate) touched: u64,
+    /// Log index of the entry that last created or removed a series here.
+    pub(crate) series_touched: u64,
+}
+
+/// What became of a sample that is not newer than its series' newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// The same bits are there.
+    Same,
+    /// Other bits are there.
+    Other,
+    /// Nothing is known there.
+    Nothing,
+}
+
+impl Hot {
+    /// A series created when the leader's clock showed `now`.
+    pub(crate) fn created(now: i64) -> Self {
+        Self {
+            run: OpenRun::default(),
+            day_end: day_end(now),
+            run_left: 0,
+            started: false,
+            alive: true,
+        }
+    }
+
+    /// A place without a series.
+    pub(crate) fn removed() -> Self {
+        Self { alive: false, ..Self::created(0) }
+    }
+
+    /// Whether `time` can simply be appended to the open run.
+    #[inline]
+    pub(crate) const fn takes(&self, time: i64) -> bool {
+        self.run_left > 0 && time > self.run.last_time() && time < self.day_end
+    }
+
+    /// Whether `time` is newer than all there is.
+    #[inline]
+    pub(crate) const fn is_newest(&self, time: i64) -> bool {
+        !self.started || time > self.run.last_time()
+    }
+
+    /// Adds a sample for which [`Hot::takes`] holds.
+    #[inline]
+    pub(crate) fn append(&mut self, time: i64, value: u64) {
+        self.run.append(time, value);
+        self.run_left -= 1;
+    }
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            hot: Vec::new(),
+            cold: Vec::new(),
+            late_end: i64::MIN,
+            touched: 0,
+            series_touched: 0,
+        }
+    }
+}
+
+impl Group {
+    /// Makes room for a newest sample at `time`: packs a full run, ends a full chunk or one of
+    /// another day, begins a new one. Returns what ended, and whether a chunk began.
+    pub(crate) fn roll(&mut self, id: SeriesId, time: i64) -> Rolled {
+        let (group, place) = place(id);
+        let (hot, cold) = (&mut self.hot[place], &mut self.cold[place]);
+        let new_day = !hot.started || time >= hot.day_end;
+        let mut ended = None;
+        if hot.run.count() > 0 {
+            let count = hot.run.count();
+            cold.runs.push(Run { words: hot.run.take().into(), count });
+            if new_day || cold.runs.len() == CHUNK_RUNS {
+                ended = Some(FinishedSamples::InOrder(std::mem::take(&mut cold.runs)));
+            }
+        }
+        let began = cold.runs.is_empty();
+        hot.run_left = RUN_SAMPLES;
+        if new_day {
+            hot.day_end = day_end(time);
+            hot.run_left -= (group * 7 % usize::from(RUN_SAMPLES)) as u8;
+        }
+        hot.started = true;
+        Rolled { ended, began }
+    }
+
+    /// What the open chunk and the late buffer hold at `time`.
+    pub(crate) fn known(&self, place: usize, time: i64, value: u64) -> Known {
+        let (hot, cold) = (&self.hot[place], &self.cold[place]);
+        let compare = |found: u64| if found == value { Known::Same } else { Known::Other };
+        if hot.started && time == hot.run.last_time() {
+            return compare(hot.run.last_value());
+        }
+        if let Ok(at) = cold.late.binary_search_by_key(&time, |late| late.0) {
+            return compare(cold.late[at].1);
+        }
+        let starts_later = |run: &Run| run.start() > time;
+        let at_time = |samples: RunReader<'_>| {
+            let found = samples.take_while(|sample| sample.0 <= time).last();
+            found.filter(|sample| sample.0 == time).map(|sample| sample.1)
+        };
+        let found = if hot.run.first_time().is_some_and(|first| first <= time) {
+            at_time(RunReader::new(hot.run.words(), hot.run.count()))
+        } else {
+            let run = cold.runs.partition_point(|run| !starts_later(run)).checked_sub(1);
+            run.and_then(|run| at_time(cold.runs[run].samples()))
+        };
+        found.map_or(Known::Nothing, compare)
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let hot: usize =
+            self.hot.iter().map(|hot| size_of::<Hot>() + hot.run.capacity_bytes()).sum();
+        let cold = |cold: &Cold| {
+            let runs: usize = cold.runs.iter().map(|run| run.words.len() * 8 + 16).sum();
+            size_of::<Cold>() + runs + cold.runs.capacity() * 24 + cold.late.capacity() * 16
+        };
+        hot + self.cold.iter().map(cold).sum::<usize>()
+    }
+}
+
+/// See [`Group::roll`].
+#[derive(Debug)]
+pub(crate) struct Rolled {
+    pub(crate) ended: Option<FinishedSamples>,
+    pub(crate) began: bool,
+}

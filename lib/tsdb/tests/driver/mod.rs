@@ -1,0 +1,411 @@
+//! Drives a shard and a naive model side by side.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use narthex_model::{Labels, Matcher, STALE_NAN_BITS, Timestamp};
+use narthex_tsdb::{
+    Columns, Digest, Frozen, LogPosition, OpenError, ReplicaNumber, RetentionClass, SeriesId,
+    Settings, Shard, TargetId,
+    entry::{
+        EntryWriter, Header, Horizon, SampleBlock, ScrapeParts, ScrapeSlot, Source, TargetGone,
+    },
+    kv::{KeyValue, KvError, MemoryKv},
+};
+
+pub const SERIES: usize = 90;
+pub const TARGETS: usize = 3;
+const REPLICA: ReplicaNumber = ReplicaNumber(1);
+const START: i64 = 1_700_000_000_000;
+const DAY: i64 = 86_400_000;
+
+/// One step of a run. Times are relative to the newest time so far.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Rows of (series, offset to the newest time, bits).
+    Append(Vec<(usize, i64, u64)>),
+    /// Many samples of one series.
+    Burst {
+        series: usize,
+        count: u16,
+        step: i64,
+        value: u64,
+    },
+    /// A scrape; `repeat` sends its slot twice.
+    Scrape {
+        target: usize,
+        series: Vec<(usize, u64)>,
+        repeat: bool,
+    },
+    ScrapeFailed(usize),
+    TargetGone(usize),
+    /// Keeps this many days.
+    Horizon(u32),
+    /// The out-of-order window, in half hours.
+    Window(u64),
+    Freeze,
+    WriteFrozen,
+    Flush,
+    /// Loses all unflushed batches but this many, reopens, and applies the log behind it again.
+    Crash(usize),
+}
+
+/// What a shard should hold, said in the simplest way.
+#[derive(Debug, Clone)]
+struct Model {
+    samples: BTreeMap<usize, BTreeMap<i64, u64>>,
+    /// Newest time and bits of each series, also when retention has dropped the sample.
+    newest: BTreeMap<usize, (i64, u64)>,
+    targets: BTreeMap<usize, (u64, BTreeSet<usize>)>,
+    window: i64,
+    floor: i64,
+}
+
+impl Model {
+    fn append(&mut self, series: usize, time: i64, bits: u64, may_be_late: bool) {
+        if time < self.floor {
+            return;
+        }
+        let samples = self.samples.entry(series).or_default();
+        match self.newest.get(&series) {
+            Some(&(newest, _)) if time <= newest => {
+                let fits = may_be_late && self.window > 0 && newest - time <= self.window;
+                if fits {
+                    samples.entry(time).or_insert(bits);
+                }
+            }
+            _ => {
+                samples.insert(time, bits);
+                self.newest.insert(series, (time, bits));
+            }
+        }
+    }
+
+    fn end(&mut self, series: usize, time: i64) {
+        let Some(&(newest, bits)) = self.newest.get(&series) else { return };
+        if bits != STALE_NAN_BITS && time > newest {
+            self.append(series, time, STALE_NAN_BITS, false);
+        }
+    }
+
+    fn scrape(&mut self, target: usize, slot: u64, time: i64, rows: &[(usize, u64)]) {
+        if self.targets.get(&target).is_some_and(|(last, _)| slot <= *last) {
+            return;
+        }
+        for &(series, bits) in rows {
+            self.append(series, time, bits, false);
+        }
+        let seen: BTreeSet<usize> = rows.iter().map(|row| row.0).collect();
+        let before = self.targets.insert(target, (slot, seen.clone()));
+        for series in before.map_or(BTreeSet::new(), |(_, before)| before).difference(&seen) {
+            self.end(*series, time);
+        }
+    }
+
+    fn gone(&mut self, target: usize, time: i64) {
+        for series in self.targets.remove(&target).map_or(BTreeSet::new(), |(_, all)| all) {
+            self.end(series, time);
+        }
+    }
+
+    fn horizon(&mut self, time: i64) {
+        if time <= self.floor {
+            return;
+        }
+        self.floor = time;
+        let first_day = time.div_euclid(DAY) * DAY;
+        self.newest.retain(|_, newest| newest.0 >= first_day);
+        // A removed series that comes back is another one, which no target has scraped.
+        for (_, series) in self.targets.values_mut() {
+            series.retain(|series| self.newest.contains_key(series));
+        }
+        for samples in self.samples.values_mut() {
+            samples.retain(|&sample, _| sample >= time);
+        }
+    }
+}
+
+pub struct Driver {
+    kv: Arc<MemoryKv>,
+    shard: Shard,
+    frozen: Option<Frozen>,
+    log: Vec<Vec<u8>>,
+    model: Model,
+    known: BTreeMap<usize, SeriesId>,
+    now: i64,
+    slot: u64,
+}
+
+fn labels(series: usize) -> Labels {
+    let job = format!("job{}", series % 3);
+    Labels::from_pairs([("__name__", format!("m{}", series / 3)), ("job", job)]).expect("valid")
+}
+
+fn position(index: usize) -> LogPosition {
+    LogPosition { term: 1, index: index as u64 + 1 }
+}
+
+fn open(kv: &Arc<MemoryKv>) -> Result<Shard, OpenError> {
+    Shard::open(Arc::clone(kv) as Arc<dyn KeyValue>, REPLICA)
+}
+
+fn digest(shard: &Shard) -> Digest {
+    shard.reader().digest(Timestamp::MIN, Timestamp::MAX).run().expect("readable")
+}
+
+impl Driver {
+    pub fn new() -> Self {
+        let kv = Arc::new(MemoryKv::new());
+        Self {
+            shard: open(&kv).expect("empty"),
+            kv,
+            frozen: None,
+            log: Vec::new(),
+            model: Model {
+                samples: BTreeMap::new(),
+                newest: BTreeMap::new(),
+                targets: BTreeMap::new(),
+                window: 30 * 60_000,
+                floor: i64::MIN,
+            },
+            known: BTreeMap::new(),
+            now: START,
+            slot: 0,
+        }
+    }
+
+    pub fn kv(&self) -> &MemoryKv {
+        &self.kv
+    }
+
+    pub fn act(&mut self, action: &Action) {
+        self.try_act(action).expect("the store works");
+    }
+
+    pub fn try_act(&mut self, action: &Action) -> Result<(), KvError> {
+        match action {
+            Action::Append(rows) => self.append(rows),
+            Action::Burst { series, count, step, value } => {
+                self.burst(*series, *count, *step, *value);
+            }
+            Action::Scrape { target, series, repeat } => {
+                self.slot += 1;
+                self.now += 15_000;
+                for _ in 0..=usize::from(*repeat) {
+                    self.scrape(*target, series);
+                }
+            }
+            Action::ScrapeFailed(target) => self.scrape_failed(*target),
+            Action::TargetGone(target) => self.target_gone(*target),
+            Action::Horizon(days) => self.horizon(*days),
+            Action::Window(half_hours) => self.window(*half_hours),
+            Action::Freeze => {
+                let extra = self.log.len().to_le_bytes();
+                self.frozen = Some(self.shard.freeze(&extra).expect("sound"));
+            }
+            Action::WriteFrozen => {
+                if let Some(frozen) = self.frozen.take() {
+                    let position = frozen.write()?;
+                    self.shard.checkpointed(position);
+                }
+            }
+            Action::Flush => self.kv.flush()?,
+            Action::Crash(kept) => self.crash(*kept),
+        }
+        Ok(())
+    }
+
+    fn writer(&self) -> EntryWriter {
+        let leader_time = Timestamp::from_millis(self.now);
+        EntryWriter::new(Header { leader_time, leader_node: 1, tenant: 0 })
+    }
+
+    /// Applies an entry and learns the ids it gave to `fresh`, in order.
+    fn propose(&mut self, entry: EntryWriter, fresh: &[usize]) {
+        let entry = entry.finish();
+        let outcome = self.shard.apply(position(self.log.len()), &entry).expect("valid");
+        self.log.push(entry);
+        let resolved: Vec<_> = outcome.commands.iter().flat_map(|c| &c.resolved).copied().collect();
+        assert_eq!(
+            resolved.len(),
+            if outcome.commands[0].fenced.is_some() { 0 } else { fresh.len() }
+        );
+        self.known.extend(fresh.iter().copied().zip(resolved));
+    }
+
+    /// Adds a row by id if the series has one, else by labels.
+    fn push(&self, block: &mut SampleBlock, fresh: &mut Vec<usize>, row: (usize, i64, u64)) {
+        let (series, time, bits) = row;
+        let (time, value) = (Timestamp::from_millis(time), f64::from_bits(bits));
+        match self.known.get(&series) {
+            Some(&id) => block.push(id, time, value),
+            None => {
+                block.push_labels(&labels(series), time, value);
+                fresh.push(series);
+            }
+        }
+    }
+
+    fn append(&mut self, rows: &[(usize, i64, u64)]) {
+        let (mut block, mut fresh) = (SampleBlock::new(), Vec::new());
+        let now = self.now;
+        // Known rows are applied before inline ones.
+        let (known, inline): (Vec<_>, Vec<_>) =
+            rows.iter().partition(|row| self.known.contains_key(&row.0));
+        for (series, offset, bits) in known.into_iter().chain(inline) {
+            let time = now + offset;
+            self.push(&mut block, &mut fresh, (series, time, bits));
+            self.model.append(series, time, bits, true);
+            self.now = self.now.max(time);
+        }
+        let mut entry = self.writer();
+        entry.append(Source::Client, &block);
+        self.propose(entry, &fresh);
+    }
+
+    fn burst(&mut self, series: usize, count: u16, step: i64, value: u64) {
+        let rows: Vec<_> =
+            (1..=i64::from(count)).map(|i| (series, i * step, value + i as u64 % 5)).collect();
+        self.append(&rows[..1]);
+        let shifted: Vec<_> =
+            rows[1..].iter().map(|&(series, offset, bits)| (series, offset - step, bits)).collect();
+        self.append(&shifted);
+    }
+
+    fn scrape(&mut self, target: usize, rows: &[(usize, u64)]) {
+        let (mut block, mut fresh) = (SampleBlock::new(), Vec::new());
+        let (known, inline): (Vec<_>, Vec<_>) =
+            rows.iter().partition(|row| self.known.contains_key(&row.0));
+        let rows: Vec<(usize, u64)> = known.into_iter().chain(inline).collect();
+        for &(series, bits) in &rows {
+            self.push(&mut block, &mut fresh, (series, self.now, bits));
+        }
+        let mut entry = self.writer();
+        let empty = SampleBlock::new();
+        let parts =
+            ScrapeParts { samples: &block, stamped: &empty, track_stamped: false, report: &empty };
+        entry.scrape(self.slot_of(target), parts);
+        self.propose(entry, &fresh);
+        self.model.scrape(target, self.slot, self.now, &rows);
+    }
+
+    fn slot_of(&self, target: usize) -> ScrapeSlot {
+        ScrapeSlot {
+            target: TargetId(target as u128),
+            slot: self.slot,
+            time: Timestamp::from_millis(self.now),
+            source: Source::Client,
+        }
+    }
+
+    fn scrape_failed(&mut self, target: usize) {
+        self.slot += 1;
+        self.now += 15_000;
+        let mut entry = self.writer();
+        entry.scrape_failed(self.slot_of(target), &SampleBlock::new());
+        self.propose(entry, &[]);
+        self.model.scrape(target, self.slot, self.now, &[]);
+    }
+
+    fn target_gone(&mut self, target: usize) {
+        self.now += 1000;
+        let mut entry = self.writer();
+        let time = Timestamp::from_millis(self.now);
+        entry.target_gone(TargetGone { target: TargetId(target as u128), time });
+        self.propose(entry, &[]);
+        self.model.gone(target, self.now);
+    }
+
+    fn horizon(&mut self, days: u32) {
+        let time = self.now - i64::from(days) * DAY;
+        let mut entry = self.writer();
+        let class = RetentionClass::default();
+        entry.horizon(&[Horizon { class, time: Timestamp::from_millis(time) }]);
+        self.propose(entry, &[]);
+        self.model.horizon(time);
+        // Removed series are unknown: who sends must send labels again.
+        let reader = self.shard.reader();
+        self.known.retain(|_, id| reader.labels(*id).is_some());
+    }
+
+    fn window(&mut self, half_hours: u64) {
+        let out_of_order_window = Duration::from_secs(half_hours * 1800);
+        let mut entry = self.writer();
+        entry.settings(&Settings { out_of_order_window, ..Settings::default() });
+        self.propose(entry, &[]);
+        self.model.window = out_of_order_window.as_millis() as i64;
+    }
+
+    fn crash(&mut self, kept: usize) {
+        self.frozen = None;
+        self.kv.crash(kept);
+        self.shard = open(&self.kv).expect("a checkpoint is sound");
+        let applied = self.shard.applied().index as usize;
+        let persisted = self.shard.persisted().expect("readable");
+        assert_eq!(persisted.map_or(0, |(position, _)| position.index as usize), applied);
+        if applied > 0 {
+            assert_eq!(self.shard.restored_extra(), applied.to_le_bytes());
+        }
+        for (index, entry) in self.log.iter().enumerate().skip(applied) {
+            self.shard.apply(position(index), entry).expect("it was applied before");
+        }
+    }
+
+    /// The shard shows what the model holds.
+    pub fn check(&self) {
+        let reader = self.shard.reader();
+        let found = reader.select(&[], Timestamp::MIN, Timestamp::MAX);
+        let mut shown: BTreeMap<Labels, Vec<(i64, u64)>> = BTreeMap::new();
+        let mut columns = Columns::new();
+        for series in &found {
+            columns.clear();
+            series.samples.read(Timestamp::MIN, Timestamp::MAX, &mut columns).expect("readable");
+            let bits = columns.values.iter().map(|value| value.to_bits());
+            let rows = columns.timestamps.iter().copied().zip(bits).collect::<Vec<_>>();
+            assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "{}", series.labels);
+            if !rows.is_empty() {
+                assert!(shown.insert(series.labels.clone(), rows).is_none());
+            }
+        }
+        let expected: BTreeMap<Labels, Vec<(i64, u64)>> = self
+            .model
+            .samples
+            .iter()
+            .filter(|(_, samples)| !samples.is_empty())
+            .map(|(&series, samples)| {
+                (labels(series), samples.iter().map(|(&t, &b)| (t, b)).collect())
+            })
+            .collect();
+        assert_eq!(shown.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (labels, rows) in &expected {
+            assert_eq!(&shown[labels], rows, "{labels}");
+            self.check_range(labels, rows);
+        }
+    }
+
+    /// A part of a series is the same part of the model's.
+    fn check_range(&self, labels: &Labels, rows: &[(i64, u64)]) {
+        let (start, end) = (rows[rows.len() / 3].0, rows[rows.len() * 2 / 3].0);
+        let matchers: Vec<_> = labels.iter().map(|(n, v)| Matcher::equal(n, v)).collect();
+        let (from, to) = (Timestamp::from_millis(start), Timestamp::from_millis(end));
+        let found = self.shard.reader().select(&matchers, from, to);
+        assert_eq!(found.len(), 1, "{labels}");
+        let mut columns = Columns::new();
+        found[0].samples.read(from, to, &mut columns).expect("readable");
+        let expected: Vec<_> =
+            rows.iter().map(|row| row.0).filter(|time| (start..=end).contains(time)).collect();
+        assert_eq!(columns.timestamps, expected, "{labels}");
+    }
+
+    /// A replica that applies the same log from empty has the same content and outcomes.
+    pub fn check_against_replay(&self) {
+        let mut replayed = open(&Arc::new(MemoryKv::new())).expect("empty");
+        for (index, entry) in self.log.iter().enumerate() {
+            replayed.apply(position(index), entry).expect("valid");
+        }
+        assert_eq!(digest(&self.shard), digest(&replayed));
+    }
+}
