@@ -90,6 +90,11 @@ impl Connections {
         Ok(RemoteNode::new(channel))
     }
 
+    /// A connection of its own, for a purpose that nothing else may delay.
+    pub fn dedicated(&self, node: NodeId, address: &str) -> Result<Channel, ConnectError> {
+        Ok(self.endpoint(Some(node), address)?.connect_lazy())
+    }
+
     fn endpoint(&self, node: Option<NodeId>, address: &str) -> Result<Endpoint, ConnectError> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
