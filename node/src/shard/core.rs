@@ -13,7 +13,10 @@
 //!
 //! There is no clock, no I/O and no encoding here: `task.rs` performs what this decides.
 
-use std::{collections::VecDeque, time::{Duration, Instant}};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// Names a request from when it is offered until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,7 +108,13 @@ impl WriteQueue {
 
     /// Takes a request of about `bytes`, unless too much is under way already. One request is
     /// always taken when nothing is.
-    pub fn offer(&mut self, now: Instant, id: RequestId, bytes: usize, urgency: Urgency) -> Result<(), QueueFull> {
+    pub fn offer(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        bytes: usize,
+        urgency: Urgency,
+    ) -> Result<(), QueueFull> {
         let in_flight_bytes = self.waiting_bytes + self.under_way_bytes;
         if in_flight_bytes > 0 && in_flight_bytes + bytes > self.limits.in_flight_bytes_max {
             return Err(QueueFull { in_flight_bytes });

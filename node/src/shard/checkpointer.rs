@@ -1,0 +1,127 @@
+//! Writes checkpoints when `due.rs` says so, flushes the store, and tells raft what is durable, so
+//! that the log can be purged behind it.
+//!
+//! One checkpoint is written at a time; apply goes on meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use narthex_cluster::ShardId;
+use narthex_tsdb::kv::KeyValue as _;
+use tracing::{debug, error};
+
+use super::{
+    Replica, Replicas,
+    due::{Backlog, Limits, due},
+};
+use crate::{node::Shared, raft::Applied};
+
+/// How often the rule is asked.
+const TURN: Duration = Duration::from_secs(1);
+/// A written checkpoint is flushed after this long at the latest: until then it holds back the
+/// purging of the log.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What was written and is not durable yet, and since when shards have something to write.
+#[derive(Default)]
+struct Progress {
+    unflushed: BTreeMap<ShardId, Applied>,
+    unflushed_since: Option<Instant>,
+    behind_since: BTreeMap<ShardId, Instant>,
+}
+
+/// Runs until the node stops.
+pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>) {
+    let mut progress = Progress::default();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(TURN) => {}
+        }
+        let now = shared.clock.monotonic();
+        let backlogs = backlogs(&replicas, &mut progress, now);
+        for shard in due(&backlogs, &Limits::default()) {
+            if let Some(replica) = replicas.get(shard) {
+                write(&replica, &mut progress, now).await;
+            }
+        }
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= FLUSH_INTERVAL;
+        if progress.unflushed_since.is_some_and(is_old) {
+            flush(&shared, &replicas, &mut progress).await;
+        }
+    }
+}
+
+/// Writes and flushes all shards now: what `settle` and a planned stop want.
+pub(crate) async fn settle(shared: &Arc<Shared>, replicas: &Replicas) {
+    let mut progress = Progress::default();
+    let now = shared.clock.monotonic();
+    for replica in replicas.all() {
+        if replica.state.behind_checkpoint().bytes > 0 {
+            write(&replica, &mut progress, now).await;
+        }
+    }
+    flush(shared, replicas, &mut progress).await;
+}
+
+fn backlogs(replicas: &Replicas, progress: &mut Progress, now: Instant) -> Vec<Backlog> {
+    let all = replicas.all();
+    all.into_iter()
+        .map(|replica| {
+            let behind = replica.state.behind_checkpoint();
+            if behind.bytes == 0 {
+                progress.behind_since.remove(&replica.shard);
+            }
+            let since = match behind.bytes {
+                0 => now,
+                _ => *progress.behind_since.entry(replica.shard).or_insert(now),
+            };
+            Backlog {
+                shard: replica.shard,
+                samples: behind.samples,
+                bytes: behind.bytes,
+                age: now.saturating_duration_since(since),
+            }
+        })
+        .collect()
+}
+
+async fn write(replica: &Replica, progress: &mut Progress, now: Instant) {
+    let state = replica.state.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let checkpoint = state.freeze().map_err(|error| error.to_string())?;
+        state.write(checkpoint).map_err(|error| error.to_string())
+    });
+    match written.await {
+        Ok(Ok(applied)) => {
+            debug!(shard = %replica.shard, position = ?applied.position, "checkpoint written");
+            progress.behind_since.remove(&replica.shard);
+            progress.unflushed.insert(replica.shard, applied);
+            progress.unflushed_since.get_or_insert(now);
+        }
+        Ok(Err(problem)) => {
+            error!(shard = %replica.shard, %problem, "checkpoint was not written");
+        }
+        Err(problem) => error!(shard = %replica.shard, %problem, "BUG: checkpoint panicked"),
+    }
+}
+
+async fn flush(shared: &Arc<Shared>, replicas: &Replicas, progress: &mut Progress) {
+    let data = shared.data.clone();
+    let flushed = tokio::task::spawn_blocking(move || data.flush()).await;
+    match flushed {
+        Ok(Ok(())) => {
+            progress.unflushed_since = None;
+            for (shard, applied) in std::mem::take(&mut progress.unflushed) {
+                if let Some(replica) = replicas.get(shard) {
+                    replica.group.persisted(applied);
+                }
+            }
+        }
+        Ok(Err(problem)) => error!(error = %problem, "data was not flushed"),
+        Err(problem) => error!(%problem, "BUG: flush panicked"),
+    }
+}

@@ -1,0 +1,115 @@
+//! A shard's state machine: `narthex-tsdb` behind raft's interface.
+//!
+//! Apply runs on the group's thread; a checkpoint is frozen under the same lock and written
+//! elsewhere, so that apply waits for a copy and never for the disk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use narthex_tsdb::{
+    ApplyError, Behind, Frozen, LogPosition as ShardPosition, OpenError, ReplicaNumber, Shard,
+    ShardReader,
+    kv::{DataDb, KvError},
+};
+use parking_lot::Mutex;
+
+use crate::raft::{Applied, Command, CommittedEntry, LogPosition, MachineError, StateMachine};
+
+/// One replica's state. Cloning shares it.
+#[derive(Clone)]
+pub struct ReplicaState {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    shard: Shard,
+    applied: Applied,
+}
+
+/// A checkpoint that is yet to be written.
+pub struct PendingCheckpoint {
+    frozen: Frozen,
+    applied: Applied,
+}
+
+impl ReplicaState {
+    /// The replica as its last checkpoint on disk has it. Blocks on the disk.
+    pub fn open(data: Arc<DataDb>, number: ReplicaNumber) -> Result<Self, OpenError> {
+        let shard = Shard::open(data, number)?;
+        let position = raft_position(shard.applied());
+        let members = Bytes::copy_from_slice(shard.restored_extra());
+        let applied = Applied { position, members };
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { shard, applied })) })
+    }
+
+    /// Reads the replica while it is written.
+    pub fn reader(&self) -> ShardReader {
+        self.inner.lock().shard.reader()
+    }
+
+    /// How much log a restart would apply again.
+    pub fn behind_checkpoint(&self) -> Behind {
+        self.inner.lock().shard.behind_checkpoint()
+    }
+
+    /// Copies what changed since the last checkpoint. Apply waits meanwhile.
+    pub fn freeze(&self) -> Result<PendingCheckpoint, ApplyError> {
+        let mut inner = self.inner.lock();
+        let applied = inner.applied.clone();
+        let frozen = inner.shard.freeze(&applied.members)?;
+        Ok(PendingCheckpoint { frozen, applied })
+    }
+
+    /// Writes a checkpoint and gives what it covers, which is durable after the next flush of the
+    /// store. Blocks on the disk.
+    pub fn write(&self, checkpoint: PendingCheckpoint) -> Result<Applied, KvError> {
+        let position = checkpoint.frozen.write()?;
+        self.inner.lock().shard.checkpointed(position);
+        Ok(checkpoint.applied)
+    }
+}
+
+impl StateMachine for ReplicaState {
+    fn applied(&self) -> Applied {
+        self.inner.lock().applied.clone()
+    }
+
+    fn apply(&mut self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, MachineError> {
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for CommittedEntry { position, command } in entries {
+            let mut inner = self.inner.lock();
+            let at = shard_position(position);
+            let outcome = match command {
+                Command::Nothing => {
+                    inner.shard.skip(at)?;
+                    Bytes::new()
+                }
+                Command::Members(members) => {
+                    inner.shard.skip(at)?;
+                    inner.applied.members = members;
+                    Bytes::new()
+                }
+                Command::Data(entry) => inner.shard.apply(at, &entry)?.encode().into(),
+            };
+            inner.applied.position = Some(position);
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    fn checkpoint(&mut self) -> Result<(), MachineError> {
+        let checkpoint = self.freeze()?;
+        self.write(checkpoint)?;
+        Ok(())
+    }
+}
+
+/// Raft counts from 0; for a shard 0 is before the first entry.
+fn shard_position(position: LogPosition) -> ShardPosition {
+    ShardPosition { term: position.term, index: position.index + 1 }
+}
+
+fn raft_position(position: ShardPosition) -> Option<LogPosition> {
+    let index = position.index.checked_sub(1)?;
+    Some(LogPosition { term: position.term, index })
+}

@@ -1,0 +1,249 @@
+//! The shards of this node: one replica each, opened where cluster state places it.
+//!
+//! A replica is a raft group, its state machine over `narthex-tsdb`, and the task that writes
+//! while it leads. `core.rs`, `due.rs` and `leaders.rs` decide; the others perform.
+
+pub mod checkpointer;
+pub mod core;
+mod due;
+pub mod fragment;
+mod leaders;
+mod machine;
+pub mod sink;
+pub mod source;
+pub mod task;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use narthex_cluster::{NodeId, Placement, ShardId};
+use narthex_tsdb::{ReplicaNumber, ShardReader, kv::KeyValue as _};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use self::{
+    leaders::{LeaderBalance, Led},
+    machine::ReplicaState,
+    task::{WriteTask, Writer},
+};
+use crate::{
+    node::Shared,
+    raft::{Group, GroupConfig, GroupId, GroupStatus, Leadership, OpenGroupError},
+};
+
+/// How long the preferred leader of a new shard has the first election to itself.
+const INITIALIZE_PAUSE: Duration = Duration::from_secs(2);
+/// How often the leader of a shard asks whether another one should lead it.
+const BALANCE_INTERVAL: Duration = Duration::from_secs(2);
+/// Pause before a replica that could not be opened is tried again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(5);
+/// How long a stopping node waits for its leaderships to be taken over.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a replica was not opened.
+#[derive(Debug, thiserror::Error)]
+enum OpenReplicaError {
+    #[error("read the replica's checkpoint")]
+    Checkpoint(#[from] narthex_tsdb::OpenError),
+    #[error(transparent)]
+    Group(#[from] OpenGroupError),
+}
+
+/// One open replica.
+pub struct Replica {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Its raft group.
+    pub group: Group,
+    /// Its series.
+    pub reader: ShardReader,
+    pub(crate) state: ReplicaState,
+    /// Its write side, which accepts while this replica leads.
+    pub writer: Writer,
+    stop: CancellationToken,
+}
+
+/// The replicas on this node.
+pub struct Replicas {
+    shared: Arc<Shared>,
+    open: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Replicas {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, open: RwLock::default(), changes: watch::Sender::new(0) }
+    }
+
+    /// One replica, if it is here and open.
+    pub fn get(&self, shard: ShardId) -> Option<Arc<Replica>> {
+        self.open.read().get(&shard).cloned()
+    }
+
+    /// All open replicas, in order of their shards.
+    pub fn all(&self) -> Vec<Arc<Replica>> {
+        self.open.read().values().cloned().collect()
+    }
+
+    /// Changes when a replica was opened or closed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Opens replicas as cluster state places them here, until the node stops.
+    pub(crate) async fn follow_placement(self: Arc<Self>) {
+        let mut state = self.shared.control.state();
+        loop {
+            let placed = state.borrow_and_update().shards().clone();
+            let mut is_complete = true;
+            for (shard, placement) in placed {
+                let is_here = placement.nodes().any(|node| node == self.shared.node);
+                if !is_here || self.get(shard).is_some() {
+                    continue;
+                }
+                if let Err(problem) = self.open(shard, &placement).await {
+                    error!(%shard, error = &problem as &dyn std::error::Error, "replica was not opened");
+                    is_complete = false;
+                }
+            }
+            let pause = if is_complete { Duration::MAX } else { REOPEN_PAUSE };
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                changed = state.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn open(&self, shard: ShardId, placement: &Placement) -> Result<(), OpenReplicaError> {
+        // One replica of a shard a node for now, so the shard numbers it; 0 is the node's own.
+        let number = ReplicaNumber(shard.0 + 1);
+        let data = self.shared.data.clone();
+        let opened = tokio::task::spawn_blocking(move || ReplicaState::open(data, number)).await;
+        let state = opened.expect("BUG: opening a replica panicked")?;
+        let reader = state.reader();
+        let config = GroupConfig::new(GroupId::shard(shard.0));
+        let group = Group::open(&self.shared.raft, config, Box::new(state.clone())).await?;
+        let is_preferred = placement.preferred_leader() == Some(self.shared.node);
+        let patience = if is_preferred { Duration::ZERO } else { INITIALIZE_PAUSE };
+        let voters = placement.replicas.iter().map(|node| node.0).collect();
+        self.shared.tasks.spawn(initialize(group.clone(), voters, patience));
+        let stop = self.shared.stop.child_token();
+        let task = WriteTask {
+            shard,
+            node: self.shared.node,
+            group: group.clone(),
+            reader: reader.clone(),
+            clock: self.shared.clock.clone(),
+            limits: core::Limits::default(),
+        };
+        let writer = task.spawn(&self.shared.tasks, stop.clone());
+        let replica = Replica { shard, group, reader, state, writer, stop };
+        self.open.write().insert(shard, Arc::new(replica));
+        self.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Moves leaderships to where they are preferred, one at a time, until the node stops.
+    pub(crate) async fn balance_leaders(self: Arc<Self>) {
+        let mut balance = LeaderBalance::default();
+        loop {
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                () = tokio::time::sleep(BALANCE_INTERVAL) => {}
+            }
+            let led = self.led();
+            let now = self.shared.clock.monotonic();
+            let Some((shard, to)) = balance.decide(self.shared.node, &led, now) else {
+                continue;
+            };
+            let Some(replica) = self.get(shard) else {
+                continue;
+            };
+            match replica.group.transfer_leader(to.0).await {
+                Ok(()) => info!(%shard, %to, "leadership handed to the preferred leader"),
+                Err(problem) => warn!(%shard, %to, %problem, "leadership was not handed over"),
+            }
+        }
+    }
+
+    fn led(&self) -> Vec<Led> {
+        let state = self.shared.control.state().borrow().clone();
+        let led = self.all().into_iter().filter(|replica| replica.leadership().ready);
+        led.map(|replica| {
+            let status = replica.group.status();
+            let placement = state.placement(replica.shard);
+            Led {
+                shard: replica.shard,
+                preferred: placement.and_then(Placement::preferred_leader),
+                followers: followers(&status),
+            }
+        })
+        .collect()
+    }
+
+    /// Gives every leadership to an up-to-date follower and waits until it is taken, for a while.
+    pub(crate) async fn hand_over(&self) {
+        let hand_over = async {
+            for replica in self.all().into_iter().filter(|replica| replica.leadership().ready) {
+                let followers = followers(&replica.group.status());
+                let Some((to, _)) = followers.into_iter().min_by_key(|(_, lag)| *lag) else {
+                    continue;
+                };
+                if replica.group.transfer_leader(to.0).await.is_err() {
+                    continue;
+                }
+                let mut leadership = replica.group.leadership();
+                let _ = leadership.wait_for(|now| !now.ready).await;
+            }
+        };
+        if tokio::time::timeout(HAND_OVER_TIMEOUT, hand_over).await.is_err() {
+            warn!("not every leadership was taken over in time");
+        }
+    }
+
+    /// Writes last checkpoints and closes the groups. Nothing is lost without it: the log has all.
+    pub(crate) async fn close(&self) {
+        for replica in self.all() {
+            replica.stop.cancel();
+            if let Err(problem) = replica.group.checkpoint().await {
+                warn!(shard = %replica.shard, %problem, "last checkpoint was not written");
+            }
+            replica.group.close().await;
+        }
+        let data = self.shared.data.clone();
+        let flushed = tokio::task::spawn_blocking(move || data.flush()).await;
+        if let Ok(Err(problem)) = flushed {
+            error!(error = %problem, "data was not flushed");
+        }
+        self.open.write().clear();
+    }
+}
+
+impl Replica {
+    /// Who leads the shard, as this replica sees it.
+    pub fn leadership(&self) -> Leadership {
+        *self.group.leadership().borrow()
+    }
+}
+
+/// Starts the group's first election, unless another replica has done so within `patience`.
+async fn initialize(group: Group, voters: BTreeSet<u64>, patience: Duration) {
+    tokio::time::sleep(patience).await;
+    if group.status().last_index.is_some() {
+        return;
+    }
+    if let Err(problem) = group.initialize(&voters).await {
+        debug!(group = %group.id(), %problem, "group is not initialized by this replica");
+    }
+}
+
+fn followers(status: &GroupStatus) -> Vec<(NodeId, u64)> {
+    let voters = status.followers.iter().filter(|it| status.voters.contains(&it.node));
+    voters.map(|follower| (NodeId(follower.node), follower.lag_entries)).collect()
+}
