@@ -21,9 +21,7 @@ use narthex_cluster::{ClusterState, DecodeError, Request};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::raft::{
-    Applied, Command, CommittedEntry, LogPosition, MachineError, StateMachine,
-};
+use crate::raft::{Applied, Command, CommittedEntry, LogPosition, MachineError, StateMachine};
 
 const MAGIC: &[u8; 4] = b"NXCP";
 const VERSION: u8 = 1;
@@ -141,8 +139,7 @@ fn encode(applied: &Applied, state: &ClusterState) -> Vec<u8> {
 }
 
 fn decode(path: &Path, bytes: &[u8]) -> Result<(Applied, ClusterState), CheckpointError> {
-    let (applied, state) =
-        split(bytes).ok_or_else(|| CheckpointError::Damaged(path.to_owned()))?;
+    let (applied, state) = split(bytes).ok_or_else(|| CheckpointError::Damaged(path.to_owned()))?;
     let state = ClusterState::decode(state)
         .map_err(|source| CheckpointError::State { path: path.to_owned(), source })?;
     Ok((applied, state))
@@ -159,9 +156,9 @@ fn split(bytes: &[u8]) -> Option<(Applied, &[u8])> {
     let (index, rest) = rest.split_first_chunk()?;
     let (members, rest) = part(rest)?;
     let (state, rest) = part(rest)?;
-    let position = LogPosition { term: u64::from_le_bytes(*term), index: u64::from_le_bytes(*index) };
-    let applied =
-        Applied { position: Some(position), members: Bytes::copy_from_slice(members) };
+    let position =
+        LogPosition { term: u64::from_le_bytes(*term), index: u64::from_le_bytes(*index) };
+    let applied = Applied { position: Some(position), members: Bytes::copy_from_slice(members) };
     rest.is_empty().then_some((applied, state))
 }
 

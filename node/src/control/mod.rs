@@ -3,6 +3,7 @@
 //! Any node takes a request; only the group's leader proposes it, with its own time. Everybody
 //! else follows the state that [`machine::ControlMachine`] publishes.
 
+pub mod founding;
 pub mod machine;
 
 use std::{sync::Arc, time::Duration};
@@ -40,19 +41,26 @@ pub enum RequestError {
 /// This node's replica of the control group.
 #[derive(Clone)]
 pub struct Control {
+    node: NodeId,
     group: Group,
     state: watch::Receiver<Arc<ClusterState>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Control {
-    /// The replica behind `group`, whose state is published to `state`.
+    /// The replica of `node` behind `group`, whose state is published to `state`.
     pub fn new(
+        node: NodeId,
         group: Group,
         state: watch::Receiver<Arc<ClusterState>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { group, state, clock }
+        Self { node, group, state, clock }
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// The raft group.
@@ -69,8 +77,8 @@ impl Control {
     pub async fn request(&self, id: RequestId, command: Command) -> Result<Outcome, RequestError> {
         let leadership = *self.group.leadership().borrow();
         if !leadership.ready {
-            let leader = leadership.leader.filter(|&leader| leader != self.group.node());
-            return Err(RequestError::NotLeader { leader: leader.map(NodeId) });
+            let leader = leadership.leader.map(NodeId).filter(|&leader| leader != self.node);
+            return Err(RequestError::NotLeader { leader });
         }
         let entry = Bytes::from(Request { id, at: self.now(), command }.encode()?);
         let proposal = self.group.propose(leadership.term, entry).await.map_err(request_error)?;

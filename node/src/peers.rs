@@ -1,0 +1,164 @@
+//! Who may speak raft with this node, and where the others are.
+//!
+//! Invariants
+//! * a caller of another cluster is refused, never merged;
+//! * a caller that shows a lower incarnation than was seen, or none although it had one, is an
+//!   old copy of its folder or a wiped one, and is refused;
+//! * before the cluster has an id, only those speak that were given the same list of founders.
+
+use std::sync::Arc;
+
+use narthex_cluster::{ClusterId, ClusterState, Incarnation, NodeId};
+use narthex_proto::connect::Connections;
+use tokio::sync::watch;
+use tonic::{Extensions, transport::Channel};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    founding::Founders,
+    raft::{PeerHello, PeerRefusal, Peers},
+};
+
+/// What this node knows of the others.
+pub struct ClusterPeers {
+    /// This node.
+    pub node: NodeId,
+    /// How often its folder was opened.
+    pub incarnation: Incarnation,
+    /// The cluster in its folder's `META`.
+    pub adopted: Option<ClusterId>,
+    /// The list it was given to found a cluster.
+    pub founders: Option<Founders>,
+    /// Cluster state as this node has applied it.
+    pub state: watch::Receiver<Arc<ClusterState>>,
+    /// How to reach an address.
+    pub connections: Connections,
+}
+
+impl ClusterPeers {
+    fn cluster(&self) -> Option<ClusterId> {
+        self.adopted.or_else(|| self.state.borrow().cluster())
+    }
+
+    /// What founders show as long as there is no cluster id: equal for equal lists.
+    fn founding_token(&self) -> String {
+        let list = self.founders.as_ref().map(Founders::to_string).unwrap_or_default();
+        format!("founding-{:016x}", xxh3_64(list.as_bytes()))
+    }
+
+    fn is_founder(&self, node: u64) -> bool {
+        self.founders.iter().flat_map(Founders::iter).any(|founder| founder.node.0 == node)
+    }
+
+    /// A founder without a cluster id is late, unless the cluster has seen it start before: then
+    /// its folder was wiped.
+    fn admit_founder(&self, caller: &PeerHello, ours: ClusterId) -> Result<(), PeerRefusal> {
+        let theirs = caller.cluster.clone();
+        if theirs != self.founding_token() || !self.is_founder(caller.node) {
+            return Err(PeerRefusal::OtherCluster { theirs, ours: ours.to_string() });
+        }
+        let state = self.state.borrow();
+        match state.member(NodeId(caller.node)) {
+            Some(member) if member.incarnation > Incarnation(0) => Err(PeerRefusal::Stranger {
+                node: caller.node,
+                reason: "it was a member before and has lost its folder; it must join under a \
+                         new id"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Peers for ClusterPeers {
+    fn hello(&self) -> PeerHello {
+        PeerHello {
+            cluster: self.cluster().map_or_else(|| self.founding_token(), |id| id.to_string()),
+            node: self.node.0,
+            incarnation: self.incarnation.0,
+        }
+    }
+
+    fn admit(&self, caller: &PeerHello, _extensions: &Extensions) -> Result<(), PeerRefusal> {
+        let Some(ours) = self.cluster() else {
+            let ours = self.founding_token();
+            let is_known = caller.cluster == ours || caller.cluster.parse::<ClusterId>().is_ok();
+            return match is_known && self.is_founder(caller.node) {
+                true => Ok(()),
+                false => Err(PeerRefusal::OtherCluster { theirs: caller.cluster.clone(), ours }),
+            };
+        };
+        if caller.cluster != ours.to_string() {
+            return self.admit_founder(caller, ours);
+        }
+        let state = self.state.borrow();
+        match state.member(NodeId(caller.node)) {
+            Some(member) if caller.incarnation < member.incarnation.0 => {
+                Err(PeerRefusal::StaleIncarnation {
+                    node: caller.node,
+                    got: caller.incarnation,
+                    current: member.incarnation.0,
+                })
+            }
+            Some(_) => Ok(()),
+            // This replica may be behind: it learns of the member through the caller's log.
+            None => Ok(()),
+        }
+    }
+
+    fn channel(&self, peer: u64) -> Option<Channel> {
+        let node = NodeId(peer);
+        let address = {
+            let state = self.state.borrow();
+            state.member(node).map(|member| member.addresses.cluster.clone())
+        };
+        let founder = || {
+            let mut founders = self.founders.iter().flat_map(Founders::iter);
+            founders.find(|founder| founder.node == node).map(|founder| founder.address.clone())
+        };
+        let address = address.or_else(founder)?;
+        self.connections.dedicated(node, &address).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(adopted: Option<ClusterId>) -> ClusterPeers {
+        let (_, state) = watch::channel(Arc::default());
+        ClusterPeers {
+            node: NodeId(1),
+            incarnation: Incarnation(1),
+            adopted,
+            founders: Some("a=h:1,b=h:2,c=h:3".parse().unwrap()),
+            state,
+            connections: Connections::new(None),
+        }
+    }
+
+    fn hello(cluster: &str, node: u64) -> PeerHello {
+        PeerHello { cluster: cluster.to_owned(), node, incarnation: 1 }
+    }
+
+    #[test]
+    fn founders_speak_before_there_is_a_cluster_and_nobody_else() {
+        let founding = peers(None);
+        let token = founding.hello().cluster;
+        let no_extensions = Extensions::new();
+        assert!(founding.admit(&hello(&token, 2), &no_extensions).is_ok());
+        assert!(founding.admit(&hello(&token, 4), &no_extensions).is_err());
+        assert!(founding.admit(&hello("founding-0", 2), &no_extensions).is_err());
+    }
+
+    #[test]
+    fn another_cluster_is_refused() {
+        let ours = ClusterId::from_random_bytes([1; 16]);
+        let member = peers(Some(ours));
+        let no_extensions = Extensions::new();
+        assert!(member.admit(&hello(&ours.to_string(), 2), &no_extensions).is_ok());
+        let other = ClusterId::from_random_bytes([2; 16]).to_string();
+        let refused = member.admit(&hello(&other, 2), &no_extensions);
+        assert!(matches!(refused, Err(PeerRefusal::OtherCluster { .. })), "{refused:?}");
+    }
+}
