@@ -113,9 +113,9 @@ fn all_reachable(cluster: &Cluster) -> Result<(), String> {
     let status = cluster.status()?;
     let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
     let reachable = nodes.iter().filter(|node| node["reachable"] == true).count();
-    let led = status["shards"].as_array().is_some_and(|shards| {
-        shards.len() == 6 && shards.iter().all(|shard| shard["leader"] != 0)
-    });
+    let led = status["shards"]
+        .as_array()
+        .is_some_and(|shards| shards.len() == 6 && shards.iter().all(|shard| shard["leader"] != 0));
     if reachable == 3 && led { Ok(()) } else { Err(status.to_string()) }
 }
 

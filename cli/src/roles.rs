@@ -118,7 +118,6 @@ fn open_web(flags: &WebFlags) -> Result<Web, RoleError> {
         route_prefix: flags.route_prefix.clone(),
         cors_origin: flags.cors_origin.clone(),
         allow_anonymous: RoleSet::parse(&flags.allow_anonymous).map_err(RoleError::Roles)?,
-        enable_lifecycle: flags.enable_lifecycle,
         connections_max: flags.max_connections,
         read_timeout: flags.read_timeout,
     };

@@ -2,10 +2,17 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod discovery;
 pub mod exposition;
+pub mod founding;
 pub mod host;
 pub mod identity;
+pub mod node;
+mod peers;
 pub mod raft;
 pub mod relabel;
 pub mod scrape;
+mod scraping;
+pub mod service;
+pub mod shard;

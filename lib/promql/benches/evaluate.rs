@@ -89,7 +89,10 @@ fn bench(criterion: &mut Criterion) {
         ("rate", "rate(cpu_seconds_total[5m])"),
         ("max_over_time", "max by (instance) (max_over_time(cpu_seconds_total[5m]))"),
         ("join", "cpu_seconds_total / ignoring() cpu_limit_total"),
-        ("join_group_left", "cpu_seconds_total * on (instance) group_left sum by (instance) (cpu_limit_total)"),
+        (
+            "join_group_left",
+            "cpu_seconds_total * on (instance) group_left sum by (instance) (cpu_limit_total)",
+        ),
         ("and", "cpu_seconds_total and ignoring() cpu_limit_total"),
     ];
     for (name, query) in queries {

@@ -36,9 +36,8 @@ impl SeriesData for Samples {
 
 impl SeriesSource for Memory {
     fn select(&self, request: &SelectRequest<'_>) -> Result<Vec<SelectedSeries>, SourceError> {
-        let matches = |labels: &Labels| {
-            request.matchers.iter().all(|m| m.matches(labels.value(m.name())))
-        };
+        let matches =
+            |labels: &Labels| request.matchers.iter().all(|m| m.matches(labels.value(m.name())));
         let found = self.0.iter().filter(|(labels, _)| matches(labels));
         Ok(found
             .map(|(labels, samples)| SelectedSeries {
@@ -121,7 +120,14 @@ fn value() -> impl Strategy<Value = f64> {
 fn samples() -> impl Strategy<Value = Samples> {
     proptest::collection::vec((1_000i64..60_000, value()), 0..20).prop_map(|gaps| {
         let mut time = 0;
-        Samples(gaps.into_iter().map(|(gap, value)| { time += gap; (time, value) }).collect())
+        Samples(
+            gaps.into_iter()
+                .map(|(gap, value)| {
+                    time += gap;
+                    (time, value)
+                })
+                .collect(),
+        )
     })
 }
 

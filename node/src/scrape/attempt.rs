@@ -130,9 +130,8 @@ impl<S: ScrapeSink> Attempt<S> {
         let report = self.report.samples(&report, time);
         let (target, slot) = (self.start.target, self.start.slot);
         if error.is_empty() {
-            let mut samples = read.samples;
-            samples.extend(report);
-            ScrapeCommand::Scrape(Scrape { target, slot, time, samples })
+            let (samples, report) = (read.samples, report.to_vec());
+            ScrapeCommand::Scrape(Scrape { target, slot, time, samples, report })
         } else {
             let (report, reason) = (report.to_vec(), error.to_owned());
             ScrapeCommand::Failed(ScrapeFailed { target, slot, time, report, reason })

@@ -44,8 +44,10 @@ pub struct Scrape {
     pub slot: Slot,
     /// When the scrape began: the time of samples that bring none.
     pub time: Timestamp,
-    /// Samples in the order of the page, then those of the report: `up` and `scrape_*`.
+    /// Samples in the order of the page.
     pub samples: Vec<ScrapedSample>,
+    /// `up` and `scrape_*`.
+    pub report: Vec<ScrapedSample>,
 }
 
 /// The report of a scrape that gave no samples.

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use narthex_model::{CounterResetHint, FloatHistogram, INSTANCE, JOB, Labels, Timestamp, stale_nan};
+use narthex_model::{
+    CounterResetHint, FloatHistogram, INSTANCE, JOB, Labels, Timestamp, stale_nan,
+};
 
 use super::{
     buckets,

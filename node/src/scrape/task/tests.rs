@@ -119,7 +119,8 @@ async fn from_configuration_to_commands_and_back_to_nothing() {
         let ScrapeCommand::Scrape(scrape) = running.next().await else { panic!("a scrape") };
         assert!(last < Some(scrape.slot));
         last = Some(scrape.slot);
-        let values = values(&scrape.samples);
+        let samples: Vec<_> = scrape.samples.iter().chain(&scrape.report).cloned().collect();
+        let values = values(&samples);
         assert_eq!(values[0], ("a".to_owned(), 1.0));
         assert_eq!(values[1], ("b".to_owned(), 2.0));
         assert_eq!(values[2], ("up".to_owned(), 1.0));

@@ -1,0 +1,329 @@
+//! A node: its parts, and the order in which they start and stop.
+//!
+//! Start: folder, log, control group, listener, founding or announcement; then the shards that
+//! cluster state places here, one replica after the other, and what follows leadership. Stop is
+//! the reverse: scraping ends, leaderships are handed over, replicas write a checkpoint.
+
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+
+use narthex_cluster::{Addresses, ClusterState, NodeId};
+use narthex_proto::{
+    client::ShardClient,
+    connect::{Connections, PeerTls},
+    service::{self, NodeService},
+};
+use narthex_tsdb::kv::{DataDb, DataDbConfig, KvError};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info};
+
+use crate::{
+    clock::Clock,
+    control::{
+        Control,
+        founding::{self, FoundingError, FoundingPlan, ThisNode},
+        machine::{CheckpointError, ControlMachine},
+    },
+    founding::{Founders, InvalidFounders},
+    identity::{AdoptError, Folder, NodeIdentity, OpenError},
+    peers::ClusterPeers,
+    raft::{
+        ApplyPool, Group, GroupConfig, GroupId, LogConfig, LogDb, LogIdentity, Network,
+        OpenGroupError, OpenLogError, RaftNode, RaftRuntime, SyncSeam,
+    },
+    scrape::ScrapeMetrics,
+    scraping,
+    service::LocalNode,
+    shard::{Replicas, checkpointer},
+};
+
+/// Threads of the raft runtime: the log thread and apply have their own.
+const RAFT_THREADS: usize = 1;
+/// Threads that apply entries.
+const APPLY_THREADS: usize = 2;
+/// How long calls from other processes may go on when the node stops.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+/// How often the control group's checkpoint is written.
+const CONTROL_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How a node is started. Validated by whoever read the flags.
+pub struct NodeConfig {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The cluster listener, bound.
+    pub cluster_listener: TcpListener,
+    /// `HOST:PORT` that others are told.
+    pub advertise: String,
+    /// `HOST:PORT` of its web listener, that others are told.
+    pub web: String,
+    /// The failure domain it shares with others; empty if none.
+    pub zone: String,
+    /// Who founds the cluster.
+    pub founders: Option<Founders>,
+    /// What founders agree on.
+    pub plan: FoundingPlan,
+    /// TLS between processes of the cluster.
+    pub tls: Option<PeerTls>,
+    /// Opens a log that has lost entries.
+    pub accept_log_loss: bool,
+    /// Where log writes become durable.
+    pub sync: Arc<dyn SyncSeam>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a node does not start. A human must act.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] OpenError),
+    /// The folder's identity.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
+    /// The list of founders.
+    #[error(transparent)]
+    Founders(#[from] InvalidFounders),
+    /// There is neither an identity nor a list.
+    #[error(
+        "the folder {} belongs to no cluster: give --cluster.initial-nodes to found one",
+        .0.display()
+    )]
+    NoCluster(PathBuf),
+    /// The raft log.
+    #[error(transparent)]
+    Log(#[from] OpenLogError),
+    /// The series.
+    #[error("open the data folder")]
+    Data(#[source] KvError),
+    /// Cluster state.
+    #[error(transparent)]
+    Control(#[from] CheckpointError),
+    /// A raft group.
+    #[error(transparent)]
+    Group(#[from] OpenGroupError),
+    /// The cluster.
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    /// Threads or sockets.
+    #[error("{step}")]
+    Io {
+        /// What was being done.
+        step: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What the parts of a running node share.
+pub(crate) struct Shared {
+    pub node: NodeId,
+    pub raft: RaftNode,
+    pub data: Arc<DataDb>,
+    pub control: Control,
+    pub clock: Arc<dyn Clock>,
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    replicas: Arc<Replicas>,
+    client: ShardClient,
+    service: Arc<LocalNode>,
+    /// Keeps the folder locked.
+    _folder: Folder,
+}
+
+impl Node {
+    /// Starts a node and returns once it is a member of its cluster. Its shards open behind.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let mut folder = Folder::open(&config.folder)?;
+        let node = own_id(&config, &folder)?;
+        let (published, state) = watch::channel(Arc::new(ClusterState::new()));
+        let machine = ControlMachine::open(config.folder.join("control"), published)?;
+        let connections = Connections::new(config.tls.clone());
+        let raft = open_raft(&config, node, &folder, &state, &connections)?;
+        let data_folder = config.folder.join("data");
+        let data = Arc::new(
+            DataDb::open(&data_folder, DataDbConfig::default()).map_err(StartError::Data)?,
+        );
+        let group = GroupConfig::new(GroupId::CONTROL);
+        let group = Group::open(&raft, group, Box::new(machine)).await?;
+        let control = Control::new(node, group, state.clone(), config.clock.clone());
+        let shared = Arc::new(Shared {
+            node,
+            raft,
+            data,
+            control,
+            clock: config.clock.clone(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        let replicas = Arc::new(Replicas::new(shared.clone()));
+        let service = Arc::new(LocalNode::new(shared.clone(), replicas.clone()));
+        let local: Arc<dyn NodeService> = service.clone();
+        // Without the local node: it must not keep itself alive.
+        service.reach_others_by(ShardClient::new(state.clone(), connections.clone(), None));
+        let client = ShardClient::new(state, connections, Some((node, local.clone())));
+        serve(&shared, config.cluster_listener, local)?;
+
+        let me = ThisNode {
+            node,
+            incarnation: folder.incarnation(),
+            addresses: Addresses { cluster: config.advertise, web: config.web },
+            zone: config.zone,
+        };
+        let cluster = match (folder.identity(), &config.founders) {
+            (Some(identity), _) => identity.cluster,
+            (None, Some(founders)) => founding::found(&shared.control, founders, config.plan).await,
+            (None, None) => return Err(StartError::NoCluster(config.folder)),
+        };
+        folder.adopt(NodeIdentity { cluster, node })?;
+        founding::announce(&shared.control, &client, &me).await?;
+        info!(%node, %cluster, incarnation = %me.incarnation, "node started");
+        shared.tasks.spawn(replicas.clone().follow_placement());
+        shared.tasks.spawn(replicas.clone().balance_leaders());
+        shared.tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
+        shared.tasks.spawn(checkpoint_control(shared.clone()));
+        let scrape_metrics = Arc::new(ScrapeMetrics::default());
+        service.scrape_by(scraping::start(&shared, &replicas, scrape_metrics.clone()));
+        Ok(Self { shared, replicas, client, service, _folder: folder })
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// What it answers, for the router and querier in the same process.
+    pub fn service(&self) -> Arc<dyn NodeService> {
+        self.service.clone()
+    }
+
+    /// Reaches every shard of the cluster.
+    pub fn client(&self) -> ShardClient {
+        self.client.clone()
+    }
+
+    /// Its shards.
+    pub fn replicas(&self) -> &Arc<Replicas> {
+        &self.replicas
+    }
+
+    /// Resolves when the log has failed: the node must exit.
+    pub async fn failed(&self) -> Arc<std::io::Error> {
+        let mut failure = self.shared.raft.log.failure();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            if failure.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Hands over leaderships, writes checkpoints and ends.
+    pub async fn stop(self) {
+        self.replicas.hand_over().await;
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.replicas.close().await;
+        if let Err(problem) = self.shared.control.group().checkpoint().await {
+            error!(%problem, "control group's last checkpoint was not written");
+        }
+        self.shared.control.group().close().await;
+        info!(node = %self.shared.node, "node stopped");
+    }
+}
+
+fn own_id(config: &NodeConfig, folder: &Folder) -> Result<NodeId, StartError> {
+    if let Some(identity) = folder.identity() {
+        return Ok(identity.node);
+    }
+    match &config.founders {
+        Some(founders) => Ok(founders.own(&config.advertise)?.node),
+        None => Err(StartError::NoCluster(config.folder.clone())),
+    }
+}
+
+fn open_raft(
+    config: &NodeConfig,
+    node: NodeId,
+    folder: &Folder,
+    state: &watch::Receiver<Arc<ClusterState>>,
+    connections: &Connections,
+) -> Result<RaftNode, StartError> {
+    let io = |step| move |source| StartError::Io { step, source };
+    // `META` refuses a folder made anew, so that the log need not tell them apart.
+    let identity = LogIdentity { node: node.0, folder: 0 };
+    let log = config.folder.join("log");
+    let mut log = LogConfig::new(log, config.folder.join("WATERMARK"), identity);
+    log.accept_log_loss = config.accept_log_loss;
+    log.sync = config.sync.clone();
+    let runtime = RaftRuntime::start(RAFT_THREADS).map_err(io("start the raft runtime"))?;
+    let peers = ClusterPeers {
+        node,
+        incarnation: folder.incarnation(),
+        adopted: folder.identity().map(|identity| identity.cluster),
+        founders: config.founders.clone(),
+        state: state.clone(),
+        connections: connections.clone(),
+    };
+    let network = Network::new(node.0, Arc::new(peers), runtime.handle().clone());
+    Ok(RaftNode {
+        node: node.0,
+        runtime,
+        log: LogDb::open(log)?,
+        pool: ApplyPool::start(APPLY_THREADS).map_err(io("start the apply threads"))?,
+        network,
+    })
+}
+
+/// Serves raft on the raft runtime's connections and everything else beside it.
+fn serve(
+    shared: &Arc<Shared>,
+    listener: TcpListener,
+    node: Arc<dyn NodeService>,
+) -> Result<(), StartError> {
+    let io = |source| StartError::Io { step: "listen for the cluster", source };
+    listener.set_nonblocking(true).map_err(io)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(io)?;
+    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let routes = service::serve(node).add_service(shared.raft.network.service());
+    let stop = shared.stop.clone();
+    shared.tasks.spawn(async move {
+        let served = tonic::transport::Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        // Peers keep their streams open for as long as they live: calls get a moment to end.
+        let grace = async {
+            stop.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            served = served => if let Err(problem) = served {
+                error!(error = %problem, "cluster listener ended");
+            },
+            () = grace => {}
+        }
+    });
+    Ok(())
+}
+
+async fn checkpoint_control(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(CONTROL_CHECKPOINT_INTERVAL) => {}
+        }
+        match shared.control.group().checkpoint().await {
+            Ok(applied) => shared.control.group().persisted(applied),
+            Err(problem) => error!(%problem, "control group's checkpoint was not written"),
+        }
+    }
+}

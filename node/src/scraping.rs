@@ -1,0 +1,191 @@
+//! Scraping as this node does it: the configuration of cluster state, the targets of the shards
+//! that it leads, and the door to them.
+//!
+//! A shard is the scraper's from the moment its leader has applied its first entry until its
+//! leadership ends.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use narthex_cluster::{ClusterState, ShardId, TenantId};
+use narthex_model::{Labels, Timestamp};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    config::{BuiltinHost, Config},
+    discovery::Discovery,
+    host,
+    node::Shared,
+    scrape::{
+        Leadership, Routing, ScrapeMetrics, Scraper, ScraperHandle, ScraperInputs, Stopped,
+        TargetId,
+    },
+    shard::{Replica, Replicas, sink::ReplicaSink},
+};
+
+/// Starts scraping. What is scraped follows cluster state and leadership by itself.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    replicas: &Arc<Replicas>,
+    metrics: Arc<ScrapeMetrics>,
+) -> ScraperHandle {
+    let state = shared.control.state();
+    let config = follow_config(shared, state.clone());
+    let discovery = Discovery::new(shared.clock.clone(), config.clone());
+    let discovery = discovery.spawn(&shared.tasks, shared.stop.clone());
+    let scraper = Scraper::new(ScraperInputs {
+        clock: shared.clock.clone(),
+        sink: Arc::new(ReplicaSink::new(replicas.clone())),
+        config,
+        discovered: discovery.subscribe(),
+        hash_seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        metrics,
+    });
+    let scraper = scraper.spawn(&shared.tasks, shared.stop.clone());
+    shared.tasks.spawn(follow_routing(scraper.clone(), state, shared.stop.clone()));
+    let owners = Owners {
+        shared: shared.clone(),
+        replicas: replicas.clone(),
+        scraper: scraper.clone(),
+        followed: BTreeMap::new(),
+    };
+    shared.tasks.spawn(owners.run());
+    scraper
+}
+
+/// The configuration in force: that of cluster state, or the built-in one.
+fn follow_config(
+    shared: &Arc<Shared>,
+    mut state: watch::Receiver<Arc<ClusterState>>,
+) -> watch::Receiver<Arc<Config>> {
+    let host_name = host::host_name();
+    let first = config_of(&state.borrow_and_update(), &host_name);
+    let (sender, receiver) = watch::channel(Arc::new(first));
+    let stop = shared.stop.clone();
+    shared.tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = state.changed() => if changed.is_err() { return },
+            }
+            let config = config_of(&state.borrow_and_update(), &host_name);
+            sender.send_if_modified(|current| {
+                let is_other = **current != config;
+                if is_other {
+                    *current = Arc::new(config);
+                    info!("scrape configuration changed");
+                }
+                is_other
+            });
+        }
+    });
+    receiver
+}
+
+fn config_of(state: &ClusterState, host_name: &str) -> Config {
+    if let Some(imported) = state.scrape_config() {
+        match Config::decode(&imported.content) {
+            Ok(config) => return config,
+            // Checked before it was proposed; a newer version's is not readable here.
+            Err(problem) => error!(%problem, "scrape configuration of cluster state is unreadable"),
+        }
+    }
+    let members = state.members().values();
+    let processes: Vec<String> = members
+        .map(|member| member.addresses.web.clone())
+        .filter(|address| !address.is_empty())
+        .collect();
+    let host = processes
+        .first()
+        .map(|address| BuiltinHost { host_name: host_name.to_owned(), address: address.clone() });
+    Config::builtin(&processes, host.as_slice())
+}
+
+/// Targets belong to shards as the newest epoch says.
+async fn follow_routing(
+    scraper: ScraperHandle,
+    mut state: watch::Receiver<Arc<ClusterState>>,
+    stop: CancellationToken,
+) {
+    let mut routed = None;
+    loop {
+        let current = state.borrow_and_update().clone();
+        let epoch = current.epoch_at(Timestamp::MAX).cloned();
+        if epoch.is_some() && epoch != routed {
+            routed.clone_from(&epoch);
+            let routing: Routing = Arc::new(move |labels: &Labels| match &epoch {
+                Some(epoch) => epoch.shard_of(TenantId(0), labels),
+                None => ShardId(0),
+            });
+            if scraper.route(routing).await == Err(Stopped) {
+                return;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = state.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Tells the scraper which shards this node leads.
+struct Owners {
+    shared: Arc<Shared>,
+    replicas: Arc<Replicas>,
+    scraper: ScraperHandle,
+    followed: BTreeMap<ShardId, JoinHandle<()>>,
+}
+
+impl Owners {
+    async fn run(mut self) {
+        let mut changes = self.replicas.changes();
+        loop {
+            changes.borrow_and_update();
+            self.followed.retain(|_, task| !task.is_finished());
+            for replica in self.replicas.all() {
+                let follow = || {
+                    let task = follow_leadership(
+                        replica.clone(),
+                        self.scraper.clone(),
+                        self.shared.clone(),
+                    );
+                    self.shared.tasks.spawn(task)
+                };
+                self.followed.entry(replica.shard).or_insert_with(follow);
+            }
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+async fn follow_leadership(replica: Arc<Replica>, scraper: ScraperHandle, shared: Arc<Shared>) {
+    let mut leadership = replica.group.leadership();
+    let mut leads = None;
+    loop {
+        let now = *leadership.borrow_and_update();
+        let term = now.ready.then_some(now.term);
+        if term != leads {
+            leads = term;
+            let told = match term {
+                Some(_) => {
+                    let known = replica.reader.targets().into_iter();
+                    let known = known.map(|target| TargetId(target.id.0)).collect();
+                    let since = shared.clock.now();
+                    scraper.lead(Leadership { shard: replica.shard, since, known }).await
+                }
+                None => scraper.leave(replica.shard).await,
+            };
+            if told == Err(Stopped) {
+                return;
+            }
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            changed = leadership.changed() => if changed.is_err() { return },
+        }
+    }
+}

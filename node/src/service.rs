@@ -1,0 +1,412 @@
+//! What this node answers to the other processes of its cluster.
+//!
+//! Reads are linearizable: the replica makes sure that it still leads before it takes what is in
+//! memory. A replica that does not lead names the one that does, if it knows.
+
+use std::sync::{Arc, OnceLock};
+
+use narthex_cluster::{Request as ControlRequest, ShardId};
+use narthex_model::{Labels, Matcher, Timestamp, duration};
+use narthex_promql::{ParseOptions, parse_selector};
+use narthex_proto::{
+    batch::BatchReader,
+    client::ShardClient,
+    internal::v1::{
+        self as internal, AppendRequest, AppendResponse, Appended, Busy, FollowerStatus,
+        FragmentPart, FragmentRequest, InitRequest, InitResponse, LabelValuesRequest,
+        NamesResponse, NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest,
+        ProposeResponse, Refused, ReplicaStatus, SelectRequest, SeriesPart, StateRevision,
+        TargetsRequest, TargetsResponse, Unknown, WatchStateRequest, append_response,
+        fragment_part, propose_response,
+    },
+    service::{Answers, NodeService, ready},
+};
+use narthex_tsdb::{
+    CommandOutcome, Refusal, ShardReader,
+    entry::{EntryWriter, SampleBlock, Source},
+};
+use tokio_stream::{StreamExt as _, wrappers::WatchStream};
+use tonic::Status;
+
+use crate::{
+    control::RequestError,
+    node::Shared,
+    raft::{GroupId, GroupStatus, ReadError},
+    scrape::{DroppedTarget, ScraperHandle, TargetStatus},
+    shard::{
+        Replica, Replicas,
+        core::Urgency,
+        fragment,
+        task::{Write, WriteError},
+    },
+};
+
+/// Label sets in one message.
+const SERIES_PER_PART: usize = 1024;
+
+/// This node's answers.
+pub struct LocalNode {
+    shared: Arc<Shared>,
+    replicas: Arc<Replicas>,
+    others: OnceLock<ShardClient>,
+    scraper: OnceLock<ScraperHandle>,
+}
+
+/// Either the replica, which leads and is up to date, or who leads instead.
+type Leading = Result<Arc<Replica>, NotLeader>;
+
+impl LocalNode {
+    pub(crate) fn new(shared: Arc<Shared>, replicas: Arc<Replicas>) -> Self {
+        Self { shared, replicas, others: OnceLock::new(), scraper: OnceLock::new() }
+    }
+
+    /// Requests to the control group that another node leads are handed on by `client`.
+    pub(crate) fn reach_others_by(&self, client: ShardClient) {
+        let _ = self.others.set(client);
+    }
+
+    /// Targets are asked of `scraper`.
+    pub(crate) fn scrape_by(&self, scraper: ScraperHandle) {
+        let _ = self.scraper.set(scraper);
+    }
+
+    /// The replica that may answer a linearizable read now.
+    async fn reading(&self, tenant: u32, shard: u32) -> Result<Leading, Status> {
+        refuse_other_tenants(tenant)?;
+        let Some(replica) = self.replicas.get(ShardId(shard)) else {
+            return Ok(Err(NotLeader { leader_node_id: 0 }));
+        };
+        match replica.group.read_linearizable().await {
+            Ok(_) => Ok(Ok(replica)),
+            Err(ReadError::NotLeader { leader }) => {
+                Ok(Err(NotLeader { leader_node_id: leader.unwrap_or(0) }))
+            }
+            Err(ReadError::Stalled) => {
+                Err(Status::unavailable(format!("shard {shard} hears no majority")))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for LocalNode {
+    async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
+        refuse_other_tenants(request.tenant)?;
+        let Some(replica) = self.replicas.get(ShardId(request.shard_id)) else {
+            let result = append_response::Result::NotLeader(NotLeader { leader_node_id: 0 });
+            return Ok(AppendResponse { result: Some(result) });
+        };
+        let batch = request.batch;
+        let write = Write {
+            bytes: batch.len(),
+            urgency: Urgency::AtOnce,
+            encode: Box::new(move |entry, reader| append_batch(entry, reader, &batch)),
+        };
+        let outcome = replica.writer.write(write).await;
+        Ok(AppendResponse { result: Some(append_result(outcome, &replica.reader)?) })
+    }
+
+    async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => Ok(fragment::evaluate(replica.reader.clone(), request)),
+            Err(not_leader) => {
+                let part = Some(fragment_part::Part::NotLeader(not_leader));
+                Ok(ready(vec![FragmentPart { part }]))
+            }
+        }
+    }
+
+    async fn series(&self, request: SelectRequest) -> Result<Answers<SeriesPart>, Status> {
+        let replica = match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => replica,
+            Err(to) => {
+                return Ok(ready(vec![SeriesPart { labels: Vec::new(), not_leader: Some(to) }]));
+            }
+        };
+        let limit = limit(request.limit);
+        let found = select(&replica, request, move |reader, matchers, start, end| {
+            reader.series(matchers, start, end)
+        });
+        let mut labels: Vec<Labels> = found.await?;
+        labels.truncate(limit);
+        let parts = labels.chunks(SERIES_PER_PART).map(|part| SeriesPart {
+            labels: part.iter().map(|labels| labels.as_bytes().to_vec().into()).collect(),
+            not_leader: None,
+        });
+        Ok(ready(parts.collect()))
+    }
+
+    async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status> {
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => {
+                let limit = limit(request.limit);
+                let found = select(&replica, request, |reader, matchers, start, end| {
+                    reader.label_names(matchers, start, end)
+                });
+                let mut names = found.await?;
+                names.truncate(limit);
+                Ok(NamesResponse { names, not_leader: None })
+            }
+            Err(to) => Ok(NamesResponse { names: Vec::new(), not_leader: Some(to) }),
+        }
+    }
+
+    async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status> {
+        let name = request.name;
+        let request =
+            request.select.ok_or_else(|| Status::invalid_argument("label values of nothing"))?;
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => {
+                let limit = limit(request.limit);
+                let found = select(&replica, request, move |reader, matchers, start, end| {
+                    reader.label_values(&name, matchers, start, end)
+                });
+                let mut names = found.await?;
+                names.truncate(limit);
+                Ok(NamesResponse { names, not_leader: None })
+            }
+            Err(to) => Ok(NamesResponse { names: Vec::new(), not_leader: Some(to) }),
+        }
+    }
+
+    async fn propose(&self, request: ProposeRequest) -> Result<ProposeResponse, Status> {
+        let request = ControlRequest::decode(&request.command)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        use propose_response::Result as Outcome;
+        let result = match self.shared.control.request(request.id, request.command.clone()).await {
+            Ok(outcome) => Outcome::Outcome(outcome.encode().into()),
+            Err(RequestError::NotLeader { leader: Some(leader) }) => {
+                let Some(leader) = self.others.get().and_then(|client| client.node(leader).ok())
+                else {
+                    return Err(Status::unavailable("the control leader is not known"));
+                };
+                let command = request.encode().map_err(|e| Status::internal(e.to_string()))?;
+                return leader.propose(ProposeRequest { command: command.into() }).await;
+            }
+            Err(RequestError::Invalid(error)) => {
+                return Err(Status::invalid_argument(error.to_string()));
+            }
+            Err(unavailable) => Outcome::Unavailable(unavailable.to_string()),
+        };
+        Ok(ProposeResponse { result: Some(result) })
+    }
+
+    async fn watch(&self, request: WatchStateRequest) -> Result<Answers<StateRevision>, Status> {
+        let known = request.revision;
+        let states = WatchStream::new(self.shared.control.state());
+        let revisions = states.map(move |state| StateRevision {
+            revision: state.revision(),
+            state: match state.revision() > known {
+                true => state.encode().into(),
+                false => bytes::Bytes::new(),
+            },
+        });
+        let alive = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(
+            std::time::Duration::from_secs(2),
+        ));
+        let alive = alive.map(|_| StateRevision { revision: 0, state: bytes::Bytes::new() });
+        Ok(Box::pin(revisions.merge(alive).map(Ok)))
+    }
+
+    async fn init(&self, _request: InitRequest) -> Result<InitResponse, Status> {
+        match self.shared.control.state().borrow().cluster() {
+            Some(cluster) => Err(Status::already_exists(format!("cluster {cluster} is founded"))),
+            None => Err(Status::unavailable("the cluster is being founded")),
+        }
+    }
+
+    async fn node_status(&self, _: NodeStatusRequest) -> Result<NodeStatusResponse, Status> {
+        let mut replicas = vec![replica_status(&self.shared.control.group().status())];
+        for replica in self.replicas.all() {
+            let stats = replica.reader.stats();
+            replicas.push(ReplicaStatus {
+                active_series: stats.series,
+                samples_behind_checkpoint: replica.state.behind_checkpoint().samples,
+                ..replica_status(&replica.group.status())
+            });
+        }
+        Ok(NodeStatusResponse {
+            node_id: self.shared.node.0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas,
+        })
+    }
+
+    async fn targets(&self, _request: TargetsRequest) -> Result<TargetsResponse, Status> {
+        let Some(scraper) = self.scraper.get() else {
+            return Ok(TargetsResponse::default());
+        };
+        let targets =
+            scraper.targets().await.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
+        Ok(TargetsResponse {
+            active: targets.active.iter().map(active_target).collect(),
+            dropped: targets.dropped.iter().map(dropped_target).collect(),
+        })
+    }
+}
+
+fn refuse_other_tenants(tenant: u32) -> Result<(), Status> {
+    match tenant {
+        0 => Ok(()),
+        other => Err(Status::invalid_argument(format!(
+            "tenant {other} is not known: there is only tenant 0"
+        ))),
+    }
+}
+
+fn limit(limit: u64) -> usize {
+    match limit {
+        0 => usize::MAX,
+        limit => usize::try_from(limit).unwrap_or(usize::MAX),
+    }
+}
+
+/// Turns label bytes into series ids where the shard knows them.
+fn append_batch(entry: &mut EntryWriter, reader: &ShardReader, batch: &[u8]) -> Result<(), String> {
+    let mut read = BatchReader::new(batch).map_err(|error| error.to_string())?;
+    let (mut block, mut samples) = (SampleBlock::new(), Vec::new());
+    while let Some(bytes) = read.next(&mut samples).map_err(|error| error.to_string())? {
+        let labels = Labels::from_bytes(bytes).map_err(|error| error.to_string())?;
+        if let Some(series) = reader.find(&labels) {
+            for sample in &samples {
+                block.push(series, sample.timestamp, sample.value);
+            }
+            continue;
+        }
+        let inline = block.inline(&labels);
+        for sample in &samples {
+            block.push_inline(inline, sample.timestamp, sample.value);
+        }
+    }
+    entry.append(Source::Client, &block);
+    Ok(())
+}
+
+fn append_result(
+    outcome: Result<CommandOutcome, WriteError>,
+    reader: &ShardReader,
+) -> Result<append_response::Result, Status> {
+    use append_response::Result as Response;
+    match outcome {
+        Ok(outcome) => Ok(Response::Appended(Appended {
+            samples: outcome.appended + outcome.repeated,
+            refused: refused(&outcome, reader),
+        })),
+        Err(WriteError::NotLeader { leader }) => {
+            let leader_node_id = leader.map_or(0, |leader| leader.0);
+            Ok(Response::NotLeader(NotLeader { leader_node_id }))
+        }
+        Err(WriteError::Busy { retry_after, reason }) => {
+            let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            Ok(Response::Busy(Busy { retry_after_ms, reason }))
+        }
+        Err(unknown @ WriteError::Unknown) => {
+            Ok(Response::Unknown(Unknown { reason: unknown.to_string() }))
+        }
+        Err(WriteError::Invalid(problem)) => Err(Status::invalid_argument(problem)),
+    }
+}
+
+fn refused(outcome: &CommandOutcome, reader: &ShardReader) -> Vec<Refused> {
+    let reasons = Refusal::ALL.into_iter().filter(|reason| outcome.refused(*reason) > 0);
+    reasons
+        .map(|reason| {
+            let first = outcome.first_refused.filter(|first| first.reason == reason);
+            let example = first.map_or_else(String::new, |first| {
+                let labels = reader.labels(first.series).unwrap_or_default();
+                format!("{labels} at {}", first.timestamp)
+            });
+            Refused { reason: reason.name().to_owned(), samples: outcome.refused(reason), example }
+        })
+        .collect()
+}
+
+/// Runs a look-up for every selector of `request` on the blocking pool; the union, in order.
+async fn select<T: Ord + Send + 'static>(
+    replica: &Replica,
+    request: SelectRequest,
+    find: impl Fn(&ShardReader, &[Matcher], Timestamp, Timestamp) -> Vec<T> + Send + 'static,
+) -> Result<Vec<T>, Status> {
+    let mut selectors = Vec::new();
+    for selector in &request.selectors {
+        let parsed = parse_selector(selector, &ParseOptions::everything())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        selectors.push(parsed);
+    }
+    if selectors.is_empty() {
+        selectors.push(Vec::new());
+    }
+    let (start, end) =
+        (Timestamp::from_millis(request.start_ms), Timestamp::from_millis(request.end_ms));
+    let reader = replica.reader.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let mut found = Vec::new();
+        for matchers in &selectors {
+            found.append(&mut find(&reader, matchers, start, end));
+        }
+        found.sort();
+        found.dedup();
+        found
+    });
+    found.await.map_err(|error| Status::internal(format!("BUG: look-up panicked: {error}")))
+}
+
+fn replica_status(status: &GroupStatus) -> ReplicaStatus {
+    let index = |position: Option<crate::raft::LogPosition>| position.map_or(0, |at| at.index);
+    ReplicaStatus {
+        group_id: status.group.number(),
+        leader_node_id: status.leadership.leader.unwrap_or(0),
+        term: status.leadership.term,
+        last_index: status.last_index.unwrap_or(0),
+        commit_index: index(status.committed),
+        applied_index: index(status.applied),
+        persisted_index: index(status.persisted),
+        purged_index: index(status.purged),
+        followers: status
+            .followers
+            .iter()
+            .map(|follower| FollowerStatus {
+                node_id: follower.node,
+                match_index: index(follower.matched),
+            })
+            .collect(),
+        ..ReplicaStatus::default()
+    }
+}
+
+fn active_target(status: &TargetStatus) -> internal::Target {
+    let target = &status.target;
+    internal::Target {
+        discovered_labels: pairs(&target.discovered),
+        labels: pairs(&target.labels),
+        scrape_pool: target.job_name.clone(),
+        scrape_url: target.url.clone(),
+        global_url: target.url.clone(),
+        last_error: status.last_error.clone(),
+        last_scrape_ms: status.last_scrape.map_or(0, Timestamp::millis),
+        last_scrape_duration_seconds: status.last_duration.as_secs_f64(),
+        health: status.health.as_str().to_owned(),
+        scrape_interval: duration::format(target.interval),
+        scrape_timeout: duration::format(target.timeout),
+    }
+}
+
+fn dropped_target(target: &DroppedTarget) -> internal::DroppedTarget {
+    internal::DroppedTarget {
+        discovered_labels: pairs(&target.discovered),
+        scrape_pool: target.job_name.clone(),
+    }
+}
+
+fn pairs(labels: &Labels) -> Vec<internal::LabelPair> {
+    let pair = |(name, value): (&str, &str)| internal::LabelPair {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    labels.iter().map(pair).collect()
+}
+
+/// The shard of a group's number; `None` for the control group.
+pub fn shard_of_group(group: u32) -> Option<ShardId> {
+    group.checked_sub(GroupId::shard(0).number()).map(ShardId)
+}
