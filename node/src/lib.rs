@@ -8,6 +8,7 @@ pub mod exposition;
 pub mod founding;
 pub mod host;
 pub mod identity;
+mod metrics;
 pub mod node;
 mod peers;
 pub mod raft;

@@ -13,6 +13,7 @@ use narthex_proto::{
     service::{self, NodeService},
 };
 use narthex_tsdb::kv::{DataDb, DataDbConfig, KvError};
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
@@ -26,6 +27,7 @@ use crate::{
     },
     founding::{Founders, InvalidFounders},
     identity::{AdoptError, Folder, NodeIdentity, OpenError},
+    metrics::NodeMetrics,
     peers::ClusterPeers,
     raft::{
         ApplyPool, Group, GroupConfig, GroupId, LogConfig, LogDb, LogIdentity, Network,
@@ -133,6 +135,7 @@ pub struct Node {
     replicas: Arc<Replicas>,
     client: ShardClient,
     service: Arc<LocalNode>,
+    scrape_metrics: Arc<ScrapeMetrics>,
     /// Keeps the folder locked.
     _folder: Folder,
 }
@@ -190,7 +193,7 @@ impl Node {
         shared.tasks.spawn(checkpoint_control(shared.clone()));
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         service.scrape_by(scraping::start(&shared, &replicas, scrape_metrics.clone()));
-        Ok(Self { shared, replicas, client, service, _folder: folder })
+        Ok(Self { shared, replicas, client, service, scrape_metrics, _folder: folder })
     }
 
     /// This node's id.
@@ -211,6 +214,16 @@ impl Node {
     /// Its shards.
     pub fn replicas(&self) -> &Arc<Replicas> {
         &self.replicas
+    }
+
+    /// Adds what the node says of itself to the metrics of its process.
+    pub fn register(&self, registry: &mut Registry) {
+        let metrics = NodeMetrics {
+            shared: self.shared.clone(),
+            replicas: self.replicas.clone(),
+            scrape: self.scrape_metrics.clone(),
+        };
+        metrics.register(registry);
     }
 
     /// Resolves when the log has failed: the node must exit.

@@ -15,9 +15,9 @@ use narthex_proto::{
         self as internal, AppendRequest, AppendResponse, Appended, Busy, FollowerStatus,
         FragmentPart, FragmentRequest, InitRequest, InitResponse, LabelValuesRequest,
         NamesResponse, NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest,
-        ProposeResponse, Refused, ReplicaStatus, SelectRequest, SeriesPart, StateRevision,
-        TargetsRequest, TargetsResponse, Unknown, WatchStateRequest, append_response,
-        fragment_part, propose_response,
+        ProposeResponse, Refused, ReplicaStatus, SelectRequest, SeriesPart, SettleRequest,
+        SettleResponse, StateRevision, TargetsRequest, TargetsResponse, Unknown, WatchStateRequest,
+        append_response, fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
@@ -34,7 +34,7 @@ use crate::{
     raft::{GroupId, GroupStatus, ReadError},
     scrape::{DroppedTarget, ScraperHandle, TargetStatus},
     shard::{
-        Replica, Replicas,
+        Replica, Replicas, checkpointer,
         core::Urgency,
         fragment,
         task::{Write, WriteError},
@@ -230,6 +230,11 @@ impl NodeService for LocalNode {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas,
         })
+    }
+
+    async fn settle(&self, _request: SettleRequest) -> Result<SettleResponse, Status> {
+        checkpointer::settle(&self.shared, &self.replicas).await;
+        Ok(SettleResponse {})
     }
 
     async fn targets(&self, _request: TargetsRequest) -> Result<TargetsResponse, Status> {

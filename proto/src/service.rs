@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status, service::Routes, transport::Channel};
 use crate::internal::v1::{
     AppendRequest, AppendResponse, FragmentPart, FragmentRequest, InitRequest, InitResponse,
     LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse, ProposeRequest,
-    ProposeResponse, SelectRequest, SeriesPart, StateRevision, TargetsRequest, TargetsResponse,
-    WatchStateRequest,
+    ProposeResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse, StateRevision,
+    TargetsRequest, TargetsResponse, WatchStateRequest,
     control_client::ControlClient,
     control_server::{Control, ControlServer},
     shard_read_client::ShardReadClient,
@@ -51,6 +51,8 @@ pub trait NodeService: Send + Sync + 'static {
     async fn init(&self, request: InitRequest) -> Result<InitResponse, Status>;
     /// What this node hosts.
     async fn node_status(&self, request: NodeStatusRequest) -> Result<NodeStatusResponse, Status>;
+    /// Writes everything to disk in its final form.
+    async fn settle(&self, request: SettleRequest) -> Result<SettleResponse, Status>;
     /// Scrape targets that this node owns.
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status>;
 }
@@ -113,6 +115,10 @@ impl NodeService for RemoteNode {
 
     async fn node_status(&self, request: NodeStatusRequest) -> Result<NodeStatusResponse, Status> {
         Ok(self.control.clone().node_status(request).await?.into_inner())
+    }
+
+    async fn settle(&self, request: SettleRequest) -> Result<SettleResponse, Status> {
+        Ok(self.control.clone().settle(request).await?.into_inner())
     }
 
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status> {
@@ -206,6 +212,13 @@ impl Control for Served {
         request: Request<NodeStatusRequest>,
     ) -> Result<Response<NodeStatusResponse>, Status> {
         self.0.node_status(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn settle(
+        &self,
+        request: Request<SettleRequest>,
+    ) -> Result<Response<SettleResponse>, Status> {
+        self.0.settle(request.into_inner()).await.map(Response::new)
     }
 
     async fn targets(

@@ -65,6 +65,10 @@ pub(crate) async fn settle(shared: &Arc<Shared>, replicas: &Replicas) {
         }
     }
     flush(shared, replicas, &mut progress).await;
+    let data = shared.data.clone();
+    if let Err(problem) = tokio::task::spawn_blocking(move || data.compact()).await {
+        error!(%problem, "BUG: compaction panicked");
+    }
 }
 
 fn backlogs(replicas: &Replicas, progress: &mut Progress, now: Instant) -> Vec<Backlog> {
