@@ -32,7 +32,7 @@ impl Head {
                 Command::Register(labels) => {
                     self.resolve(labels, &mut outcome);
                 }
-                Command::Scrape(scrape) => self.apply_scrape(scrape, &mut outcome)?,
+                Command::Scrape(scrape) => self.apply_scrape(*scrape, &mut outcome)?,
                 Command::ScrapeFailed(failed) => self.apply_failed(failed, &mut outcome)?,
                 Command::TargetGone(gone) => self.apply_gone(gone, &mut outcome),
                 Command::Settings(settings) => {

@@ -183,9 +183,9 @@ impl Index {
     pub(crate) fn matches(&self, id: SeriesId, matchers: &[Matcher]) -> bool {
         let Some(pairs) = self.series.pairs(id) else { return false };
         matchers.iter().all(|matcher| {
-            let found = pairs.iter().map(|&number| &self.pairs[number as usize]);
-            let value = found.filter(|pair| &*pair.name == matcher.name()).map(|pair| &*pair.value);
-            matcher.matches(value.last().unwrap_or(""))
+            let mut found = pairs.iter().map(|&number| &self.pairs[number as usize]);
+            let label = found.find(|pair| &*pair.name == matcher.name());
+            matcher.matches(label.map_or("", |pair| &pair.value))
         })
     }
 

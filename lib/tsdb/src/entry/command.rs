@@ -16,7 +16,7 @@ pub enum Command<'a> {
     /// Label sets that get their ids now; invisible until a sample comes.
     Register(LabelSets<'a>),
     /// One scrape of one target, whole.
-    Scrape(Scrape<'a>),
+    Scrape(Box<Scrape<'a>>),
     /// A scrape that failed.
     ScrapeFailed(ScrapeFailed<'a>),
     /// A target that is no longer scraped.

@@ -110,7 +110,7 @@ impl<'a> Commands<'a> {
                 samples: Samples::decode(&mut body, self.base)?,
             }),
             kind::REGISTER => Command::Register(LabelSets::decode(&mut body)?),
-            kind::SCRAPE => Command::Scrape(scrape(&mut body, self.base)?),
+            kind::SCRAPE => Command::Scrape(Box::new(scrape(&mut body, self.base)?)),
             kind::SCRAPE_FAILED => Command::ScrapeFailed(scrape_failed(&mut body, self.base)?),
             kind::TARGET_GONE => Command::TargetGone(TargetGone {
                 target: TargetId(body.u128("target id")?),
