@@ -74,6 +74,8 @@ async fn run_once(child: &Child, verb: &str, stop: &CancellationToken) -> String
         Ok(process) => process,
         Err(error) => return format!("could not be started: {error}"),
     };
+    // Held here, since waiting for a child would close it and thereby end the child.
+    let _alive = process.stdin.take();
     let pid = process.id().unwrap_or_default();
     say(&format!("{} {verb}: pid {pid}, folder {}", child.name, child.folder.display()));
     tokio::select! {
