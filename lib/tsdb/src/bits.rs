@@ -1,43 +1,62 @@
 //! Strings of bits in 64-bit words, highest bit first.
 
-/// A growing string of bits.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A growing string of bits. The word being filled lies apart from the full ones, so that most
+/// pushes touch no memory but the string's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BitString {
-    words: Vec<u64>,
-    /// Unused bits at the end of the last word.
+    full: Vec<u64>,
+    last: u64,
+    /// Unused bits of `last`; 64 where the string is empty.
     free: u8,
 }
 
-/// Words added when the last one is full: a few bytes at a time, since half a million series
-/// have one string each.
+/// Words added when there is no room: a few bytes at a time, since half a million series have
+/// one string each.
 const GROWTH_WORDS: usize = 4;
+const WORD_BITS: u8 = 64;
+
+impl Default for BitString {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl BitString {
     pub(crate) const fn new() -> Self {
-        Self { words: Vec::new(), free: 0 }
+        Self { full: Vec::new(), last: 0, free: WORD_BITS }
     }
 
-    /// Takes whole words of which the last has `free` unused bits.
-    pub(crate) fn from_words(words: Vec<u64>, free: u8) -> Option<Self> {
-        (free < 64 && (free == 0 || !words.is_empty())).then_some(Self { words, free })
+    /// Takes words of which the last has `free` unused bits, 64 if there is none.
+    pub(crate) fn from_words(mut words: Vec<u64>, free: u8) -> Option<Self> {
+        match words.pop() {
+            None => (free == WORD_BITS).then(Self::new),
+            Some(last) => (free < WORD_BITS).then_some(Self { full: words, last, free }),
+        }
     }
 
-    pub(crate) fn words(&self) -> &[u64] {
-        &self.words
+    /// All words, the last one filled up with zeros.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        let last = (self.free < WORD_BITS).then_some(self.last);
+        self.full.iter().copied().chain(last)
+    }
+
+    pub(crate) fn word_count(&self) -> usize {
+        self.full.len() + usize::from(self.free < WORD_BITS)
     }
 
     pub(crate) const fn free(&self) -> u8 {
         self.free
     }
 
+    /// Forgets the bits, keeps the memory.
     pub(crate) fn clear(&mut self) {
-        self.words.clear();
-        self.free = 0;
+        self.full.clear();
+        (self.last, self.free) = (0, WORD_BITS);
     }
 
     /// Bytes of memory behind the string.
     pub(crate) fn capacity_bytes(&self) -> usize {
-        self.words.capacity() * 8
+        self.full.capacity() * 8
     }
 
     /// Appends the lowest `len` bits of `bits`; the others must be 0. `len` is 1 to 64.
@@ -46,24 +65,23 @@ impl BitString {
         debug_assert!((1..=64).contains(&len) && (len == 64 || bits >> len == 0));
         let free = u32::from(self.free);
         if len <= free {
-            let last = self.words.last_mut().expect("free bits are in a word");
-            *last |= bits << (free - len);
+            self.last |= bits << (free - len);
             self.free = (free - len) as u8;
             return;
         }
-        self.push_into_new_word(bits, len);
+        self.push_over_word(bits, len);
     }
 
-    fn push_into_new_word(&mut self, bits: u64, len: u32) {
-        let free = u32::from(self.free);
-        if self.words.len() == self.words.capacity() {
-            self.words.reserve_exact(GROWTH_WORDS);
+    fn push_over_word(&mut self, bits: u64, len: u32) {
+        let behind = len - u32::from(self.free);
+        if self.free > 0 {
+            self.last |= bits >> behind;
         }
-        let behind = len - free;
-        if free > 0 {
-            *self.words.last_mut().expect("free bits are in a word") |= bits >> behind;
+        if self.full.len() == self.full.capacity() {
+            self.full.reserve_exact(GROWTH_WORDS);
         }
-        self.words.push(bits << (64 - behind));
+        self.full.push(self.last);
+        self.last = bits << (64 - behind);
         self.free = (64 - behind) as u8;
     }
 }
@@ -125,7 +143,10 @@ mod tests {
             for &(bits, len) in &pieces {
                 string.push(bits >> (64 - len), len);
             }
-            let mut reader = BitReader::new(string.words());
+            let words: Vec<u64> = string.words().collect();
+            prop_assert_eq!(words.len(), string.word_count());
+            prop_assert_eq!(BitString::from_words(words.clone(), string.free()), Some(string));
+            let mut reader = BitReader::new(&words);
             for &(bits, len) in &pieces {
                 prop_assert_eq!(reader.read(len), bits >> (64 - len));
             }

@@ -14,10 +14,10 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use hashbrown::{HashMap, HashTable};
-use narthex_model::{Labels, LabelsBuilder, MatchOp, Matcher};
+use narthex_model::{Labels, MatchOp, Matcher};
 use roaring::RoaringBitmap;
 
-use crate::{SeriesId, postings::Postings};
+use crate::{SeriesId, bytes::put_block, postings::Postings};
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -171,12 +171,13 @@ impl Index {
     /// The labels of a series.
     pub(crate) fn labels(&self, id: SeriesId) -> Option<Labels> {
         let pairs = self.series.pairs(id)?;
-        let mut builder = LabelsBuilder::new();
+        let mut bytes = Vec::with_capacity(pairs.len() * 24);
         for &number in pairs {
             let pair = &self.pairs[number as usize];
-            builder.set(&pair.name, pair.value.as_ref());
+            put_block(&mut bytes, pair.name.as_bytes());
+            put_block(&mut bytes, pair.value.as_bytes());
         }
-        Some(builder.build())
+        Some(Labels::from_bytes(&bytes).expect("they were valid labels when they came"))
     }
 
     /// Whether a series satisfies all matchers.

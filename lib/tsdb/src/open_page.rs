@@ -51,9 +51,11 @@ fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
     out.push(hot.run_left);
     put_varint(out, cold.runs.len() as u64);
     for run in &cold.runs {
-        put_run(out, run.count, &run.words);
+        put_run_head(out, run.count, run.words.len());
+        put_words(out, run.words.iter().copied());
     }
-    put_run(out, hot.run.count(), hot.run.words());
+    put_run_head(out, hot.run.count(), hot.run.word_count());
+    put_words(out, hot.run.words());
     let resume = hot.run.cursor();
     out.extend_from_slice(&resume.last_time.to_le_bytes());
     out.extend_from_slice(&resume.last_value.to_le_bytes());
@@ -66,10 +68,13 @@ fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
     }
 }
 
-fn put_run(out: &mut Vec<u8>, count: u16, words: &[u64]) {
+fn put_run_head(out: &mut Vec<u8>, count: u16, words: usize) {
     put_varint(out, u64::from(count));
-    put_varint(out, words.len() as u64);
-    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    put_varint(out, words as u64);
+}
+
+fn put_words(out: &mut Vec<u8>, words: impl Iterator<Item = u64>) {
+    words.for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
 }
 
 /// The group of a page.

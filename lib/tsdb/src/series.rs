@@ -220,7 +220,7 @@ impl Group {
         let mut ended = None;
         if hot.run.count() > 0 {
             let count = hot.run.count();
-            cold.runs.push(Run { words: hot.run.take().into(), count });
+            cold.runs.push(Run { words: hot.run.take(), count });
             if new_day || cold.runs.len() == CHUNK_RUNS {
                 ended = Some(FinishedSamples::InOrder(std::mem::take(&mut cold.runs)));
             }
@@ -246,17 +246,13 @@ impl Group {
             return compare(cold.late[at].1);
         }
         let starts_later = |run: &Run| run.start() > time;
-        let at_time = |samples: RunReader<'_>| {
-            let found = samples.take_while(|sample| sample.0 <= time).last();
-            found.filter(|sample| sample.0 == time).map(|sample| sample.1)
-        };
         let found = if hot.run.first_time().is_some_and(|first| first <= time) {
-            at_time(RunReader::new(hot.run.words(), hot.run.count()))
+            hot.run.samples().into_iter().find(|sample| sample.0 == time)
         } else {
             let run = cold.runs.partition_point(|run| !starts_later(run)).checked_sub(1);
-            run.and_then(|run| at_time(cold.runs[run].samples()))
+            run.and_then(|run| cold.runs[run].samples().find(|sample| sample.0 == time))
         };
-        found.map_or(Known::Nothing, compare)
+        found.map_or(Known::Nothing, |sample| compare(sample.1))
     }
 
     /// Bytes of memory.

@@ -16,6 +16,8 @@
 //! A regular, constant series takes two bits a sample. All bits of all values are kept, NaN
 //! payloads included. Times must increase within a run, which the step relies on only for size.
 
+use std::sync::Arc;
+
 use crate::bits::{BitReader, BitString};
 
 /// A run that is appended to.
@@ -44,13 +46,23 @@ impl OpenRun {
         self.last_value
     }
 
-    pub(crate) fn words(&self) -> &[u64] {
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
         self.bits.words()
+    }
+
+    pub(crate) fn word_count(&self) -> usize {
+        self.bits.word_count()
+    }
+
+    /// Reads the samples there are now.
+    pub(crate) fn samples(&self) -> Vec<(i64, u64)> {
+        let words: Vec<u64> = self.words().collect();
+        RunReader::new(&words, self.count).collect()
     }
 
     /// The time of its first sample.
     pub(crate) fn first_time(&self) -> Option<i64> {
-        self.bits.words().first().map(|&time| time as i64)
+        self.bits.words().next().map(|time| time as i64)
     }
 
     pub(crate) fn capacity_bytes(&self) -> usize {
@@ -102,8 +114,8 @@ impl OpenRun {
     }
 
     /// Takes the run away, exactly fitted; the newest sample stays known.
-    pub(crate) fn take(&mut self) -> Box<[u64]> {
-        let words = Box::from(self.bits.words());
+    pub(crate) fn take(&mut self) -> Arc<[u64]> {
+        let words = self.words().collect();
         self.bits.clear();
         self.count = 0;
         words
@@ -297,15 +309,14 @@ mod tests {
         #[test]
         fn samples_read_back_bit_by_bit(samples in samples()) {
             let run = run(&samples);
-            let read: Vec<_> = RunReader::new(run.words(), run.count()).collect();
-            prop_assert_eq!(read, samples);
+            prop_assert_eq!(run.samples(), samples);
         }
 
         #[test]
         fn a_run_resumes_where_it_was_stored(samples in samples(), at in 0usize..150) {
             let at = at.min(samples.len());
             let first = run(&samples[..at]);
-            let mut resumed = OpenRun::resume(first.words().to_vec(), first.cursor()).expect("valid");
+            let mut resumed = OpenRun::resume(first.words().collect(), first.cursor()).expect("valid");
             samples[at..].iter().for_each(|&(time, value)| resumed.append(time, value));
             prop_assert_eq!(resumed, run(&samples));
         }
@@ -319,6 +330,6 @@ mod tests {
     #[test]
     fn a_regular_constant_series_takes_two_bits_a_sample() {
         let samples: Vec<_> = (0..120).map(|i| (i * 15_000, 7)).collect();
-        assert!(run(&samples).words().len() * 8 <= 16 + 8 + 120 / 4 + 8);
+        assert!(run(&samples).word_count() * 8 <= 16 + 8 + 120 / 4 + 8);
     }
 }

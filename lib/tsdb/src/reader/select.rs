@@ -113,7 +113,7 @@ impl Handles {
         };
         if hot.run.first_time().is_some_and(|first| first <= end) && hot.run.last_time() >= start {
             let from = self.words.len();
-            self.words.extend_from_slice(hot.run.words());
+            self.words.extend(hot.run.words());
             row.open = from..self.words.len();
             row.open_count = hot.run.count();
         }
