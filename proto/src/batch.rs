@@ -1,7 +1,7 @@
 //! The samples of an append request: what a router sends to a shard's leader.
 //!
 //! ```text
-//! batch  := version(1) series_count(varint) { series }
+//! batch  := version(1) series_count(varint, padded to 5 bytes) { series }
 //! series := labels_len(varint) labels sample_count(varint) { sample }
 //! sample := zigzag varint of (timestamp in ms − that of the sample before in the batch)
 //!           value: f64, little-endian                       the first one counts from 0
@@ -10,10 +10,14 @@
 //! Labels are in the encoding of `narthex_model::Labels`; the router has checked them. Values
 //! keep all their bits.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use narthex_model::{InvalidLabels, Labels, Sample, Timestamp};
 
 const VERSION: u8 = 1;
+/// Version and series count. A writer learns the count last, so it leaves room for a varint of
+/// this many bytes; a reader takes any length.
+const HEAD_BYTES: usize = 1 + COUNT_BYTES;
+const COUNT_BYTES: usize = 5;
 /// A sample takes at least this many bytes: bounds what a count may promise.
 const SAMPLE_BYTES_MIN: usize = 9;
 
@@ -34,8 +38,8 @@ pub enum MalformedBatch {
 /// Writes a batch.
 #[derive(Debug)]
 pub struct BatchWriter {
-    bytes: BytesMut,
-    series: u64,
+    bytes: Vec<u8>,
+    series: u32,
     samples: usize,
     last_millis: i64,
 }
@@ -49,13 +53,13 @@ impl Default for BatchWriter {
 impl BatchWriter {
     /// An empty batch.
     pub fn new() -> Self {
-        Self { bytes: BytesMut::new(), series: 0, samples: 0, last_millis: 0 }
+        Self { bytes: vec![0; HEAD_BYTES], series: 0, samples: 0, last_millis: 0 }
     }
 
     /// Adds the samples of one series; a series may come again.
     pub fn push(&mut self, labels: &Labels, samples: impl ExactSizeIterator<Item = Sample>) {
         put_varint(&mut self.bytes, labels.as_bytes().len() as u64);
-        self.bytes.put_slice(labels.as_bytes());
+        self.bytes.extend_from_slice(labels.as_bytes());
         self.push_samples(samples);
     }
 
@@ -68,10 +72,11 @@ impl BatchWriter {
     ) {
         let len_of = |text: &str| text.len() + varint_len(text.len() as u64);
         let len: usize = labels.iter().map(|(name, value)| len_of(name) + len_of(value)).sum();
+        self.bytes.reserve(len + 10);
         put_varint(&mut self.bytes, len as u64);
         for text in labels.iter().flat_map(|(name, value)| [name, value]) {
             put_varint(&mut self.bytes, text.len() as u64);
-            self.bytes.put_slice(text.as_bytes());
+            self.bytes.extend_from_slice(text.as_bytes());
         }
         self.push_samples(samples);
     }
@@ -83,7 +88,7 @@ impl BatchWriter {
             let delta = timestamp.millis().wrapping_sub(self.last_millis);
             self.last_millis = timestamp.millis();
             put_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 63)) as u64);
-            self.bytes.put_f64_le(value);
+            self.bytes.extend_from_slice(&value.to_bits().to_le_bytes());
             self.samples += 1;
         }
     }
@@ -93,7 +98,7 @@ impl BatchWriter {
         self.samples
     }
 
-    /// Bytes so far, but for the head.
+    /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -104,12 +109,13 @@ impl BatchWriter {
     }
 
     /// The finished batch.
-    pub fn finish(self) -> Bytes {
-        let mut batch = BytesMut::with_capacity(self.bytes.len() + 11);
-        batch.put_u8(VERSION);
-        put_varint(&mut batch, self.series);
-        batch.put(self.bytes);
-        batch.freeze()
+    pub fn finish(mut self) -> Bytes {
+        self.bytes[0] = VERSION;
+        for (i, byte) in self.bytes[1..HEAD_BYTES].iter_mut().enumerate() {
+            let more = if i + 1 < COUNT_BYTES { 0x80 } else { 0 };
+            *byte = (self.series >> (7 * i)) as u8 & 0x7f | more;
+        }
+        self.bytes.into()
     }
 }
 
@@ -166,14 +172,16 @@ impl<'a> BatchReader<'a> {
     }
 }
 
-fn put_varint(into: &mut BytesMut, mut value: u64) {
+#[inline]
+fn put_varint(into: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        into.put_u8(value as u8 | 0x80);
+        into.push(value as u8 | 0x80);
         value >>= 7;
     }
-    into.put_u8(value as u8);
+    into.push(value as u8);
 }
 
+#[inline]
 fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }

@@ -60,10 +60,15 @@ pub struct Series<'a> {
     pub histograms: usize,
     /// Exemplars, which are not decoded.
     pub exemplars: usize,
-    spans: Vec<[Span; 2]>,
+    spans: Vec<LabelSpan>,
 }
 
-type Span = std::ops::Range<usize>;
+/// Where a label's name and value lie. A request has at most 32 MiB.
+#[derive(Debug, Clone, Copy)]
+struct LabelSpan {
+    name: (u32, u32),
+    value: (u32, u32),
+}
 
 /// Reads the series of a decompressed request one after the other.
 #[derive(Debug)]
@@ -111,8 +116,22 @@ impl<'a> Series<'a> {
         (self.labels_not_utf8, self.histograms, self.exemplars) = (0, 0, 0);
         while let Some((field, wire)) = message.tag()? {
             match (field, wire) {
-                (1, LEN) => self.spans.push(read_label(message.message()?)?),
-                (2, LEN) => self.samples.push(read_sample(message.message()?)?),
+                (1, LEN) => {
+                    let label = message.message()?;
+                    let span = match plain_label(&label) {
+                        Some(span) => span,
+                        None => read_label(label)?,
+                    };
+                    self.spans.push(span);
+                }
+                (2, LEN) => {
+                    let sample = message.message()?;
+                    let sample = match plain_sample(sample) {
+                        Some(sample) => sample,
+                        None => read_sample(sample)?,
+                    };
+                    self.samples.push(sample);
+                }
                 (3, LEN) => {
                     self.exemplars += 1;
                     message.message()?;
@@ -131,15 +150,22 @@ impl<'a> Series<'a> {
     /// Checks the text of all labels. They mostly lie side by side and are ASCII with lengths
     /// between them, so one check of the whole run answers for every part of it.
     fn read_label_text(&mut self, bytes: &'a [u8]) {
-        let first = self.spans.iter().flatten().map(|span| span.start).min().unwrap_or(0);
-        let last = self.spans.iter().flatten().map(|span| span.end).max().unwrap_or(0);
-        let run = bytes.get(first..last).and_then(|run| std::str::from_utf8(run).ok());
-        let text = |span: &Span| match run {
-            Some(run) => run.get(span.start - first..span.end - first),
-            None => std::str::from_utf8(&bytes[span.clone()]).ok(),
+        let (Some(first), Some(last)) = (self.spans.first(), self.spans.last()) else {
+            return;
         };
-        for [name, value] in &self.spans {
-            match (text(name), text(value)) {
+        let (start, end) = (first.name.0, last.value.1.max(last.name.1));
+        let run = bytes.get(start as usize..end as usize);
+        let run = run.and_then(|run| std::str::from_utf8(run).ok());
+        let text = |(from, to): (u32, u32)| {
+            // Fields in another order than usual may lie outside the run.
+            let inside = run.filter(|_| from >= start && to <= end);
+            match inside {
+                Some(run) => run.get((from - start) as usize..(to - start) as usize),
+                None => std::str::from_utf8(&bytes[from as usize..to as usize]).ok(),
+            }
+        };
+        for span in &self.spans {
+            match (text(span.name), text(span.value)) {
                 (Some(name), Some(value)) => self.labels.push((name, value)),
                 _ => self.labels_not_utf8 += 1,
             }
@@ -147,18 +173,53 @@ impl<'a> Series<'a> {
     }
 }
 
-fn read_label(mut message: Reader<'_>) -> Result<[Span; 2], DecodeError> {
+/// A label as every sender writes it: name, then value, both shorter than 128 bytes.
+#[inline]
+fn plain_label(message: &Reader<'_>) -> Option<LabelSpan> {
+    let bytes = &message.bytes[message.at..message.end];
+    let [NAME, name_len @ 0..0x80, rest @ ..] = bytes else { return None };
+    let [VALUE, value_len @ 0..0x80, value @ ..] = rest.get(usize::from(*name_len)..)? else {
+        return None;
+    };
+    if value.len() != usize::from(*value_len) {
+        return None;
+    }
+    let end = message.end as u32;
+    let name = message.at as u32 + 2;
+    let name = (name, name + u32::from(*name_len));
+    Some(LabelSpan { name, value: (end - u32::from(*value_len), end) })
+}
+
+const NAME: u8 = 1 << 3 | LEN;
+const VALUE: u8 = 2 << 3 | LEN;
+
+fn read_label(mut message: Reader<'_>) -> Result<LabelSpan, DecodeError> {
     // An absent field is an empty text; where it would stand keeps the run of labels together.
-    let empty = message.at..message.at;
-    let mut label = [empty.clone(), empty];
+    let empty = (message.at as u32, message.at as u32);
+    let mut label = LabelSpan { name: empty, value: empty };
     while let Some((field, wire)) = message.tag()? {
         match (field, wire) {
-            (1, LEN) => label[0] = message.message()?.span(),
-            (2, LEN) => label[1] = message.message()?.span(),
+            (1, LEN) => label.name = message.message()?.span(),
+            (2, LEN) => label.value = message.message()?.span(),
             _ => message.skip(wire)?,
         }
     }
     Ok(label)
+}
+
+/// A sample as every sender writes it: value, then time.
+#[inline]
+fn plain_sample(mut message: Reader<'_>) -> Option<Sample> {
+    let bytes = &message.bytes[message.at..message.end];
+    let (head, _) = bytes.split_first_chunk::<10>()?;
+    if (head[0], head[9]) != (1 << 3 | FIXED64, 2 << 3 | VARINT) {
+        return None;
+    }
+    message.at += 1;
+    let value = f64::from_bits(message.fixed64().ok()?);
+    message.at += 1;
+    let timestamp = Timestamp::from_millis(message.varint().ok()? as i64);
+    (message.at == message.end).then_some(Sample { timestamp, value })
 }
 
 fn read_sample(mut message: Reader<'_>) -> Result<Sample, DecodeError> {
@@ -187,8 +248,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn span(&self) -> Span {
-        self.at..self.end
+    fn span(&self) -> (u32, u32) {
+        (self.at as u32, self.end as u32)
     }
 
     fn malformed(&self, what: &'static str) -> DecodeError {
@@ -196,6 +257,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field's number and wire type; `None` at the message's end.
+    #[inline]
     fn tag(&mut self) -> Result<Option<(u64, u8)>, DecodeError> {
         if self.at == self.end {
             return Ok(None);
@@ -218,6 +280,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[cold]
     fn long_varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for (i, &byte) in self.bytes[self.at..self.end].iter().take(10).enumerate() {
@@ -242,6 +305,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length-delimited field, as a message of its own.
+    #[inline]
     fn message(&mut self) -> Result<Self, DecodeError> {
         let len = self.varint()?;
         let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));

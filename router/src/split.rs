@@ -97,7 +97,10 @@ pub fn split(decompressed: &[u8], epochs: &[Epoch], now: Timestamp) -> Result<Sp
 struct Splitter<'e> {
     epochs: &'e [Epoch],
     latest: Timestamp,
-    open: BTreeMap<ShardId, BatchWriter>,
+    open: Vec<(ShardId, BatchWriter)>,
+    /// The routing key met last and the place of its shard in `open`: a target's series come one
+    /// after the other.
+    last: Option<(u64, u64, usize)>,
     split: Split,
 }
 
@@ -139,19 +142,35 @@ impl Splitter<'_> {
             };
             let (run, rest) = samples.split_at(run);
             let key = routing_key(TenantId(0), labels.iter().copied(), &epoch.spread_jobs);
-            self.write(epoch.ring.shard_of_key(key), labels, run);
+            let open_at = match self.last {
+                Some((number, last_key, open_at)) if (number, last_key) == (epoch.number, key) => {
+                    open_at
+                }
+                _ => self.open_at(epoch.ring.shard_of_key(key)),
+            };
+            self.last = Some((epoch.number, key, open_at));
+            self.write(open_at, labels, run);
             samples = rest;
         }
     }
 
-    fn write(&mut self, shard: ShardId, labels: &[(&str, &str)], samples: &[Sample]) {
+    /// The place of a shard's batch in `open`.
+    fn open_at(&mut self, shard: ShardId) -> usize {
+        let found = self.open.iter().position(|(open, _)| *open == shard);
+        found.unwrap_or_else(|| {
+            self.open.push((shard, BatchWriter::new()));
+            self.open.len() - 1
+        })
+    }
+
+    fn write(&mut self, open_at: usize, labels: &[(&str, &str)], samples: &[Sample]) {
         self.split.samples += samples.len() as u64;
+        let (shard, writer) = &mut self.open[open_at];
         for together in samples.chunks(SAMPLES_TOGETHER) {
-            let writer = self.open.entry(shard).or_default();
             writer.push_pairs(labels, together.iter().copied());
             if writer.len() >= BATCH_BYTES {
                 let full = std::mem::take(writer).finish();
-                self.split.batches.entry(shard).or_default().push(full);
+                self.split.batches.entry(*shard).or_default().push(full);
             }
         }
     }
@@ -181,17 +200,27 @@ fn put_in_order(series: &mut Series<'_>) -> Result<(), RefuseReason> {
         return Err(RefuseReason::InvalidUtf8);
     }
     let labels = &mut series.labels;
-    if !labels.is_sorted_by(|a, b| a.0 < b.0) {
+    let (mut sorted, mut empty, mut named) = (true, false, false);
+    let mut previous = "";
+    for (name, value) in labels.iter() {
+        sorted &= previous < *name;
+        empty |= value.is_empty();
+        named |= *name == METRIC_NAME && !value.is_empty();
+        previous = name;
+    }
+    // An empty name is never behind another one, so it is found here too.
+    if !sorted {
         labels.sort_unstable();
+        if labels.first().is_some_and(|(name, _)| name.is_empty()) {
+            return Err(RefuseReason::EmptyLabelName);
+        }
         if labels.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(RefuseReason::DuplicateLabel);
         }
     }
-    if labels.first().is_some_and(|(name, _)| name.is_empty()) {
-        return Err(RefuseReason::EmptyLabelName);
+    if empty {
+        labels.retain(|(_, value)| !value.is_empty());
     }
-    labels.retain(|(_, value)| !value.is_empty());
-    let named = labels.iter().any(|(name, _)| *name == METRIC_NAME);
     if named { Ok(()) } else { Err(RefuseReason::MissingName) }
 }
 
