@@ -1,7 +1,8 @@
 //! The loopback addresses of child nodes, the same at every start as long as they are free.
 //!
 //! `addresses` in the cluster's folder has a line `NAME CLUSTER WEB` for each node. It is a
-//! convenience, not state: without it, or where one is taken, new ones are found.
+//! convenience, not state: without it, or where one is taken, new ones are found. It also tells
+//! how many nodes the cluster has, so that it is not started with another number.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -19,12 +20,29 @@ pub struct NodeAddresses {
     pub web: SocketAddr,
 }
 
+/// Why nodes have no addresses.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressesError {
+    /// Ask for as many nodes as there are, or name another folder.
+    #[error(
+        "{folder} holds a cluster of {kept} nodes, not {asked}; name another folder with --data"
+    )]
+    OtherCount { folder: String, kept: usize, asked: usize },
+    /// Stop what uses so many ports.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
 /// Addresses for `count` nodes, kept in `folder` for the next start.
-pub fn of_nodes(folder: &Path, count: u32) -> Result<Vec<NodeAddresses>, BindError> {
+pub fn of_nodes(folder: &Path, count: u32) -> Result<Vec<NodeAddresses>, AddressesError> {
     let path = folder.join("addresses");
     let kept = parse(&std::fs::read_to_string(&path).unwrap_or_default());
     let wanted = usize::try_from(count).expect("a count of nodes is small");
-    if kept.len() == wanted && kept.iter().all(|node| is_free(node.cluster) && is_free(node.web)) {
+    if !kept.is_empty() && kept.len() != wanted {
+        let folder = folder.display().to_string();
+        return Err(AddressesError::OtherCount { folder, kept: kept.len(), asked: wanted });
+    }
+    if !kept.is_empty() && kept.iter().all(|node| is_free(node.cluster) && is_free(node.web)) {
         return Ok(kept);
     }
     let found = listener::free_addresses(2 * wanted, std::process::id())?;
@@ -72,6 +90,14 @@ mod tests {
         assert_eq!(nodes.len(), 3);
         assert_eq!(nodes[2].name, "n3");
         assert_eq!(of_nodes(folder.path(), 3).unwrap(), nodes);
+    }
+
+    #[test]
+    fn a_cluster_keeps_its_number_of_nodes() {
+        let folder = tempfile::tempdir().unwrap();
+        of_nodes(folder.path(), 3).unwrap();
+        let error = of_nodes(folder.path(), 1).unwrap_err();
+        assert!(error.to_string().contains("a cluster of 3 nodes, not 1"), "{error}");
     }
 
     #[test]

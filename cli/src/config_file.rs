@@ -1,27 +1,18 @@
 //! `--config.file`: checked before anything starts, then proposed to the control group, which
 //! makes it state of the cluster. Read again on SIGHUP; a file that is refused changes nothing.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use narthex_cluster::{Command, ImportScrapeConfig, Outcome, Owner, Request, RequestId};
+use narthex_cluster::{Command, ImportScrapeConfig, Outcome, Owner};
 use narthex_node::config::{self, Config, ConfigError};
-use narthex_proto::{
-    internal::v1::{ProposeRequest, propose_response::Result as Answer},
-    service::NodeService,
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
 };
-use narthex_web::Clock;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{flags::CheckArguments, output::answer};
-
-/// Between two attempts while the cluster has no leader, as long as an election may take.
-const RETRY_PAUSE: Duration = Duration::from_millis(300);
+use crate::{flags::CheckArguments, output::answer, proposer::Proposer};
 
 /// `narthex check config`. Says of each file whether it can be used; true if all can.
 pub fn check(arguments: &CheckArguments) -> std::io::Result<bool> {
@@ -46,17 +37,42 @@ pub fn check(arguments: &CheckArguments) -> std::io::Result<bool> {
     Ok(all_valid)
 }
 
+/// Reloads that may wait while one is under way.
+const RELOADS_WAITING_MAX: usize = 4;
+
 /// Imports one file into the state of one cluster.
 pub struct Importer {
-    pub path: PathBuf,
-    /// Any nodes of the cluster; one that answers is enough.
-    pub nodes: Vec<Arc<dyn NodeService>>,
-    pub clock: Clock,
+    path: PathBuf,
+    proposer: Proposer,
+    reloads: mpsc::Receiver<Asked>,
+}
+
+/// A reload that somebody waits for.
+type Asked = oneshot::Sender<Result<(), String>>;
+
+/// Asks for the file to be read again.
+#[derive(Debug, Clone)]
+pub struct Reload(mpsc::Sender<Asked>);
+
+impl Reload {
+    /// Returns once the file is in force, or says why it is not.
+    pub async fn ask(&self) -> Result<(), String> {
+        let (asked, done) = oneshot::channel();
+        let stopping = || "the process is stopping".to_owned();
+        self.0.try_send(asked).map_err(|_| "too many reloads at once".to_owned())?;
+        done.await.unwrap_or_else(|_| Err(stopping()))
+    }
 }
 
 impl Importer {
-    /// Imports `first`, and what the file says at each SIGHUP, until `stop` fires.
-    pub async fn run(self, first: Config, stop: CancellationToken) {
+    /// The importer, and what asks it to read the file again.
+    pub fn new(path: PathBuf, proposer: Proposer) -> (Self, Reload) {
+        let (sender, reloads) = mpsc::channel(RELOADS_WAITING_MAX);
+        (Self { path, proposer, reloads }, Reload(sender))
+    }
+
+    /// Imports `first`, and what the file says at each SIGHUP or reload, until `stop` fires.
+    pub async fn run(mut self, first: Config, stop: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
             Err(error) => {
@@ -64,69 +80,48 @@ impl Importer {
                 return;
             }
         };
-        let mut next = Some(first);
-        loop {
-            if let Some(config) = next.take() {
+        let work = async {
+            // Logged where it happens; nobody waits for it.
+            let _ = self.import(&first).await;
+            loop {
                 tokio::select! {
-                    () = self.import(&config) => {}
-                    () = stop.cancelled() => return,
+                    _ = hangup.recv() => drop(self.reload().await),
+                    asked = self.reloads.recv() => {
+                        let Some(asked) = asked else { return };
+                        // Whoever asked may have gone.
+                        let _ = asked.send(self.reload().await);
+                    }
                 }
             }
-            tokio::select! {
-                _ = hangup.recv() => next = self.reload(),
-                () = stop.cancelled() => return,
-            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
         }
     }
 
-    fn reload(&self) -> Option<Config> {
+    async fn reload(&self) -> Result<(), String> {
         match load(&self.path) {
-            Ok(config) => Some(config),
+            Ok(config) => self.import(&config).await,
             Err(error) => {
                 error!(%error, "configuration refused; the last good one stays in force");
-                None
+                Err(error.to_string())
             }
         }
     }
 
-    /// Proposes until some node has answered for the control group.
-    async fn import(&self, config: &Config) {
-        // One id for all attempts: an attempt whose answer was lost is not repeated.
-        let id = RequestId(uuid::Uuid::new_v4().as_u128());
+    async fn import(&self, config: &Config) -> Result<(), String> {
+        let file = self.path.display();
         let content = ImportScrapeConfig { owner: Owner::File, content: config.encode().into() };
-        let command = Command::ImportScrapeConfig(content);
-        let request = Request { id, at: self.clock.now(), command };
-        let command = match request.encode() {
-            Ok(command) => command,
+        match self.proposer.propose(Command::ImportScrapeConfig(content)).await {
+            Ok(Outcome::Unchanged) => info!(%file, "configuration is in force already"),
+            Ok(_) => info!(%file, "configuration imported"),
             Err(error) => {
-                error!(%error, "configuration is too large for the cluster's state");
-                return;
+                error!(%file, %error, "configuration refused");
+                return Err(error.to_string());
             }
-        };
-        for node in self.nodes.iter().cycle() {
-            if let Some(outcome) = propose(node.as_ref(), &command).await {
-                report(&self.path, &outcome);
-                return;
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
         }
-    }
-}
-
-async fn propose(node: &dyn NodeService, command: &[u8]) -> Option<Outcome> {
-    let request = ProposeRequest { command: command.to_vec().into() };
-    match node.propose(request).await.ok()?.result? {
-        Answer::Outcome(bytes) => Outcome::decode(&bytes).ok(),
-        Answer::Unavailable(_) => None,
-    }
-}
-
-fn report(path: &Path, outcome: &Outcome) {
-    let file = path.display();
-    match outcome {
-        Outcome::Unchanged => info!(%file, "configuration is in force already"),
-        Outcome::Refused(refusal) => error!(%file, %refusal, "configuration refused"),
-        _ => info!(%file, "configuration imported"),
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ mod folder;
 mod listener;
 mod log;
 mod output;
+mod promql_test;
+mod proposer;
 mod query;
 mod roles;
 mod signals;
@@ -76,13 +78,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             certs::make(&arguments)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Test(TestArguments::Promql { .. }) => {
-            anyhow::bail!("this build has no conformance runner yet")
+        Command::Test(TestArguments::Promql { shards, files }) => {
+            Ok(code(promql_test::run(&files, shards)?))
         }
-        Command::Check(arguments) => {
-            Ok(if config_file::check(&arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        Command::Check(arguments) => Ok(code(config_file::check(&arguments)?)),
     }
+}
+
+/// What a check found.
+fn code(passed: bool) -> ExitCode {
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a client verb to its end.

@@ -1,9 +1,12 @@
 //! When a server stops: SIGTERM, Ctrl-C, or the end of the process that supervises it.
 
-use std::io::Read;
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
 
-use rustix::process::{Signal, set_parent_process_death_signal};
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::set_parent_process_death_signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::output::say;
@@ -17,46 +20,68 @@ pub enum StartedBy {
     Supervisor,
 }
 
-/// A token that fires at the first signal to stop. The second ends the process at once, for a
+/// How soon after the first a second signal is still the same wish: what stops a whole process
+/// group often signals its leader twice.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
+/// A token that fires at the first signal to stop. A later one ends the process at once, for a
 /// user who has waited long enough.
-pub fn stop_token(started_by: StartedBy) -> std::io::Result<CancellationToken> {
-    let runtime = tokio::runtime::Handle::current();
+pub fn stop_token(started_by: StartedBy) -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     if started_by == StartedBy::Supervisor {
         // The kernel's promise covers a supervisor that is killed, the pipe one that ended
         // before it was asked.
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+        set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         stop_with_standard_input(stop.clone())?;
     }
+    let mut first = StopSignals::listen(started_by)?;
     let fired = stop.clone();
     // Ends with the process: no drain waits for it.
-    runtime.spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {
-                    if started_by == StartedBy::Supervisor {
-                        continue;
-                    }
-                }
-            }
-            if fired.is_cancelled() {
-                say("stopped in haste; the next start replays what was not written");
-                std::process::exit(1);
-            }
-            fired.cancel();
+    tokio::runtime::Handle::current().spawn(async move {
+        first.received().await;
+        fired.cancel();
+        tokio::time::sleep(SAME_WISH).await;
+        if let Ok(mut second) = StopSignals::listen(started_by) {
+            second.received().await;
+            say("stopped in haste; the next start replays what was not written");
+            std::process::exit(1);
         }
     });
     Ok(stop)
 }
 
+/// Signals from the moment they are listened for.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    started_by: StartedBy,
+}
+
+impl StopSignals {
+    fn listen(started_by: StartedBy) -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())?, started_by })
+    }
+
+    async fn received(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => {
+                    if self.started_by == StartedBy::User {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A thread, as a read of a pipe blocks for as long as the supervisor lives.
-fn stop_with_standard_input(stop: CancellationToken) -> std::io::Result<()> {
+fn stop_with_standard_input(stop: CancellationToken) -> io::Result<()> {
     let wait = move || {
         // Nobody writes to the pipe: whatever ends the read ends the supervisor.
-        let _ = std::io::stdin().read(&mut [0]);
+        let _ = io::stdin().read(&mut [0]);
         stop.cancel();
     };
     std::thread::Builder::new().name("supervisor-pipe".to_owned()).spawn(wait).map(drop)

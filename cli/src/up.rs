@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    addresses::{self, NodeAddresses},
+    addresses::{self, AddressesError, NodeAddresses},
     flags::UpArguments,
     folder::{ClusterFolder, OpenFolderError},
     listener::{self, BindError},
@@ -31,6 +31,8 @@ pub enum UpError {
     #[error(transparent)]
     Listen(#[from] BindError),
     #[error(transparent)]
+    Addresses(#[from] AddressesError),
+    #[error(transparent)]
     Role(#[from] RoleError),
     #[error("start the runtime")]
     Runtime(#[from] std::io::Error),
@@ -38,10 +40,7 @@ pub enum UpError {
 
 /// Runs until it is told to stop.
 pub fn run(arguments: &UpArguments) -> Result<ExitCode, UpError> {
-    let prepared = roles::prepare(&arguments.web, arguments.config_file.as_deref())?;
-    if let Some(address) = arguments.web_listen_address {
-        prepared.check_address(address)?;
-    }
+    let prepared = Prepared::for_up(arguments)?;
     let supervisor = runtime::Builder::new_current_thread().enable_all().build()?;
     let folder = match supervisor.block_on(open_folder(&arguments.storage.path))? {
         Opened::Folder(folder) => folder,
@@ -112,9 +111,13 @@ async fn run_in(
     // Its own token: the front door closes first, but only once told so, and children after it.
     let front_stop = CancellationToken::new();
     let running = roles::start_front(Front {
+        arguments,
         prepared,
+        folder: folder.path(),
         nodes: &nodes,
         listener,
+        url: &url,
+        quit: stop.clone(),
         stop: front_stop.clone(),
         runtime: front,
     })
@@ -128,12 +131,15 @@ async fn run_in(
     };
     folder.announce(&url)?;
     answer(&format!("Narthex answers at {url}"))?;
-    stop.cancelled().await;
+    let result = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        error = running.failed() => Err(error.into()),
+    };
     say("stopping");
     front_stop.cancel();
-    running.wait().await;
+    running.stopped().await;
     stop_children(children).await;
-    Ok(())
+    result
 }
 
 /// The last one first, so that the others know its leaderships before they stop themselves.
@@ -153,7 +159,6 @@ fn child(
     let founders: Vec<_> =
         nodes.iter().map(|node| format!("{}={}", node.name, node.cluster)).collect();
     let data = folder.join(&node.name);
-    let retention = narthex_model::duration::format(arguments.storage.retention_time);
     let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}").into();
     let mut data_flag = OsString::from("--storage.tsdb.path=");
     data_flag.push(&data);
@@ -162,13 +167,11 @@ fn child(
         folder: data,
         arguments: vec![
             "node".into(),
-            flag("name", &node.name),
             "--supervised".into(),
             flag("cluster.listen-address", &node.cluster),
             flag("cluster.initial-nodes", &founders.join(",")),
             flag("web.listen-address", &node.web),
             data_flag,
-            flag("storage.tsdb.retention.time", &retention),
             flag("shards", &arguments.shards),
             flag("log.level", &arguments.log.level.name()),
             flag("log.format", &arguments.log.format.name()),

@@ -80,7 +80,8 @@ pub enum TestArguments {
     /// Run scripts in the language of Prometheus's own PromQL tests
     Promql {
         /// Spread the series over so many shards and answer through plan, wire and merge
-        #[arg(long, env = "NARTHEX_SHARDS", default_value_t = 1)]
+        #[arg(long, env = "NARTHEX_SHARDS", default_value_t = 1,
+            value_parser = clap::value_parser!(u32).range(1..=1024))]
         shards: u32,
         /// Scripts
         #[arg(required = true)]

@@ -17,6 +17,10 @@ pub struct UpArguments {
     /// A prometheus.yml; without it, Narthex scrapes itself and this host
     #[arg(long = "config.file", env = "NARTHEX_CONFIG_FILE")]
     pub config_file: Option<PathBuf>,
+    /// How long samples are kept, in whole days [default: what the cluster has, 15d at first]
+    #[arg(long = "storage.tsdb.retention.time", env = "NARTHEX_STORAGE_TSDB_RETENTION_TIME",
+        value_parser = parse_duration)]
+    pub retention_time: Option<Duration>,
     /// Where to answer [default: the first free port of 127.0.0.1:9090 to 9099]
     #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
         visible_alias = "listen", value_parser = parse_listen)]
@@ -34,9 +38,6 @@ pub struct UpArguments {
 /// `narthex node`.
 #[derive(Debug, Args)]
 pub struct NodeArguments {
-    /// Its name, unique in the cluster
-    #[arg(long, env = "NARTHEX_NAME")]
-    pub name: String,
     /// Where to serve its own metrics and health
     #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
         default_value = "127.0.0.1:9091", value_parser = parse_listen)]
@@ -53,6 +54,9 @@ pub struct NodeArguments {
     pub storage: StorageFlags,
     #[command(flatten)]
     pub log: LogFlags,
+    /// Start although the log has lost entries that were acknowledged
+    #[arg(long, env = "NARTHEX_ACCEPT_LOG_LOSS")]
+    pub accept_log_loss: bool,
     /// Ends when standard input does and leaves Ctrl-C to the parent: for `up --nodes`
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -101,9 +105,8 @@ pub struct ClusterFlags {
     #[arg(long = "cluster.advertise-address", env = "NARTHEX_CLUSTER_ADVERTISE_ADDRESS")]
     pub advertise_address: Option<String>,
     /// The founders as NAME=HOST:PORT,…, the same on each; without it, wait for `cluster init`
-    #[arg(long = "cluster.initial-nodes", env = "NARTHEX_CLUSTER_INITIAL_NODES",
-        value_delimiter = ',', value_parser = parse_founder)]
-    pub initial_nodes: Vec<Founder>,
+    #[arg(long = "cluster.initial-nodes", env = "NARTHEX_CLUSTER_INITIAL_NODES")]
+    pub initial_nodes: Option<String>,
     /// Failure domain: replicas of one shard lie in different zones while zones suffice
     #[arg(long = "cluster.zone", env = "NARTHEX_CLUSTER_ZONE", default_value = "")]
     pub zone: String,
@@ -126,14 +129,6 @@ pub struct JoinFlags {
     /// Folder with ca.pem, node.pem and node-key.pem from `cluster certs`
     #[arg(long = "cluster.certs", env = "NARTHEX_CLUSTER_CERTS")]
     pub certs: Option<PathBuf>,
-}
-
-/// A node of `--cluster.initial-nodes`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Founder {
-    pub name: String,
-    /// HOST:PORT of its cluster listener.
-    pub address: String,
 }
 
 /// What the web listener allows.
@@ -184,7 +179,7 @@ pub struct WebFlags {
     pub enable_remote_write_receiver: bool,
 }
 
-/// Where samples lie and for how long.
+/// Where a process keeps what outlives it.
 #[derive(Debug, Clone, Args)]
 pub struct StorageFlags {
     /// Folder of logs and data
@@ -195,10 +190,6 @@ pub struct StorageFlags {
         default_value = "narthex-data"
     )]
     pub path: PathBuf,
-    /// How long samples are kept, in whole days
-    #[arg(long = "storage.tsdb.retention.time", env = "NARTHEX_STORAGE_TSDB_RETENTION_TIME",
-        default_value = "15d", value_parser = parse_duration)]
-    pub retention_time: Duration,
 }
 
 /// Limits of queries.
@@ -226,6 +217,9 @@ pub struct QueryFlags {
         default_value_t = 50_000_000
     )]
     pub max_samples: usize,
+    /// Answer without the shards that are missing, with a warning that names them
+    #[arg(long = "query.partial-response", env = "NARTHEX_QUERY_PARTIAL_RESPONSE")]
+    pub partial_response: bool,
     /// Features of Prometheus's list to switch on
     #[arg(long = "enable-feature", env = "NARTHEX_ENABLE_FEATURE", value_delimiter = ',')]
     pub enable_feature: Vec<String>,
@@ -302,15 +296,6 @@ fn parse_nodes(text: &str) -> Result<u32, String> {
     }
 }
 
-fn parse_founder(text: &str) -> Result<Founder, String> {
-    match text.split_once('=') {
-        Some((name, address)) if !name.is_empty() && address.contains(':') => {
-            Ok(Founder { name: name.to_owned(), address: address.to_owned() })
-        }
-        _ => Err("expected NAME=HOST:PORT".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,12 +314,5 @@ mod tests {
         assert!(parse_nodes("2").unwrap_err().contains("majority of two"));
         assert!(parse_nodes("4").is_err());
         assert!(parse_nodes("0").is_err());
-    }
-
-    #[test]
-    fn founders_have_names_and_addresses() {
-        let founder = Founder { name: "a".to_owned(), address: "10.0.0.1:9095".to_owned() };
-        assert_eq!(parse_founder("a=10.0.0.1:9095"), Ok(founder));
-        assert!(parse_founder("10.0.0.1:9095").is_err());
     }
 }

@@ -1,0 +1,62 @@
+//! Changes of cluster state that this process asks for.
+
+use std::{sync::Arc, time::Duration};
+
+use narthex_cluster::{Command, DecodeError, Outcome, Refusal, Request, RequestId};
+use narthex_proto::{
+    internal::v1::{ProposeRequest, propose_response::Result as Answer},
+    service::NodeService,
+};
+use narthex_web::Clock;
+
+/// Between two attempts while the cluster has no leader, about as long as an election takes.
+const RETRY_PAUSE: Duration = Duration::from_millis(300);
+
+/// Why the state did not change. Asking again would not help.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Make it smaller.
+    #[error("it is too large for the cluster's state")]
+    TooLarge(#[from] DecodeError),
+    /// Correct it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the cluster has no nodes")]
+    NoNodes,
+}
+
+/// Proposes to the control group, through whichever node answers.
+#[derive(Clone)]
+pub struct Proposer {
+    nodes: Arc<[Arc<dyn NodeService>]>,
+    clock: Clock,
+}
+
+impl Proposer {
+    /// A proposer that asks these nodes in turn.
+    pub fn new(nodes: Vec<Arc<dyn NodeService>>, clock: Clock) -> Self {
+        Self { nodes: nodes.into(), clock }
+    }
+
+    /// Proposes until a node has answered for the control group.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        // One id for all attempts: one whose answer was lost is not carried out twice.
+        let id = RequestId(uuid::Uuid::new_v4().as_u128());
+        let request = Request { id, at: self.clock.now(), command }.encode()?;
+        for node in self.nodes.iter().cycle() {
+            if let Some(outcome) = ask(node.as_ref(), &request).await {
+                return Ok(outcome.accepted()?);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        Err(ProposeError::NoNodes)
+    }
+}
+
+async fn ask(node: &dyn NodeService, command: &[u8]) -> Option<Outcome> {
+    let request = ProposeRequest { command: command.to_vec().into() };
+    match node.propose(request).await.ok()?.result? {
+        Answer::Outcome(bytes) => Outcome::decode(&bytes).ok(),
+        Answer::Unavailable(_) => None,
+    }
+}

@@ -1,0 +1,72 @@
+//! `--enable-feature`: Prometheus's names of what is not on by itself.
+
+use narthex_promql::ParseOptions;
+use narthex_querier::QuerierOptions;
+
+use crate::flags::QueryFlags;
+
+/// A feature that Narthex does not have, or that nobody has.
+#[derive(Debug, thiserror::Error)]
+#[error("--enable-feature: {0:?} is not supported; there are {known}", known = KNOWN.join(", "))]
+pub struct UnknownFeature(String);
+
+const EXPERIMENTAL_FUNCTIONS: &str = "promql-experimental-functions";
+const EXTENDED_RANGE_SELECTORS: &str = "promql-extended-range-selectors";
+const BINOP_FILL_MODIFIERS: &str = "promql-binop-fill-modifiers";
+const DELAYED_NAME_REMOVAL: &str = "promql-delayed-name-removal";
+const KNOWN: [&str; 4] =
+    [EXPERIMENTAL_FUNCTIONS, EXTENDED_RANGE_SELECTORS, BINOP_FILL_MODIFIERS, DELAYED_NAME_REMOVAL];
+
+/// The querier's options as the flags say.
+pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
+    let features = &flags.enable_feature;
+    if let Some(unknown) = features.iter().find(|name| !KNOWN.contains(&name.as_str())) {
+        return Err(UnknownFeature(unknown.clone()));
+    }
+    let is_on = |name: &str| features.iter().any(|feature| feature == name);
+    Ok(QuerierOptions {
+        concurrency_max: flags.max_concurrency,
+        timeout: flags.timeout,
+        samples_max: flags.max_samples,
+        lookback: flags.lookback_delta,
+        partial_response: flags.partial_response,
+        parse: ParseOptions {
+            experimental_functions: is_on(EXPERIMENTAL_FUNCTIONS),
+            extended_range_selectors: is_on(EXTENDED_RANGE_SELECTORS),
+            binop_fill_modifiers: is_on(BINOP_FILL_MODIFIERS),
+            ..ParseOptions::default()
+        },
+        delayed_name_removal: is_on(DELAYED_NAME_REMOVAL),
+        ..QuerierOptions::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::flags::{Arguments, Command};
+
+    fn options_of(features: &str) -> Result<QuerierOptions, UnknownFeature> {
+        let line = ["narthex", "up", "--enable-feature", features];
+        let Command::Up(arguments) = Arguments::parse_from(line).command else {
+            panic!("`up` was asked for")
+        };
+        options(&arguments.query)
+    }
+
+    #[test]
+    fn features_are_switched_on_by_name() {
+        let options = options_of("promql-experimental-functions,promql-delayed-name-removal");
+        let options = options.unwrap();
+        assert!(options.parse.experimental_functions && options.delayed_name_removal);
+        assert!(!options.parse.binop_fill_modifiers);
+    }
+
+    #[test]
+    fn an_unknown_feature_is_refused_by_name() {
+        let error = options_of("native-histograms").unwrap_err();
+        assert!(error.to_string().contains("native-histograms"), "{error}");
+    }
+}

@@ -1,0 +1,267 @@
+//! The front of a cluster: routers and queriers, which keep nothing.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use narthex_cluster::{ClusterState, Command, Settings};
+use narthex_proto::{
+    client::ShardClient, connect::Connections, follow::follow, service::NodeService,
+};
+use narthex_querier::{Querier, QuerierOptions};
+use narthex_router::Router;
+use narthex_web::{Clock, Readiness, Routes};
+use prometheus_client::registry::Registry;
+use tokio::{runtime, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info};
+
+use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, node};
+use crate::{
+    addresses::NodeAddresses,
+    client,
+    config_file::Importer,
+    flags::{JoinFlags, QuerierArguments, RouterArguments, UpArguments},
+    listener,
+    output::answer,
+    proposer::Proposer,
+    signals::{self, StartedBy},
+};
+
+/// Prometheus's default, which is the cluster's too.
+const RETENTION: Duration = Duration::from_secs(15 * 86_400);
+
+/// What `up` runs in its own process: the router and the querier, and without child nodes the
+/// node too.
+pub struct Front<'a> {
+    pub arguments: &'a UpArguments,
+    pub prepared: Prepared,
+    /// The cluster's folder.
+    pub folder: &'a std::path::Path,
+    /// Child nodes; empty: the node is part of this process.
+    pub nodes: &'a [NodeAddresses],
+    pub listener: TcpListener,
+    pub url: &'a str,
+    /// Stops the whole cluster.
+    pub quit: CancellationToken,
+    /// Stops the front.
+    pub stop: CancellationToken,
+    pub runtime: &'a runtime::Handle,
+}
+
+/// Starts the front of a cluster; returns once it accepts connections.
+pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
+    let mut options = features::options(&front.arguments.query)?;
+    let retention = front.arguments.retention_time;
+    options.storage_retention = narthex_model::duration::format(retention.unwrap_or(RETENTION));
+    options.external_url =
+        front.arguments.web.external_url.clone().unwrap_or_else(|| front.url.to_owned());
+    let web = front.listener.local_addr()?;
+    let node = match front.nodes {
+        [] => Some(node::config_in_process(front.arguments, front.folder, web)?),
+        _ => None,
+    };
+    let seeds = front.nodes.iter().map(|node| node.cluster.to_string()).collect();
+    let parts = Parts {
+        prepared: front.prepared,
+        router: true,
+        querier: Some(options),
+        retention,
+        listener: front.listener,
+        tasks: TaskTracker::new(),
+        quit: front.quit,
+        stop: front.stop,
+    };
+    // Spawned, as what it starts is to run on this runtime and not on the supervisor's.
+    let started = front.runtime.spawn(async move {
+        match node {
+            None => parts.join(seeds, Connections::new(None)).await,
+            Some(node) => parts.host(node).await,
+        }
+    });
+    started.await?
+}
+
+/// What a process of routers and queriers is put together from.
+struct Parts {
+    prepared: Prepared,
+    router: bool,
+    querier: Option<QuerierOptions>,
+    /// What the cluster's retention is to be.
+    retention: Option<Duration>,
+    listener: TcpListener,
+    tasks: TaskTracker,
+    quit: CancellationToken,
+    stop: CancellationToken,
+}
+
+/// The cluster as these parts reach it.
+struct Reached {
+    shards: ShardClient,
+    /// Any nodes, for what every node answers.
+    nodes: Vec<Arc<dyn NodeService>>,
+    state: watch::Receiver<Arc<ClusterState>>,
+}
+
+impl Parts {
+    /// Serves a cluster whose nodes are other processes; `seeds` are cluster listeners of any.
+    async fn join(
+        self,
+        seeds: Vec<String>,
+        connections: Connections,
+    ) -> Result<Running, RoleError> {
+        let mut nodes: Vec<Arc<dyn NodeService>> = Vec::new();
+        for seed in &seeds {
+            nodes.push(Arc::new(connections.node(None, seed)?));
+        }
+        let (sender, state) = watch::channel(Arc::new(ClusterState::new()));
+        self.tasks.spawn(follow(seeds, connections.clone(), sender, self.stop.clone()));
+        let shards = ShardClient::new(state.clone(), connections, None);
+        let tasks = self.tasks.clone();
+        self.serve(Reached { shards, nodes, state }, Routes::new(), Registry::default()).await?;
+        Ok(Running { tasks, node: None })
+    }
+
+    /// Serves a cluster whose only node is part of this process.
+    async fn host(self, config: narthex_node::node::NodeConfig) -> Result<Running, RoleError> {
+        let node = narthex_node::node::Node::start(config).await?;
+        let shards = node.client();
+        let state = shards.watch_state();
+        let reached = Reached { shards, nodes: vec![node.service()], state };
+        let mut routes = Routes::new();
+        let mut registry = Registry::default();
+        node::add_to(&node, &mut routes, &mut registry);
+        let tasks = self.tasks.clone();
+        self.serve(reached, routes, registry).await?;
+        Ok(Running { tasks, node: Some(node) })
+    }
+
+    async fn serve(
+        self,
+        reached: Reached,
+        mut routes: Routes,
+        mut registry: Registry,
+    ) -> Result<(), RoleError> {
+        let Self { prepared, router, querier, retention, listener, tasks, quit, stop } = self;
+        let Reached { shards, nodes, state } = reached;
+        if router {
+            let router = Router::new(Arc::new(shards.clone()), Clock::system(), &mut registry);
+            router.add_routes(&mut routes);
+        }
+        if let Some(options) = querier {
+            admin::add_settle(&mut routes, shards.clone());
+            let cluster = Arc::new(shards);
+            let querier = Querier::new(cluster, Clock::system(), options, &mut registry);
+            querier.add_routes(&mut routes);
+            querier.add_services(&mut routes);
+        }
+        let proposer = Proposer::new(nodes, Clock::system());
+        if let Some(retention) = retention {
+            let set = set_retention(proposer.clone(), state.clone(), retention);
+            tasks.spawn(stop.clone().run_until_cancelled_owned(set));
+        }
+        let reload = prepared.config.map(|(path, config)| {
+            let (importer, reload) = Importer::new(path, proposer);
+            tasks.spawn(importer.run(config, stop.clone()));
+            reload
+        });
+        admin::add_lifecycle(&mut routes, reload, quit);
+        tasks.spawn(follow_readiness(state, prepared.web.readiness(), stop.clone()));
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        prepared.web.serve(vec![listener], routes, registry, (&tasks, &stop)).await?;
+        Ok(())
+    }
+}
+
+/// Makes the cluster keep samples for so long, once it is founded.
+async fn set_retention(
+    proposer: Proposer,
+    mut state: watch::Receiver<Arc<ClusterState>>,
+    retention: Duration,
+) {
+    let settings = match state.wait_for(|state| !state.shards().is_empty()).await {
+        Ok(state) => state.settings(),
+        Err(_) => return,
+    };
+    let retention_millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    if settings.retention_millis == retention_millis {
+        return;
+    }
+    match proposer.propose(Command::SetSettings(Settings { retention_millis, ..settings })).await {
+        Ok(_) => info!(?retention, "retention changed"),
+        Err(error) => error!(%error, "retention refused"),
+    }
+}
+
+/// A front is ready once it knows where every shard is.
+async fn follow_readiness(
+    mut state: watch::Receiver<Arc<ClusterState>>,
+    readiness: Readiness,
+    stop: CancellationToken,
+) {
+    loop {
+        let is_known = !state.borrow_and_update().shards().is_empty();
+        let waiting = || "no node has said where the shards are".to_owned();
+        readiness.set("cluster", if is_known { Ok(()) } else { Err(waiting()) });
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// `narthex router`.
+pub fn run_router(arguments: &RouterArguments) -> Result<ExitCode, RoleError> {
+    let prepared = Prepared::new(&arguments.web, None)?;
+    run(prepared, arguments.web_listen_address, &arguments.cluster, None)
+}
+
+/// `narthex querier`.
+pub fn run_querier(arguments: &QuerierArguments) -> Result<ExitCode, RoleError> {
+    let prepared = Prepared::new(&arguments.web, None)?;
+    let address = arguments.web_listen_address;
+    let mut options = features::options(&arguments.query)?;
+    let external_url = arguments.web.external_url.clone();
+    options.external_url =
+        external_url.unwrap_or_else(|| format!("{}://{address}", prepared.scheme));
+    run(prepared, address, &arguments.cluster, Some(options))
+}
+
+/// Runs a querier, or a router where there are no options for one, until told to stop.
+fn run(
+    prepared: Prepared,
+    address: SocketAddr,
+    join: &JoinFlags,
+    querier: Option<QuerierOptions>,
+) -> Result<ExitCode, RoleError> {
+    prepared.check_address(address)?;
+    let tls = join.certs.as_deref().map(client::peer_tls).transpose()?;
+    let connections = Connections::new(tls);
+    let listener = listener::bind_web(Some(address))?;
+    let url = format!("{}://{}", prepared.scheme, listener.local_addr()?);
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let stop = signals::stop_token(StartedBy::User)?;
+        let parts = Parts {
+            prepared,
+            router: querier.is_none(),
+            querier,
+            retention: None,
+            listener,
+            tasks: TaskTracker::new(),
+            quit: stop.clone(),
+            stop: stop.clone(),
+        };
+        let running = parts.join(join.join.clone(), connections).await?;
+        answer(&format!("Narthex answers at {url}"))?;
+        stop.cancelled().await;
+        running.stopped().await;
+        Ok(ExitCode::SUCCESS)
+    });
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    result
+}

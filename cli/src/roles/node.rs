@@ -1,0 +1,146 @@
+//! A node, in a process of its own or in that of `up`.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use http::StatusCode;
+use narthex_node::{
+    clock::SystemClock,
+    control::founding::FoundingPlan,
+    founding::Founders,
+    host,
+    node::{Node, NodeConfig},
+    raft::PlainSync,
+};
+use narthex_web::{Routes, access, metrics::TEXT_FORMAT};
+use prometheus_client::registry::Registry;
+use tokio::runtime;
+use tokio_util::task::TaskTracker;
+
+use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin};
+use crate::{
+    client,
+    flags::{NodeArguments, UpArguments},
+    listener,
+    output::say,
+    signals::{self, StartedBy},
+};
+
+/// The name of the only node of a cluster in one process, and of the folder it has.
+const ALONE: &str = "n1";
+
+/// `narthex node`. Ends with an error when its log can no longer be written, so that whoever
+/// supervises it starts it again.
+pub fn run_node(arguments: &NodeArguments) -> Result<ExitCode, RoleError> {
+    let prepared = Prepared::new(&arguments.web, None)?;
+    prepared.check_address(arguments.web_listen_address)?;
+    let web = listener::bind_web(Some(arguments.web_listen_address))?;
+    let config = config(arguments, web.local_addr()?)?;
+    let started_by = if arguments.supervised { StartedBy::Supervisor } else { StartedBy::User };
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run(started_by, prepared, web, config));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn run(
+    started_by: StartedBy,
+    prepared: Prepared,
+    web: TcpListener,
+    config: NodeConfig,
+) -> Result<(), RoleError> {
+    let stop = signals::stop_token(started_by)?;
+    let started = tokio::select! {
+        started = Node::start(config) => started?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let tasks = TaskTracker::new();
+    let mut routes = Routes::new();
+    let mut registry = Registry::default();
+    add_to(&started, &mut routes, &mut registry);
+    admin::add_lifecycle(&mut routes, None, stop.clone());
+    web.set_nonblocking(true)?;
+    let web = tokio::net::TcpListener::from_std(web)?;
+    prepared.web.serve(vec![web], routes, registry, (&tasks, &stop)).await?;
+    let running = Running { tasks, node: Some(started) };
+    tokio::select! {
+        error = running.failed() => return Err(error),
+        () = stop.cancelled() => {}
+    }
+    running.stopped().await;
+    Ok(())
+}
+
+/// Adds what a node serves on the web listener of its process.
+pub fn add_to(node: &Node, routes: &mut Routes, registry: &mut Registry) {
+    node.register(registry);
+    routes.http(&access::METRICS_NODE, async || {
+        // It reads /proc, which is quick but not instant.
+        let page = tokio::task::spawn_blocking(host::render).await;
+        page.map(|page| ([(http::header::CONTENT_TYPE, TEXT_FORMAT)], page))
+            .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+    });
+}
+
+/// The node of a cluster that is one process.
+pub fn config_in_process(
+    arguments: &UpArguments,
+    folder: &Path,
+    web: SocketAddr,
+) -> Result<NodeConfig, RoleError> {
+    let addresses = crate::addresses::of_nodes(folder, 1)?;
+    let cluster_listener = listener::bind_web(Some(addresses[0].cluster))?;
+    let advertise = addresses[0].cluster.to_string();
+    Ok(NodeConfig {
+        folder: folder.join(ALONE),
+        cluster_listener,
+        web: web.to_string(),
+        zone: String::new(),
+        founders: Some(Founders::alone(ALONE, &advertise)),
+        advertise,
+        plan: FoundingPlan { shards: arguments.shards, replication_factor: 1 },
+        tls: None,
+        accept_log_loss: false,
+        sync: Arc::new(PlainSync),
+        clock: SystemClock::shared(),
+    })
+}
+
+fn config(arguments: &NodeArguments, web: SocketAddr) -> Result<NodeConfig, RoleError> {
+    let cluster = &arguments.cluster;
+    let tls = cluster.certs.as_deref().map(client::peer_tls).transpose()?;
+    if tls.is_none() && !cluster.listen_address.ip().is_loopback() {
+        return Err(RoleError::Unprotected(cluster.listen_address));
+    }
+    let cluster_listener = listener::bind_web(Some(cluster.listen_address))?;
+    let advertise = match &cluster.advertise_address {
+        Some(address) => address.clone(),
+        None => cluster_listener.local_addr()?.to_string(),
+    };
+    let founders: Option<Founders> =
+        cluster.initial_nodes.as_deref().map(str::parse).transpose()?;
+    let founder_count = founders.as_ref().map_or(1, |founders| founders.iter().len());
+    if arguments.accept_log_loss {
+        say("--accept-log-loss: what the log has lost stays lost");
+    }
+    Ok(NodeConfig {
+        folder: arguments.storage.path.clone(),
+        cluster_listener,
+        advertise,
+        web: web.to_string(),
+        zone: cluster.zone.clone(),
+        founders,
+        plan: FoundingPlan {
+            shards: arguments.shards,
+            replication_factor: u8::try_from(founder_count.min(3)).expect("three at the most"),
+        },
+        tls,
+        accept_log_loss: arguments.accept_log_loss,
+        sync: Arc::new(PlainSync),
+        clock: SystemClock::shared(),
+    })
+}
