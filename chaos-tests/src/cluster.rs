@@ -43,13 +43,22 @@ struct Process {
 impl Cluster {
     /// Three nodes that scrape what `config` (a prometheus.yml) says, ready for writes.
     pub fn start(config: &str) -> Self {
+        Self::start_with(config, Some("--listen=127.0.0.1:0"))
+    }
+
+    /// The same, where a user gets who names no address.
+    pub fn start_on_default_port(config: &str) -> Self {
+        Self::start_with(config, None)
+    }
+
+    fn start_with(config: &str, listen: Option<&str>) -> Self {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
         let folder = folder.expect("a temporary folder can be made");
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).expect("a temporary file can be written");
-        let flags = ["up", "--nodes=3", "--listen=127.0.0.1:0"].map(str::to_owned);
-        let mut flags = flags.to_vec();
+        let mut flags = vec!["up".to_owned(), "--nodes=3".to_owned()];
+        flags.extend(listen.map(str::to_owned));
         flags.push(format!("--data={}", folder.path().join("data").display()));
         flags.push(format!("--config.file={}", file.display()));
         let mut cluster = Self { folder, flags, process: None, _alone: alone };
@@ -160,6 +169,15 @@ impl Cluster {
         wait_for_end(&nodes);
     }
 
+    /// Kills the supervisor alone, and waits until the kernel has ended its children.
+    pub fn kill_parent(&mut self) {
+        let nodes = self.nodes();
+        let mut process = self.process.take().expect("the cluster runs");
+        kill(process.parent.id(), Signal::KILL);
+        process.parent.wait().expect("a child can be waited for");
+        wait_for_end(&nodes);
+    }
+
     /// Stops it as Ctrl-C would.
     pub fn stop(&mut self) {
         let nodes = self.nodes();
@@ -245,6 +263,7 @@ fn node_name(pid: u32) -> Option<String> {
     if words.get(1)? != b"node" {
         return None;
     }
-    let name = words.iter().find_map(|word| word.strip_prefix(b"--name="))?;
+    let folder = words.iter().find_map(|word| word.strip_prefix(b"--storage.tsdb.path="))?;
+    let name = folder.rsplit(|byte| *byte == b'/').next()?;
     String::from_utf8(name.to_vec()).ok()
 }
