@@ -7,13 +7,16 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    filter::LevelFilter,
+    Layer as _,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::Writer,
         time::{FormatTime, SystemTime},
     },
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use crate::flags::{LogFlags, LogFormat, LogLevel};
@@ -26,10 +29,18 @@ pub fn install(flags: &LogFlags) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // openraft tells every step of an election at info; what matters of it is ours to say.
+    let theirs = level.min(LevelFilter::WARN);
+    let filter = Targets::new().with_default(level).with_target("openraft", theirs);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry();
     match flags.format {
-        LogFormat::Logfmt => builder.event_format(Logfmt).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Logfmt => {
+            registry.with(layer.event_format(Logfmt).with_filter(filter)).init();
+        }
+        LogFormat::Json => {
+            registry.with(layer.json().flatten_event(true).with_filter(filter)).init();
+        }
     }
 }
 
