@@ -124,6 +124,12 @@ impl Display for Subquery {
 
 /// Writes an operand, in parentheses if it binds less tightly than `precedence_min`.
 fn write_operand(f: &mut Formatter<'_>, expr: &Expr, precedence_min: u8) -> fmt::Result {
+    // The sign that infinity is printed with would take `Inf ^ 2` as its operand.
+    if precedence_min > UnaryOp::PRECEDENCE
+        && matches!(&expr.kind, ExprKind::Number(number) if number.value == f64::INFINITY)
+    {
+        return f.write_str("Inf");
+    }
     let precedence = match &expr.kind {
         ExprKind::Binary(binary) => binary.op.precedence(),
         ExprKind::Unary(_) => UnaryOp::PRECEDENCE,

@@ -1,7 +1,9 @@
 //! Where an expression can be evaluated.
 
+use narthex_model::METRIC_NAME;
+
 use crate::{
-    ast::{AggregateOp, Expr, ExprKind},
+    ast::{AggregateOp, Call, Expr, ExprKind},
     types::ValueType,
 };
 
@@ -12,6 +14,9 @@ pub(super) enum Place {
     Anywhere,
     /// Each series of the result comes from one series: on the shards, each for its own.
     Shards,
+    /// As on the shards, but series of different shards may get equal labels, which must show
+    /// before anything else looks at them.
+    ShardsThenMerge,
     /// It relates series that may live on different shards.
     Querier,
 }
@@ -20,7 +25,8 @@ impl Place {
     /// Of an operation whose operands have these places and that looks at one series at a time.
     fn of_each(operands: impl IntoIterator<Item = Self>) -> Self {
         let join = |place, operand| match (place, operand) {
-            (Self::Querier, _) | (_, Self::Querier) => Self::Querier,
+            (Self::Querier | Self::ShardsThenMerge, _) => Self::Querier,
+            (_, Self::Querier | Self::ShardsThenMerge) => Self::Querier,
             (Self::Shards, _) | (_, Self::Shards) => Self::Shards,
             (Self::Anywhere, Self::Anywhere) => Self::Anywhere,
         };
@@ -50,8 +56,8 @@ pub(super) fn place(expr: &Expr) -> Place {
         ExprKind::Number(_) | ExprKind::String(_) => Place::Anywhere,
         ExprKind::Selector(_) | ExprKind::Matrix(_) => Place::Shards,
         ExprKind::Paren(inner) => place(inner),
-        ExprKind::Unary(unary) => place(&unary.expr),
-        ExprKind::Subquery(subquery) => place(&subquery.expr),
+        ExprKind::Unary(unary) => Place::of_each([place(&unary.expr)]),
+        ExprKind::Subquery(subquery) => Place::of_each([place(&subquery.expr)]),
         ExprKind::Binary(binary) => {
             let operands = Place::of_each([place(&binary.lhs), place(&binary.rhs)]);
             // Between two vectors, elements of different shards may meet.
@@ -62,7 +68,7 @@ pub(super) fn place(expr: &Expr) -> Place {
             // Whether an element is kept follows from its labels alone.
             let is_per_element = aggregate.op == AggregateOp::LimitRatio
                 && aggregate.param.as_ref().map(place) == Some(Place::Anywhere);
-            let inner = place(&aggregate.expr);
+            let inner = Place::of_each([place(&aggregate.expr)]);
             if is_per_element || inner == Place::Anywhere { inner } else { Place::Querier }
         }
         ExprKind::Call(call) => {
@@ -70,9 +76,20 @@ pub(super) fn place(expr: &Expr) -> Place {
             let relates = RELATING.contains(&call.function.name) && args != Place::Anywhere;
             // Which series a scalar came from is forgotten, so that nothing else may be local.
             let is_scalar = expr.value_type() == ValueType::Scalar && args != Place::Anywhere;
-            if relates || is_scalar { Place::Querier } else { args }
+            if relates || is_scalar {
+                return Place::Querier;
+            }
+            if args == Place::Shards && sets_label(call) { Place::ShardsThenMerge } else { args }
         }
     }
+}
+
+/// Whether a call sets a label of its series other than the metric's name, by which alone series
+/// of different shards cannot become equal.
+fn sets_label(call: &Call) -> bool {
+    let sets = matches!(call.function.name, "label_replace" | "label_join");
+    let label = call.args.get(1).map(|arg| &arg.unwrapped().kind);
+    sets && !matches!(label, Some(ExprKind::String(label)) if label == METRIC_NAME)
 }
 
 #[cfg(test)]
@@ -88,7 +105,9 @@ mod tests {
             ("up", Place::Shards),
             ("-rate(up[5m]) * 2 > time()", Place::Shards),
             ("max_over_time(rate(up[5m])[1h:]) ", Place::Shards),
-            ("label_replace(up, \"a\", \"$1\", \"b\", \"(.*)\")", Place::Shards),
+            ("label_replace(up, \"a\", \"$1\", \"b\", \"(.*)\")", Place::ShardsThenMerge),
+            ("label_join(up, \"__name__\", \"-\", \"b\")", Place::Shards),
+            ("label_join(up, \"a\", \"-\", \"b\") > 1", Place::Querier),
             ("limit_ratio(0.5, up)", Place::Shards),
             ("up + up", Place::Querier),
             ("up + on() vector(1)", Place::Querier),

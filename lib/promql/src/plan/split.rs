@@ -44,7 +44,9 @@ impl Splitter<'_> {
         }
         match (place(expr), &expr.kind) {
             (Place::Anywhere, _) => {}
-            (Place::Shards, _) => self.ship(FragmentKind::Columns, expr, expr, grid),
+            (Place::Shards | Place::ShardsThenMerge, _) => {
+                self.ship(FragmentKind::Columns, expr, expr, grid);
+            }
             (Place::Querier, ExprKind::Aggregate(aggregate)) => {
                 self.split_aggregate(expr, aggregate, grid);
             }
