@@ -89,7 +89,7 @@ impl DurationExpr {
 
     /// Milliseconds of a duration that needs no calculation.
     ///
-    /// Panics otherwise: [`crate::resolve`] replaces calculations by lengths before evaluation.
+    /// Panics otherwise: [`crate::resolve()`] replaces calculations by lengths before evaluation.
     pub fn millis(&self) -> i64 {
         self.literal().expect("BUG: duration expression was not resolved").millis()
     }

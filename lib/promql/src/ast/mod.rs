@@ -6,7 +6,7 @@
 //! * a binary operator has a [`VectorMatching`] exactly if both operands are instant vectors.
 //!
 //! A tree says what was written. What only a running query knows (its times, its step, the value
-//! of a duration expression) is put in by [`crate::resolve`]; nothing here is evaluated.
+//! of a duration expression) is put in by [`crate::resolve()`]; nothing here is evaluated.
 
 mod duration;
 mod operators;
@@ -116,7 +116,7 @@ impl Selector {
 
     /// The offset in milliseconds.
     ///
-    /// Panics on a duration that [`crate::resolve`] has not yet worked out.
+    /// Panics on a duration that [`crate::resolve()`] has not yet worked out.
     pub fn offset_millis(&self) -> i64 {
         self.offset.as_ref().map_or(0, DurationExpr::millis)
     }

@@ -46,7 +46,7 @@ impl SampleRef<'_> {
 /// At most one sample per step.
 ///
 /// Invariants
-/// * `values` has one entry per step, [`ABSENT`] where there is no float;
+/// * `values` has one entry per step, `ABSENT` where there is no float;
 /// * `histograms` is empty, or has one entry per step, `None` wherever `values` has a float.
 #[derive(Debug, Clone, Default)]
 pub struct Column {
