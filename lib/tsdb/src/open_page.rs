@@ -6,12 +6,14 @@
 //! place  := state u8                        0 no series, 1 no sample yet, 2 samples
 //!           day end i64 LE                  only for states 1 and 2
 //!           open                            only for state 2
-//! open   := run left u8, runs varint { run }, last run, late varint { time i64 LE, bits u64 LE }
+//! open   := run left u8, runs varint { form u8, run }, last run,
+//!           late varint { time i64 LE, bits u64 LE }
 //! run    := samples varint, words varint, words u64 LE
 //! last   := run, last time i64 LE, last bits u64 LE, step i64 LE, free u8, leading u8, width u8
 //! ```
 //!
-//! The runs are those of the XOR codec as they lie in memory, so that writing a page is copying.
+//! Runs are written as they lie in memory, so that writing a page is copying: form 0, as the XOR
+//! codec left them.
 
 use crate::{
     bytes::{Cursor, Malformed, put_varint},
@@ -24,6 +26,7 @@ const VERSION: u8 = 1;
 const NO_SERIES: u8 = 0;
 const NO_SAMPLE: u8 = 1;
 const SAMPLES: u8 = 2;
+const XOR_RUN: u8 = 0;
 
 /// The page of a group.
 pub(crate) fn encode(group: &Group) -> Vec<u8> {
@@ -51,6 +54,7 @@ fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
     out.push(hot.run_left);
     put_varint(out, cold.runs.len() as u64);
     for run in &cold.runs {
+        out.push(XOR_RUN);
         put_run_head(out, run.count, run.words.len());
         put_words(out, run.words.iter().copied());
     }
@@ -111,6 +115,9 @@ fn read_place(cursor: &mut Cursor<'_>) -> Result<(Hot, Cold), Malformed> {
     hot.run_left = cursor.u8("run left")?;
     let runs = cursor.count(2, "runs")?;
     for _ in 0..runs {
+        if cursor.u8("run form")? != XOR_RUN {
+            return Err(Malformed("run form unknown to this program"));
+        }
         let (count, words) = read_run(cursor)?;
         cold.runs.push(Run { words: words.into(), count });
     }

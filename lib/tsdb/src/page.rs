@@ -5,7 +5,7 @@
 //! columns := count varint { column }
 //! column  := kind u8, rows varint, first zigzag varint, then by kind
 //!            1 REGULAR  step zigzag varint
-//!            2 CHANGES  len varint, per row behind the first zigzag varint: change of step
+//!            2 CHANGES  words varint { u64 LE }: time of the run format, per row but the first
 //! entries := count varint { entry }
 //! entry   := place u8, sample kind u8, order u8, at varint, column varint, offset varint,
 //!            samples varint, skips varint { rows taken before it varint }, form u8, len varint
@@ -16,9 +16,11 @@
 //! `at` the log index of the entry that ended the chunk.
 
 use crate::{
+    bits::{BitReader, BitString},
     bytes::{Cursor, Malformed, put_signed, put_varint},
     columns::Columns,
     values,
+    xor::{push_step_change, read_step_change},
 };
 
 const VERSION: u8 = 1;
@@ -172,7 +174,8 @@ fn find_rows(rows: &[i64], times: &[i64]) -> Option<(usize, Vec<usize>)> {
     Some((offset, skips))
 }
 
-fn put_column(out: &mut Vec<u8>, times: &[i64]) {
+/// Appends a column of times, of which there is at least one.
+pub(crate) fn put_column(out: &mut Vec<u8>, times: &[i64]) {
     let step = times.get(1).map_or(0, |second| second.wrapping_sub(times[0]));
     let is_regular = times.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step);
     out.push(if is_regular { REGULAR } else { CHANGES });
@@ -182,14 +185,15 @@ fn put_column(out: &mut Vec<u8>, times: &[i64]) {
         put_signed(out, step);
         return;
     }
-    let mut changes = Vec::with_capacity(times.len());
+    let mut changes = BitString::new();
     let mut step = 0i64;
     for pair in times.windows(2) {
         let next = pair[1].wrapping_sub(pair[0]);
-        put_signed(&mut changes, next.wrapping_sub(step));
+        push_step_change(&mut changes, next.wrapping_sub(step));
         step = next;
     }
-    crate::bytes::put_block(out, &changes);
+    put_varint(out, changes.word_count() as u64);
+    changes.words().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
 }
 
 fn read_column(cursor: &mut Cursor<'_>) -> Result<Vec<i64>, Malformed> {
@@ -205,16 +209,21 @@ fn read_column(cursor: &mut Cursor<'_>) -> Result<Vec<i64>, Malformed> {
             Ok((0..rows as i64).map(|row| first.wrapping_add(row.wrapping_mul(step))).collect())
         }
         CHANGES => {
-            let mut changes = Cursor::new(cursor.block("column")?);
+            let words = cursor.count(8, "column words")?;
+            let words: Vec<u64> =
+                (0..words).map(|_| cursor.u64("column words")).collect::<Result<_, _>>()?;
+            let mut changes = BitReader::new(&words);
             let mut times = Vec::with_capacity(rows);
             let (mut time, mut step) = (first, 0i64);
             times.push(time);
             for _ in 1..rows {
-                step = step.wrapping_add(changes.signed("column")?);
+                step = step.wrapping_add(read_step_change(&mut changes));
                 time = time.wrapping_add(step);
                 times.push(time);
             }
-            changes.end("column")?;
+            if changes.overran() {
+                return Err(Malformed("column"));
+            }
             Ok(times)
         }
         _ => Err(Malformed("column kind unknown to this program")),

@@ -82,7 +82,7 @@ impl OpenRun {
         if change == 0 && difference == 0 {
             self.bits.push(0, 2);
         } else {
-            self.append_time(change);
+            push_step_change(&mut self.bits, change);
             self.window.append(&mut self.bits, difference);
         }
         self.step = step;
@@ -97,20 +97,6 @@ impl OpenRun {
         self.bits.push(value, 64);
         (self.step, self.window) = (0, ValueWindow::default());
         (self.last_time, self.last_value, self.count) = (time, value, 1);
-    }
-
-    #[inline]
-    fn append_time(&mut self, change: i64) {
-        match change {
-            0 => self.bits.push(0, 1),
-            -128..=127 => self.bits.push(0b10 << 8 | (change + 128) as u64, 10),
-            -8192..=8191 => self.bits.push(0b110 << 14 | (change + 8192) as u64, 17),
-            -524_288..=524_287 => self.bits.push(0b1110 << 20 | (change + 524_288) as u64, 24),
-            _ => {
-                self.bits.push(0b1111, 4);
-                self.bits.push(change as u64, 64);
-            }
-        }
     }
 
     /// Takes the run away, exactly fitted; the newest sample stays known.
@@ -143,6 +129,35 @@ impl OpenRun {
         let bits = BitString::from_words(words, free)?;
         let window = ValueWindow { leading, width };
         Some(Self { bits, last_time, last_value, step, count, window })
+    }
+}
+
+/// Appends by how much the step between two times differs from the one before.
+#[inline]
+pub(crate) fn push_step_change(bits: &mut BitString, change: i64) {
+    match change {
+        0 => bits.push(0, 1),
+        -128..=127 => bits.push(0b10 << 8 | (change + 128) as u64, 10),
+        -8192..=8191 => bits.push(0b110 << 14 | (change + 8192) as u64, 17),
+        -524_288..=524_287 => bits.push(0b1110 << 20 | (change + 524_288) as u64, 24),
+        _ => {
+            bits.push(0b1111, 4);
+            bits.push(change as u64, 64);
+        }
+    }
+}
+
+/// Reads what [`push_step_change`] appended.
+#[inline]
+pub(crate) fn read_step_change(bits: &mut BitReader<'_>) -> i64 {
+    let ones = (bits.peek(4) << 60).leading_ones();
+    bits.skip((ones + 1).min(4));
+    match ones {
+        0 => 0,
+        1 => bits.read(8) as i64 - 128,
+        2 => bits.read(14) as i64 - 8192,
+        3 => bits.read(20) as i64 - 524_288,
+        _ => bits.read(64) as i64,
     }
 }
 
@@ -235,19 +250,6 @@ impl<'a> RunReader<'a> {
         let (started, time, value, step) = (false, 0, 0, 0);
         Self { bits, left: count, started, time, value, step, window: ValueReader::default() }
     }
-
-    #[inline]
-    fn read_step_change(&mut self) -> i64 {
-        let ones = self.bits.peek(4).wrapping_shl(60).leading_ones();
-        self.bits.skip((ones + 1).min(4));
-        match ones {
-            0 => 0,
-            1 => self.bits.read(8) as i64 - 128,
-            2 => self.bits.read(14) as i64 - 8192,
-            3 => self.bits.read(20) as i64 - 524_288,
-            _ => self.bits.read(64) as i64,
-        }
-    }
 }
 
 impl Iterator for RunReader<'_> {
@@ -265,7 +267,7 @@ impl Iterator for RunReader<'_> {
             self.value = self.bits.read(64);
             return Some((self.time, self.value));
         }
-        self.step = self.step.wrapping_add(self.read_step_change());
+        self.step = self.step.wrapping_add(read_step_change(&mut self.bits));
         self.time = self.time.wrapping_add(self.step);
         self.value ^= self.window.read(&mut self.bits);
         Some((self.time, self.value))
