@@ -105,7 +105,10 @@ async fn run_in(
     };
     let children: Vec<_> = nodes
         .iter()
-        .map(|node| supervisor::spawn(child(folder.path(), arguments, &nodes, node), &tasks))
+        .map(|node| {
+            let child = child(folder.path(), arguments, &nodes, node);
+            supervisor::spawn(child, &tasks, stop.clone())
+        })
         .collect();
 
     // Its own token: the front door closes first, but only once told so, and children after it.

@@ -42,20 +42,21 @@ impl ChildHandle {
     }
 }
 
-/// Starts the child and keeps it running until the handle stops it.
-pub fn spawn(child: Child, tasks: &TaskTracker) -> ChildHandle {
+/// Starts the child and keeps it running until the handle stops it. Once `stopping` fires it is
+/// not started again: what stops a whole process group signals the child as well.
+pub fn spawn(child: Child, tasks: &TaskTracker, stopping: CancellationToken) -> ChildHandle {
     let stop = CancellationToken::new();
-    let task = tasks.spawn(keep_running(child, stop.clone()));
+    let task = tasks.spawn(keep_running(child, stop.clone(), stopping));
     ChildHandle { stop, task }
 }
 
-async fn keep_running(child: Child, stop: CancellationToken) {
+async fn keep_running(child: Child, stop: CancellationToken, stopping: CancellationToken) {
     let mut restarts = Restarts::default();
     let mut verb = "started";
-    while !stop.is_cancelled() {
+    while !stop.is_cancelled() && !stopping.is_cancelled() {
         let started = now();
         let end = run_once(&child, verb, &stop).await;
-        if stop.is_cancelled() {
+        if stop.is_cancelled() || stopping.is_cancelled() {
             return;
         }
         let pause = restarts.pause_after(now().duration_since(started));
@@ -64,6 +65,7 @@ async fn keep_running(child: Child, stop: CancellationToken) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
+            () = stopping.cancelled() => {}
         }
     }
 }
