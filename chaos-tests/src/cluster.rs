@@ -84,13 +84,13 @@ impl Cluster {
             Err(why) => {
                 let _ = parent.kill();
                 let _ = parent.wait();
-                panic!("no URL from narthex up: {why}\n{}", self.log());
+                panic!("no URL from narthex up: {why}\n{}", self.log_end());
             }
         }
         let api = self.api();
         until("the cluster is ready", START_DEADLINE, || match api.text("/-/ready") {
             Ok((200, _)) => Ok(()),
-            other => Err(format!("{other:?}\n{}", self.log())),
+            other => Err(format!("{other:?}\n{}", self.log_end())),
         });
     }
 
@@ -99,9 +99,13 @@ impl Cluster {
         Api::new(&self.running().url, CALL_DEADLINE)
     }
 
-    /// What all its processes have logged, its end if it is long.
+    /// What all its processes have logged.
     pub fn log(&self) -> String {
-        let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn log_end(&self) -> String {
+        let text = self.log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
@@ -185,9 +189,9 @@ impl Cluster {
         kill(process.parent.id(), Signal::TERM);
         let status = until("narthex up ends", STOP_DEADLINE, || match process.parent.try_wait() {
             Ok(Some(status)) => Ok(status),
-            other => Err(format!("{other:?}\n{}", self.log())),
+            other => Err(format!("{other:?}\n{}", self.log_end())),
         });
-        assert!(status.success(), "{status}\n{}", self.log());
+        assert!(status.success(), "{status}\n{}", self.log_end());
         wait_for_end(&nodes);
     }
 
@@ -202,7 +206,8 @@ impl Drop for Cluster {
             self.kill_all();
         }
         if std::thread::panicking() {
-            eprintln!("the cluster's log ends:\n{}", self.log());
+            self.folder.disable_cleanup(true);
+            eprintln!("kept {}; its log ends:\n{}", self.folder.path().display(), self.log_end());
         }
     }
 }

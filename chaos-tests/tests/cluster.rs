@@ -1,12 +1,12 @@
 //! Three real nodes: what a user sees of a cluster that starts, loses nodes and comes back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use narthex_chaos_tests::{
     api::Api,
     cluster::Cluster,
     targets::{SEQUENCE, Target, config},
-    wait::{now, until},
+    wait::{now, until, wall_millis},
     writer::{SERIES, Writer},
 };
 
@@ -61,11 +61,12 @@ fn killing_leaders_loses_nothing_and_hides_nothing() {
         _ => Ok(()),
     });
 
-    let mut pauses = Vec::new();
+    let (mut pauses, mut kills) = (Vec::new(), Vec::new());
     for kill in 0..KILLS {
         let leader = until("a leader", RESUME_DEADLINE, || cluster.leader(kill % SHARDS));
         let killed = cluster.node(&leader);
         let since = now();
+        kills.push(wall_millis());
         cluster.kill_node(&leader);
         let resumed = writer.resumed_after(since, RESUME_DEADLINE);
         pauses.push(resumed);
@@ -81,8 +82,8 @@ fn killing_leaders_loses_nothing_and_hides_nothing() {
     let written = writer.stop();
     eprintln!("{} batches; writes resumed after {pauses:?}", written.batches());
     written.check(&api);
-    check_scrapes(&api, "fast", FAST_SECONDS, &fast);
-    check_scrapes(&api, "slow", SLOW_SECONDS, &slow);
+    check_scrapes(&api, "fast", FAST_SECONDS, &fast, &kills);
+    check_scrapes(&api, "slow", SLOW_SECONDS, &slow, &kills);
     let late: Vec<_> = pauses.iter().filter(|pause| **pause > RESUME_MAX).collect();
     assert!(late.is_empty(), "writes resumed only after {late:?}");
 }
@@ -120,8 +121,8 @@ fn all_reachable(cluster: &Cluster) -> Result<(), String> {
 }
 
 /// Every stored page is one that its target served, no slot is stored twice, and no gap is
-/// longer than one missed scrape.
-fn check_scrapes(api: &Api, job: &str, interval_seconds: u64, targets: &[Target]) {
+/// longer than what the kills in it explain.
+fn check_scrapes(api: &Api, job: &str, interval_seconds: u64, targets: &[Target], kills: &[i64]) {
     let selector = format!("{SEQUENCE}{{job={job:?}}}[1h]");
     let stored = until("an answer", Duration::from_secs(30), || api.samples(&selector, "instance"));
     let up = format!("up{{job={job:?}}}[1h]");
@@ -137,30 +138,36 @@ fn check_scrapes(api: &Api, job: &str, interval_seconds: u64, targets: &[Target]
         if pages.iter().any(|page| page.1 >= target.served() as f64) {
             problems.push(format!("{name}: a page is stored that was not served"));
         }
-        problems.extend(check_slots(name, interval_seconds, &up));
+        let slots = up.get(name).map_or(&[][..], Vec::as_slice);
+        problems.extend(check_slots(name, interval_seconds, slots, kills));
     }
     assert!(problems.is_empty(), "{job}: {}", problems.join("\n"));
 }
 
-/// Slots lie whole intervals apart: twice one slot is a distance far below an interval, and more
-/// than one missed scrape is one far above two. A target at one second may miss more than one,
-/// as an election takes longer than that.
+/// Slots lie whole intervals apart: twice one slot is a distance far below an interval. A kill
+/// costs a target one scrape, or as many as fit into an election where that takes longer.
 fn check_slots(
     name: &str,
     interval_seconds: u64,
-    up: &BTreeMap<String, Vec<(i64, f64)>>,
+    slots: &[(i64, f64)],
+    kills: &[i64],
 ) -> Vec<String> {
     let mut problems = Vec::new();
     let interval = i64::try_from(interval_seconds * 1000).expect("intervals are short");
-    let longest = if interval_seconds == SLOW_SECONDS { 2 * interval } else { 6 * interval };
-    let empty = Vec::new();
-    for pair in up.get(name).unwrap_or(&empty).windows(2) {
-        let distance = pair[1].0 - pair[0].0;
+    let election = i64::try_from(RESUME_MAX.as_millis()).expect("elections are short");
+    for pair in slots.windows(2) {
+        let (before, after) = (pair[0].0, pair[1].0);
+        let distance = after - before;
         if distance < interval / 2 {
-            problems.push(format!("{name}: two scrapes {distance} ms apart at {}", pair[1].0));
+            problems.push(format!("{name}: two scrapes {distance} ms apart at {after}"));
         }
-        if distance > longest + interval / 2 {
-            problems.push(format!("{name}: no scrape for {distance} ms before {}", pair[1].0));
+        // The scrape of a slot begins within the interval that ends with the next one.
+        let killed = kills.iter().filter(|kill| (before - interval..after).contains(kill)).count();
+        let killed = i64::try_from(killed).expect("kills are few");
+        if distance > interval + interval / 2 + killed * interval.max(election) {
+            problems.push(format!(
+                "{name}: no scrape for {distance} ms before {after}, with {killed} kills"
+            ));
         }
     }
     problems

@@ -29,8 +29,9 @@ pub fn install(flags: &LogFlags) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    // openraft tells every step of an election at info; what matters of it is ours to say.
-    let theirs = level.min(LevelFilter::WARN);
+    // openraft tells every step of an election at info, and at warn every message that a dead
+    // peer did not get, hundreds a second; what matters of either is ours to say, once.
+    let theirs = if level >= LevelFilter::DEBUG { LevelFilter::WARN } else { LevelFilter::ERROR };
     let filter = Targets::new().with_default(level).with_target("openraft", theirs);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry();
