@@ -17,3 +17,4 @@ pub mod scrape;
 mod scraping;
 pub mod service;
 pub mod shard;
+pub mod tls;

@@ -37,6 +37,7 @@ use crate::{
     scraping,
     service::LocalNode,
     shard::{Replicas, checkpointer},
+    tls::{self, Incoming, InvalidTls, ServerTls, UnprotectedListener},
 };
 
 /// Threads of the raft runtime: the log thread and apply have their own.
@@ -107,6 +108,12 @@ pub enum StartError {
     /// The cluster.
     #[error(transparent)]
     Founding(#[from] FoundingError),
+    /// The cluster listener's certificates.
+    #[error("use the certificates of --cluster.certs")]
+    Tls(#[from] InvalidTls),
+    /// The cluster listener has none where it needs them.
+    #[error(transparent)]
+    Unprotected(#[from] UnprotectedListener),
     /// Threads or sockets.
     #[error("{step}")]
     Io {
@@ -171,7 +178,8 @@ impl Node {
         // Without the local node: it must not keep itself alive.
         service.reach_others_by(ShardClient::new(state.clone(), connections.clone(), None));
         let client = ShardClient::new(state, connections, Some((node, local.clone())));
-        serve(&shared, config.cluster_listener, local)?;
+        let tls = config.tls.as_ref().map(ServerTls::new).transpose()?;
+        serve(&shared, config.cluster_listener, tls, local)?;
 
         let me = ThisNode {
             node,
@@ -301,12 +309,13 @@ fn open_raft(
 fn serve(
     shared: &Arc<Shared>,
     listener: TcpListener,
+    tls: Option<ServerTls>,
     node: Arc<dyn NodeService>,
 ) -> Result<(), StartError> {
     let io = |source| StartError::Io { step: "listen for the cluster", source };
+    tls::check_listener(listener.local_addr().map_err(io)?, tls.as_ref())?;
     listener.set_nonblocking(true).map_err(io)?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(io)?;
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = Incoming::new(tokio::net::TcpListener::from_std(listener).map_err(io)?, tls);
     let routes = service::serve(node).add_service(shared.raft.network.service());
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {

@@ -4,6 +4,7 @@
 //! * a caller of another cluster is refused, never merged;
 //! * a caller that shows a lower incarnation than was seen, or none although it had one, is an
 //!   old copy of its folder or a wiped one, and is refused;
+//! * a caller over TLS is the node that its certificate names;
 //! * before the cluster has an id, only those speak that were given the same list of founders.
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     founding::Founders,
     raft::{PeerHello, PeerRefusal, Peers},
+    tls::{Peer, PeerAddress},
 };
 
 /// What this node knows of the others.
@@ -79,7 +81,8 @@ impl Peers for ClusterPeers {
         }
     }
 
-    fn admit(&self, caller: &PeerHello, _extensions: &Extensions) -> Result<(), PeerRefusal> {
+    fn admit(&self, caller: &PeerHello, extensions: &Extensions) -> Result<(), PeerRefusal> {
+        check_certificate(caller.node, extensions)?;
         let Some(ours) = self.cluster() else {
             let ours = self.founding_token();
             let is_known = caller.cluster == ours || caller.cluster.parse::<ClusterId>().is_ok();
@@ -121,9 +124,28 @@ impl Peers for ClusterPeers {
     }
 }
 
+/// Whether the caller is the node it says it is, as far as its connection shows.
+fn check_certificate(node: u64, extensions: &Extensions) -> Result<(), PeerRefusal> {
+    let reason = match extensions.get::<PeerAddress>().map(|connected| connected.peer) {
+        Some(Peer::Loopback) => return Ok(()),
+        Some(Peer::Node(certified)) if certified.0 == node => return Ok(()),
+        Some(Peer::Node(certified)) => format!("its certificate names node {certified}"),
+        Some(Peer::Front) => "its certificate names no node".to_owned(),
+        None => "its connection does not show who it is".to_owned(),
+    };
+    Err(PeerRefusal::Stranger { node, reason })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn connected(peer: Peer) -> Extensions {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let mut extensions = Extensions::new();
+        extensions.insert(PeerAddress { address, peer });
+        extensions
+    }
 
     fn peers(adopted: Option<ClusterId>) -> ClusterPeers {
         let (_, state) = watch::channel(Arc::default());
@@ -145,20 +167,33 @@ mod tests {
     fn founders_speak_before_there_is_a_cluster_and_nobody_else() {
         let founding = peers(None);
         let token = founding.hello().cluster;
-        let no_extensions = Extensions::new();
-        assert!(founding.admit(&hello(&token, 2), &no_extensions).is_ok());
-        assert!(founding.admit(&hello(&token, 4), &no_extensions).is_err());
-        assert!(founding.admit(&hello("founding-0", 2), &no_extensions).is_err());
+        let loopback = connected(Peer::Loopback);
+        assert!(founding.admit(&hello(&token, 2), &loopback).is_ok());
+        assert!(founding.admit(&hello(&token, 4), &loopback).is_err());
+        assert!(founding.admit(&hello("founding-0", 2), &loopback).is_err());
     }
 
     #[test]
     fn another_cluster_is_refused() {
         let ours = ClusterId::from_random_bytes([1; 16]);
         let member = peers(Some(ours));
-        let no_extensions = Extensions::new();
-        assert!(member.admit(&hello(&ours.to_string(), 2), &no_extensions).is_ok());
+        let loopback = connected(Peer::Loopback);
+        assert!(member.admit(&hello(&ours.to_string(), 2), &loopback).is_ok());
         let other = ClusterId::from_random_bytes([2; 16]).to_string();
-        let refused = member.admit(&hello(&other, 2), &no_extensions);
+        let refused = member.admit(&hello(&other, 2), &loopback);
         assert!(matches!(refused, Err(PeerRefusal::OtherCluster { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_node_calls_with_its_own_certificate_only() {
+        let ours = ClusterId::from_random_bytes([1; 16]);
+        let member = peers(Some(ours));
+        let admit = |peer| member.admit(&hello(&ours.to_string(), 2), &connected(peer));
+        assert!(admit(Peer::Node(NodeId(2))).is_ok());
+        for other in [Peer::Node(NodeId(3)), Peer::Front] {
+            assert!(matches!(admit(other), Err(PeerRefusal::Stranger { node: 2, .. })));
+        }
+        let unknown = member.admit(&hello(&ours.to_string(), 2), &Extensions::new());
+        assert!(unknown.is_err(), "fails closed");
     }
 }

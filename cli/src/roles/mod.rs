@@ -65,11 +65,6 @@ pub enum RoleError {
     /// Use the folder as it was used before.
     #[error(transparent)]
     Addresses(#[from] AddressesError),
-    /// Give `--cluster.certs`, or listen on loopback.
-    #[error(
-        "{0} can be reached from other machines: the cluster listener needs --cluster.certs there"
-    )]
-    Unprotected(SocketAddr),
     /// Correct the list.
     #[error(transparent)]
     Founders(#[from] InvalidFounders),

@@ -113,9 +113,6 @@ pub fn config_in_process(
 fn config(arguments: &NodeArguments, web: SocketAddr) -> Result<NodeConfig, RoleError> {
     let cluster = &arguments.cluster;
     let tls = cluster.certs.as_deref().map(client::peer_tls).transpose()?;
-    if tls.is_none() && !cluster.listen_address.ip().is_loopback() {
-        return Err(RoleError::Unprotected(cluster.listen_address));
-    }
     let cluster_listener = listener::bind_web(Some(cluster.listen_address))?;
     let advertise = match &cluster.advertise_address {
         Some(address) => address.clone(),

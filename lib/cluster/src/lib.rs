@@ -14,13 +14,11 @@
 
 #![forbid(unsafe_code)]
 
-pub mod access;
 mod apply;
 mod changes;
 mod codec;
 mod command;
 mod epoch;
-mod hello;
 mod id;
 mod member;
 pub mod placement;
@@ -29,7 +27,6 @@ pub mod routing;
 mod state;
 mod summary;
 mod version;
-pub mod web_config;
 
 pub use apply::{EPOCHS_MAX, SHARDS_MAX};
 pub use changes::Changes;
@@ -39,7 +36,6 @@ pub use command::{
     MoveReplica, Outcome, Preference, Refusal, Request, RequestId, StartMember,
 };
 pub use epoch::{EPOCH_LEAD_MILLIS_MIN, Epoch};
-pub use hello::{Hello, HelloRefusal};
 pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};
 pub use member::{Addresses, Binary, Member, MemberState};
 pub use placement::{Move, Placement};
