@@ -9,20 +9,20 @@ use narthex_cluster::{Request as ControlRequest, ShardId};
 use narthex_model::{Labels, Matcher, Timestamp, duration};
 use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
-    batch::BatchReader,
+    batch::{BatchReader, KnownSeries, MalformedBatch, Subject},
     client::ShardClient,
     internal::v1::{
         self as internal, AppendRequest, AppendResponse, Appended, Busy, FollowerStatus,
         FragmentPart, FragmentRequest, InitRequest, InitResponse, LabelValuesRequest,
         NamesResponse, NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest,
         ProposeResponse, Refused, ReplicaStatus, SelectRequest, SeriesPart, SettleRequest,
-        SettleResponse, StateRevision, TargetsRequest, TargetsResponse, Unknown, WatchStateRequest,
-        append_response, fragment_part, propose_response,
+        SettleResponse, StateRevision, TargetsRequest, TargetsResponse, Unknown, UnknownSeries,
+        WatchStateRequest, append_response, fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
 use narthex_tsdb::{
-    CommandOutcome, Refusal, ShardReader,
+    CommandOutcome, Refusal, SeriesId, ShardReader,
     entry::{EntryWriter, SampleBlock, Source},
 };
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
@@ -97,13 +97,19 @@ impl NodeService for LocalNode {
             return Ok(AppendResponse { result: Some(result) });
         };
         let batch = request.batch;
+        let names = Arc::new(OnceLock::new());
+        let named = Arc::clone(&names);
         let write = Write {
             bytes: batch.len(),
             urgency: Urgency::AtOnce,
-            encode: Box::new(move |entry, reader| append_batch(entry, reader, &batch)),
+            encode: Box::new(move |entry, reader| {
+                named.set(append_batch(entry, reader, &batch)?).ok();
+                Ok(())
+            }),
         };
         let outcome = replica.writer.write(write).await;
-        Ok(AppendResponse { result: Some(append_result(outcome, &replica.reader)?) })
+        let names = names.get().map_or(&[][..], Vec::as_slice);
+        Ok(AppendResponse { result: Some(append_result(outcome, names, &replica.reader)?) })
     }
 
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
@@ -266,37 +272,76 @@ fn limit(limit: u64) -> usize {
     }
 }
 
-/// Turns label bytes into series ids where the shard knows them.
-fn append_batch(entry: &mut EntryWriter, reader: &ShardReader, batch: &[u8]) -> Result<(), String> {
-    let mut read = BatchReader::new(batch).map_err(|error| error.to_string())?;
-    let (mut block, mut samples) = (SampleBlock::new(), Vec::new());
-    while let Some(bytes) = read.next(&mut samples).map_err(|error| error.to_string())? {
-        let labels = Labels::from_bytes(bytes).map_err(|error| error.to_string())?;
-        if let Some(series) = reader.find(&labels) {
-            for sample in &samples {
-                block.push(series, sample.timestamp, sample.value);
+/// Turns label bytes into series ids where the shard knows them. Returns the ids of the series
+/// that came with labels, in order; [`SeriesId::NONE`] for those that apply will give one.
+fn append_batch(
+    entry: &mut EntryWriter,
+    reader: &ShardReader,
+    batch: &[u8],
+) -> Result<Vec<SeriesId>, WriteError> {
+    let invalid = |error: MalformedBatch| WriteError::Invalid(error.to_string());
+    let mut read = BatchReader::new(batch).map_err(invalid)?;
+    let (mut block, mut samples, mut names) = (SampleBlock::new(), Vec::new(), Vec::new());
+    let lookup = reader.look_up();
+    while let Some(subject) = read.next(&mut samples).map_err(invalid)? {
+        let series = match subject {
+            Subject::Known(KnownSeries { series, fingerprint }) => {
+                let series = SeriesId(series);
+                if !lookup.has(series, fingerprint) {
+                    return Err(WriteError::UnknownSeries);
+                }
+                series
             }
-            continue;
-        }
-        let inline = block.inline(&labels);
+            Subject::Labels(bytes) => {
+                let labels = Labels::from_bytes(bytes).map_err(|error| invalid(error.into()))?;
+                let found = lookup.find(&labels);
+                names.push(found.unwrap_or(SeriesId::NONE));
+                let Some(found) = found else {
+                    let inline = block.inline(&labels);
+                    for sample in &samples {
+                        block.push_inline(inline, sample.timestamp, sample.value);
+                    }
+                    continue;
+                };
+                found
+            }
+        };
         for sample in &samples {
-            block.push_inline(inline, sample.timestamp, sample.value);
+            block.push(series, sample.timestamp, sample.value);
         }
     }
+    drop(lookup);
     entry.append(Source::Client, &block);
-    Ok(())
+    Ok(names)
+}
+
+/// The numbers of a batch's labelled series: those that were known, and those that apply gave.
+fn numbers(names: &[SeriesId], outcome: &CommandOutcome) -> Vec<u32> {
+    let mut resolved = outcome.resolved.iter();
+    let number = |name: &SeriesId| match *name {
+        SeriesId::NONE => resolved.next().copied().unwrap_or(SeriesId::NONE).0,
+        SeriesId(known) => known,
+    };
+    names.iter().map(number).collect()
 }
 
 fn append_result(
     outcome: Result<CommandOutcome, WriteError>,
+    names: &[SeriesId],
     reader: &ShardReader,
 ) -> Result<append_response::Result, Status> {
     use append_response::Result as Response;
     match outcome {
+        // A series may end between the look-up and apply.
+        Ok(outcome) if outcome.refused(Refusal::UnknownSeries) > 0 => {
+            Ok(Response::UnknownSeries(UnknownSeries {}))
+        }
         Ok(outcome) => Ok(Response::Appended(Appended {
             samples: outcome.appended + outcome.repeated,
             refused: refused(&outcome, reader),
+            series: numbers(names, &outcome),
         })),
+        Err(WriteError::UnknownSeries) => Ok(Response::UnknownSeries(UnknownSeries {})),
         Err(WriteError::NotLeader { leader }) => {
             let leader_node_id = leader.map_or(0, |leader| leader.0);
             Ok(Response::NotLeader(NotLeader { leader_node_id }))

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! batch  := version(1) series_count(varint, padded to 5 bytes) { series }
-//! series := labels_len(varint) labels sample_count(varint) { sample }
+//! series := subject sample_count(varint) { sample }
+//! subject := varint of labels_len << 1      labels
+//!          | varint of series << 1 | 1      fingerprint: u32, little-endian
 //! sample := zigzag varint of (timestamp in ms − that of the sample before in the batch)
 //!           value: f64, little-endian                       the first one counts from 0
 //! ```
 //!
-//! Labels are in the encoding of `narthex_model::Labels`; the router has checked them. Values
-//! keep all their bits.
+//! Labels are in the encoding of `narthex_model::Labels`; the router has checked them. A series
+//! whose number in the shard the router has learnt comes with that number and the fingerprint of
+//! its labels. Values keep all their bits.
 
 use bytes::{Buf, Bytes};
 use narthex_model::{InvalidLabels, Labels, Sample, Timestamp};
@@ -30,9 +33,30 @@ pub enum MalformedBatch {
     /// Cut short, or a count that cannot be true.
     #[error("batch ends within {0}")]
     Truncated(&'static str),
+    /// A number that no series can have.
+    #[error("series number {0} in a batch")]
+    Series(u64),
     /// Labels that are not in their encoding.
     #[error("labels in a batch")]
     Labels(#[from] InvalidLabels),
+}
+
+/// Whose samples a batch brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// The series with these labels, not yet checked.
+    Labels(&'a [u8]),
+    /// A series by what its shard calls it.
+    Known(KnownSeries),
+}
+
+/// What a router remembers of a series in a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownSeries {
+    /// Its number in the shard.
+    pub series: u32,
+    /// See [`Labels::fingerprint_of`].
+    pub fingerprint: u32,
 }
 
 /// Writes a batch.
@@ -58,27 +82,42 @@ impl BatchWriter {
 
     /// Adds the samples of one series; a series may come again.
     pub fn push(&mut self, labels: &Labels, samples: impl ExactSizeIterator<Item = Sample>) {
-        put_varint(&mut self.bytes, labels.as_bytes().len() as u64);
+        put_varint(&mut self.bytes, (labels.as_bytes().len() as u64) << 1);
         self.bytes.extend_from_slice(labels.as_bytes());
         self.push_samples(samples);
     }
 
+    /// Adds the samples of a series that the shard has numbered.
+    #[inline]
+    pub fn push_known(
+        &mut self,
+        known: KnownSeries,
+        samples: impl ExactSizeIterator<Item = Sample>,
+    ) {
+        put_varint(&mut self.bytes, u64::from(known.series) << 1 | 1);
+        self.bytes.extend_from_slice(&known.fingerprint.to_le_bytes());
+        self.push_samples(samples);
+    }
+
     /// As [`BatchWriter::push`], for labels that still lie where they were received. They must be
-    /// sorted by name, each name once, names and values not empty.
+    /// sorted by name, each name once, names and values not empty. Returns their fingerprint.
     pub fn push_pairs(
         &mut self,
         labels: &[(&str, &str)],
         samples: impl ExactSizeIterator<Item = Sample>,
-    ) {
+    ) -> u32 {
         let len_of = |text: &str| text.len() + varint_len(text.len() as u64);
         let len: usize = labels.iter().map(|(name, value)| len_of(name) + len_of(value)).sum();
         self.bytes.reserve(len + 10);
-        put_varint(&mut self.bytes, len as u64);
+        put_varint(&mut self.bytes, (len as u64) << 1);
+        let start = self.bytes.len();
         for text in labels.iter().flat_map(|(name, value)| [name, value]) {
             put_varint(&mut self.bytes, text.len() as u64);
             self.bytes.extend_from_slice(text.as_bytes());
         }
+        let fingerprint = Labels::fingerprint_of(&self.bytes[start..]);
         self.push_samples(samples);
+        fingerprint
     }
 
     fn push_samples(&mut self, samples: impl ExactSizeIterator<Item = Sample>) {
@@ -141,19 +180,17 @@ impl<'a> BatchReader<'a> {
         Ok(Self { rest: bytes, series_left, last_millis: 0 })
     }
 
-    /// The next series: its label bytes, not yet checked, while `samples` is filled with what it
-    /// brings. `None` behind the last.
-    pub fn next(&mut self, samples: &mut Vec<Sample>) -> Result<Option<&'a [u8]>, MalformedBatch> {
+    /// The next series, while `samples` is filled with what it brings. `None` behind the last.
+    pub fn next(
+        &mut self,
+        samples: &mut Vec<Sample>,
+    ) -> Result<Option<Subject<'a>>, MalformedBatch> {
         samples.clear();
         if self.series_left == 0 {
             return Ok(None);
         }
         self.series_left -= 1;
-        let len = take_varint(&mut self.rest, "labels")?;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let (labels, rest) =
-            self.rest.split_at_checked(len).ok_or(MalformedBatch::Truncated("labels"))?;
-        self.rest = rest;
+        let subject = self.subject()?;
         let count = take_varint(&mut self.rest, "a sample count")?;
         if count > (self.rest.len() / SAMPLE_BYTES_MIN) as u64 {
             return Err(MalformedBatch::Truncated("samples"));
@@ -168,7 +205,24 @@ impl<'a> BatchReader<'a> {
             let value = self.rest.get_f64_le();
             samples.push(Sample { timestamp: Timestamp::from_millis(self.last_millis), value });
         }
-        Ok(Some(labels))
+        Ok(Some(subject))
+    }
+
+    fn subject(&mut self) -> Result<Subject<'a>, MalformedBatch> {
+        let head = take_varint(&mut self.rest, "labels")?;
+        if head & 1 == 0 {
+            let len = usize::try_from(head >> 1).unwrap_or(usize::MAX);
+            let (labels, rest) =
+                self.rest.split_at_checked(len).ok_or(MalformedBatch::Truncated("labels"))?;
+            self.rest = rest;
+            return Ok(Subject::Labels(labels));
+        }
+        let series = u32::try_from(head >> 1).map_err(|_| MalformedBatch::Series(head >> 1))?;
+        if self.rest.len() < 4 {
+            return Err(MalformedBatch::Truncated("a fingerprint"));
+        }
+        let fingerprint = self.rest.get_u32_le();
+        Ok(Subject::Known(KnownSeries { series, fingerprint }))
     }
 }
 
@@ -207,31 +261,51 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Vec<(Labels, Vec<Sample>)>, MalformedBatch> {
+    #[derive(Debug, Clone, PartialEq)]
+    enum Who {
+        Labels(Labels),
+        Known(KnownSeries),
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<(Who, Vec<Sample>)>, MalformedBatch> {
         let mut reader = BatchReader::new(bytes)?;
         let (mut found, mut samples) = (Vec::new(), Vec::new());
-        while let Some(labels) = reader.next(&mut samples)? {
-            found.push((Labels::from_bytes(labels)?, samples.clone()));
+        while let Some(subject) = reader.next(&mut samples)? {
+            let who = match subject {
+                Subject::Labels(labels) => Who::Labels(Labels::from_bytes(labels)?),
+                Subject::Known(known) => Who::Known(known),
+            };
+            found.push((who, samples.clone()));
         }
         Ok(found)
+    }
+
+    fn who() -> impl Strategy<Value = Who> {
+        let labels = "[a-z]{1,9}"
+            .prop_map(|name| Who::Labels(Labels::from_pairs([("__name__", name)]).unwrap()));
+        let known = any::<(u32, u32)>()
+            .prop_map(|(series, fingerprint)| Who::Known(KnownSeries { series, fingerprint }));
+        prop_oneof![labels, known]
     }
 
     proptest! {
         #[test]
         fn a_batch_reads_back_bit_by_bit(
             series in proptest::collection::vec(
-                ("[a-z]{1,9}", proptest::collection::vec((any::<i64>(), any::<u64>()), 0..5)), 0..5),
+                (who(), proptest::collection::vec((any::<i64>(), any::<u64>()), 0..5)), 0..5),
         ) {
             let mut writer = BatchWriter::new();
             let mut want = Vec::new();
-            for (name, samples) in series {
-                let labels = Labels::from_pairs([("__name__", name)]).unwrap();
+            for (who, samples) in series {
                 let samples: Vec<Sample> = samples.into_iter().map(|(millis, bits)| Sample {
                     timestamp: Timestamp::from_millis(millis),
                     value: f64::from_bits(bits),
                 }).collect();
-                writer.push(&labels, samples.iter().copied());
-                want.push((labels, samples));
+                match &who {
+                    Who::Labels(labels) => writer.push(labels, samples.iter().copied()),
+                    Who::Known(known) => writer.push_known(*known, samples.iter().copied()),
+                }
+                want.push((who, samples));
             }
             prop_assert_eq!(read(&writer.finish()).unwrap(), want);
         }
@@ -243,7 +317,9 @@ mod tests {
             let labels = Labels::from_pairs(&pairs).unwrap();
             let (mut one, mut other) = (BatchWriter::new(), BatchWriter::new());
             one.push(&labels, std::iter::once(Sample::default()));
-            other.push_pairs(&labels.iter().collect::<Vec<_>>(), std::iter::once(Sample::default()));
+            let pairs: Vec<_> = labels.iter().collect();
+            let fingerprint = other.push_pairs(&pairs, std::iter::once(Sample::default()));
+            prop_assert_eq!(fingerprint, Labels::fingerprint_of(labels.as_bytes()));
             prop_assert_eq!(one.finish(), other.finish());
         }
 

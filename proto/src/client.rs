@@ -56,6 +56,12 @@ pub enum ShardError {
         /// What is full.
         reason: String,
     },
+    /// Send the batch again with labels instead of numbers.
+    #[error("shard {shard} does not know a series by its number")]
+    UnknownSeries {
+        /// Which shard.
+        shard: ShardId,
+    },
     /// The node refused the call itself: it will be refused every time.
     #[error("shard {shard} refused the request")]
     Refused {
@@ -126,7 +132,7 @@ impl ShardClient {
         }
     }
 
-    /// Appends a batch and returns once the shard has it.
+    /// Appends a batch and returns once the shard has it, all but what it refused by name.
     pub async fn append(
         &self,
         shard: ShardId,
@@ -142,7 +148,8 @@ impl ShardClient {
                 };
                 use append_response::Result as Outcome;
                 match response.result {
-                    Some(Outcome::Appended(appended)) => Reply::Answer(appended),
+                    Some(Outcome::Appended(appended)) => Reply::Answer(Some(appended)),
+                    Some(Outcome::UnknownSeries(_)) => Reply::Answer(None),
                     Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
                     Some(Outcome::Busy(busy)) => {
                         Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)
@@ -154,7 +161,8 @@ impl ShardClient {
                 }
             })
         })
-        .await
+        .await?
+        .ok_or(ShardError::UnknownSeries { shard })
     }
 
     /// Starts evaluating a fragment; the answers after the first are the caller's to read.

@@ -114,6 +114,8 @@ impl From<ShardError> for ApiError {
             ShardError::Refused { status, .. } => {
                 Self::new(ErrorType::Internal, format!("{text}: {}", status.message()))
             }
+            // Only appends name series by numbers.
+            ShardError::UnknownSeries { .. } => Self::new(ErrorType::Internal, text),
         }
     }
 }

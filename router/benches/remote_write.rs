@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, hint::black_box, sync::Arc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use narthex_cluster::{Epoch, Ring, ShardId};
 use narthex_model::Timestamp;
+use narthex_proto::batch::KnownSeries;
 use narthex_router::{
     remote_write::{Series, WriteRequest, decompress},
     sender::{Outgoing, compress, encode},
-    split::split,
+    series_cache::{Home, SeriesCache},
+    split::{Labelled, Naming, split},
 };
 
 /// One host's page: 847 series with eight labels, one sample each.
@@ -45,13 +47,28 @@ fn benches(criterion: &mut Criterion) {
             let mut decoder = WriteRequest::new(black_box(&request));
             let mut series = Series::default();
             let mut samples = 0;
-            while decoder.next_into(&mut series).expect("valid") {
+            while let Some(raw) = decoder.next_series().expect("valid") {
+                series.read(raw).expect("valid");
                 samples += series.samples.len();
             }
             samples
         });
     });
-    group.bench_function("split", |b| b.iter(|| split(black_box(&request), &epochs, now)));
+    let cache = SeriesCache::new(10_000, 1);
+    group.bench_function("split", |b| {
+        b.iter(|| split(black_box(&request), &epochs, now, &cache, Naming::Labels));
+    });
+    let first = split(&request, &epochs, now, &cache, Naming::Labels).expect("valid");
+    for (shard, batch) in first.batches.iter().flat_map(|(s, b)| b.iter().map(move |b| (s, b))) {
+        let home = |(series, labelled): (usize, &Labelled)| {
+            let series = KnownSeries { series: series as u32, fingerprint: labelled.fingerprint };
+            Some((labelled.hash?, Home { epoch: labelled.epoch, shard: *shard, series }))
+        };
+        cache.learn(batch.labelled.iter().enumerate().filter_map(home));
+    }
+    group.bench_function("split known", |b| {
+        b.iter(|| split(black_box(&request), &epochs, now, &cache, Naming::Known));
+    });
     group.finish();
 }
 

@@ -1,8 +1,8 @@
 //! The write front door: remote write in, batches to the leaders of shards out.
 //!
 //! A request is decoded, its samples are split by the ring, and every shard's part is appended at
-//! the same time. It is acknowledged only when every shard has its part. A router keeps nothing:
-//! what it could not hand over, the sender still has.
+//! the same time. It is acknowledged only when every shard has its part. A router keeps no
+//! samples: what it could not hand over, the sender still has.
 //!
 //! There is no storage, no query and no list of shards here; cluster state says where things go.
 
@@ -12,10 +12,11 @@ mod metrics;
 pub mod remote_write;
 #[doc(hidden)]
 pub mod sender;
+pub mod series_cache;
 mod shards;
 pub mod split;
 mod write;
 
 pub use metrics::RouterMetrics;
 pub use shards::ShardWrites;
-pub use write::Router;
+pub use write::{Router, RouterOptions};

@@ -30,6 +30,8 @@ pub struct RouterMetrics {
     pub(crate) in_flight_bytes: Gauge,
     pub(crate) append_seconds: Histogram,
     pub(crate) metadata: Counter,
+    pub(crate) relabelled: Counter,
+    pub(crate) series_cached: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +47,8 @@ impl Default for RouterMetrics {
             in_flight_bytes: Gauge::default(),
             append_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             metadata: Counter::default(),
+            relabelled: Counter::default(),
+            series_cached: Gauge::default(),
         }
     }
 }
@@ -68,6 +72,10 @@ impl RouterMetrics {
         );
         let help = "Metadata that came with remote write and was not stored";
         registry.register("narthex_router_metadata_skipped", help, self.metadata.clone());
+        let help = "Write requests sent again with labels, as a shard did not know a number";
+        registry.register("narthex_router_relabelled_requests", help, self.relabelled.clone());
+        let help = "Series whose numbers in their shards are remembered";
+        registry.register("narthex_router_series_cached", help, self.series_cached.clone());
     }
 
     pub(crate) fn samples(&self, outcome: &'static str, count: u64) {

@@ -88,15 +88,12 @@ impl<'a> WriteRequest<'a> {
         self.metadata
     }
 
-    /// Puts the next series into `series`; `false` at the end of the request.
-    pub fn next_into(&mut self, series: &mut Series<'a>) -> Result<bool, DecodeError> {
+    /// The next series, unread; `None` at the end of the request.
+    #[inline]
+    pub fn next_series(&mut self) -> Result<Option<RawSeries<'a>>, DecodeError> {
         while let Some((field, wire)) = self.reader.tag()? {
             match (field, wire) {
-                (1, LEN) => {
-                    let message = self.reader.message()?;
-                    series.read(message)?;
-                    return Ok(true);
-                }
+                (1, LEN) => return Ok(Some(RawSeries { message: self.reader.message()? })),
                 (3, LEN) => {
                     self.metadata += 1;
                     self.reader.message()?;
@@ -104,12 +101,67 @@ impl<'a> WriteRequest<'a> {
                 _ => self.reader.skip(wire)?,
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 
+/// A series as it lies in the request.
+#[derive(Debug, Clone, Copy)]
+pub struct RawSeries<'a> {
+    message: Reader<'a>,
+}
+
+impl<'a> RawSeries<'a> {
+    /// Labels and samples.
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.message.bytes[self.message.at..self.message.end]
+    }
+
+    /// How many bytes the labels are, if they all come first, as every sender writes them.
+    pub fn labels_len(&self) -> Option<usize> {
+        let mut rest = self.message;
+        while rest.bytes[rest.at..rest.end].first() == Some(&LABEL) {
+            rest.at += 1;
+            rest.message().ok()?;
+        }
+        let len = rest.at - self.message.at;
+        while let Some((field, wire)) = rest.tag().ok()? {
+            if field == 1 {
+                return None;
+            }
+            rest.skip(wire).ok()?;
+        }
+        Some(len)
+    }
+
+    /// Reads the samples behind the first `labels_len` bytes; `false` if there is anything but
+    /// samples as every sender writes them.
+    #[inline]
+    pub fn samples_behind(&self, labels_len: usize, into: &mut Vec<Sample>) -> bool {
+        into.clear();
+        let mut rest = self.message;
+        rest.at += labels_len;
+        while let Some(&field) = rest.bytes[rest.at..rest.end].first() {
+            if field != SAMPLE {
+                return false;
+            }
+            rest.at += 1;
+            match rest.message().ok().and_then(plain_sample) {
+                Some(sample) => into.push(sample),
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+const LABEL: u8 = 1 << 3 | LEN;
+const SAMPLE: u8 = 2 << 3 | LEN;
+
 impl<'a> Series<'a> {
-    fn read(&mut self, mut message: Reader<'a>) -> Result<(), DecodeError> {
+    /// Reads a series in place of the one before.
+    pub fn read(&mut self, series: RawSeries<'a>) -> Result<(), DecodeError> {
+        let mut message = series.message;
         self.labels.clear();
         self.samples.clear();
         self.spans.clear();

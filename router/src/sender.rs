@@ -2,7 +2,7 @@
 //! and a shard's leader that reads batches.
 
 use narthex_model::{Labels, Sample};
-use narthex_proto::batch::BatchReader;
+use narthex_proto::batch::{BatchReader, KnownSeries, Subject};
 
 /// A series on its way out.
 #[derive(Debug, Clone)]
@@ -41,15 +41,26 @@ pub fn compress(request: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(request).expect("the request is shorter than 4 GiB")
 }
 
-/// The series of a batch.
-pub fn read_batch(bytes: &[u8]) -> Vec<(Labels, Vec<Sample>)> {
+/// The series of a batch. Those that come by number have the labels that `known` gives them.
+pub fn read_batch(
+    bytes: &[u8],
+    known: impl Fn(KnownSeries) -> Labels,
+) -> Vec<(Labels, Vec<Sample>)> {
     let mut reader = BatchReader::new(bytes).expect("a batch that a router wrote");
     let (mut all, mut samples) = (Vec::new(), Vec::new());
-    while let Some(labels) = reader.next(&mut samples).expect("a batch that a router wrote") {
-        let labels = Labels::from_bytes(labels).expect("labels that a router checked");
+    while let Some(subject) = reader.next(&mut samples).expect("a batch that a router wrote") {
+        let labels = match subject {
+            Subject::Labels(labels) => Labels::from_bytes(labels).expect("checked labels"),
+            Subject::Known(series) => known(series),
+        };
         all.push((labels, samples.clone()));
     }
     all
+}
+
+/// Of a sender whose series are never known.
+pub fn none_known(series: KnownSeries) -> Labels {
+    panic!("{series:?} was never named")
 }
 
 fn put_field(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {

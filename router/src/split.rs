@@ -1,8 +1,11 @@
 //! From a decoded request to batches for shards: label sets checked, samples routed.
 //!
+//! A series that the cache knows is neither read nor checked again: only its samples are.
+//!
 //! Invariants
 //! * every sample of the request is in exactly one batch or counted in exactly one refusal;
-//! * the samples of a series keep their order within a shard.
+//! * the samples of a series keep their order within a shard;
+//! * with or without a cache, the same samples go to the same shards.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +14,10 @@ use narthex_cluster::{Epoch, ShardId, TenantId, routing::routing_key};
 use narthex_model::{METRIC_NAME, Sample, Timestamp};
 use narthex_proto::batch::BatchWriter;
 
-use crate::remote_write::{DecodeError, Series, WriteRequest};
+use crate::{
+    remote_write::{DecodeError, RawSeries, Series, WriteRequest},
+    series_cache::{Found, Home, LabelHash, Lookup, SeriesCache},
+};
 
 /// A batch that has grown this large is closed, well below the largest message.
 const BATCH_BYTES: usize = 2 << 20;
@@ -64,11 +70,31 @@ pub struct Refusal {
     pub example: String,
 }
 
+/// What is appended to a shard at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// As [`narthex_proto::batch`] writes them.
+    pub bytes: Bytes,
+    /// The series that come with labels, in order: the answer brings their numbers.
+    pub labelled: Vec<Labelled>,
+}
+
+/// A series that a batch brings with labels.
+#[derive(Debug, Clone, Copy)]
+pub struct Labelled {
+    /// What finds it in the cache; `None` where its labels do not lie together.
+    pub hash: Option<LabelHash>,
+    /// The epoch it was routed by.
+    pub epoch: u64,
+    /// Of its labels.
+    pub fingerprint: u32,
+}
+
 /// A request, ready to be sent.
 #[derive(Debug, Default)]
 pub struct Split {
     /// For each shard its batches, in the order they must be appended.
-    pub batches: BTreeMap<ShardId, Vec<Bytes>>,
+    pub batches: BTreeMap<ShardId, Vec<Batch>>,
     /// Samples in all batches.
     pub samples: u64,
     /// What is in no batch.
@@ -77,16 +103,38 @@ pub struct Split {
     pub metadata: u64,
 }
 
+/// How batches name the series that a cache knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// By number.
+    Known,
+    /// By labels: what the cache knows is no longer so.
+    Labels,
+}
+
 /// Decodes `decompressed` and splits it by the rings of `epochs`, of which there is at least one.
-pub fn split(decompressed: &[u8], epochs: &[Epoch], now: Timestamp) -> Result<Split, DecodeError> {
+pub fn split(
+    decompressed: &[u8],
+    epochs: &[Epoch],
+    now: Timestamp,
+    cache: &SeriesCache,
+    naming: Naming,
+) -> Result<Split, DecodeError> {
     let mut splitter = Splitter {
         epochs,
         latest: now.saturating_add_millis(AHEAD_MILLIS_MAX),
         ..Splitter::default()
     };
+    let mut lookup = cache.look_up();
     let mut request = WriteRequest::new(decompressed);
-    let mut series = Series::default();
-    while request.next_into(&mut series)? {
+    let (mut series, mut samples) = (Series::default(), Vec::new());
+    while let Some(raw) = request.next_series()? {
+        match naming {
+            Naming::Known if splitter.add_known(raw, &mut lookup, &mut samples) => continue,
+            Naming::Known => {}
+            Naming::Labels => splitter.hash = lookup.hash_of(raw.bytes(), raw.labels_len()),
+        }
+        series.read(raw)?;
         splitter.add(&mut series);
     }
     splitter.split.metadata = request.metadata() as u64;
@@ -97,14 +145,71 @@ pub fn split(decompressed: &[u8], epochs: &[Epoch], now: Timestamp) -> Result<Sp
 struct Splitter<'e> {
     epochs: &'e [Epoch],
     latest: Timestamp,
-    open: Vec<(ShardId, BatchWriter)>,
+    open: Vec<Open>,
     /// The routing key met last and the place of its shard in `open`: a target's series come one
     /// after the other.
     last: Option<(u64, u64, usize)>,
+    /// Of the series that is being added.
+    hash: Option<LabelHash>,
     split: Split,
 }
 
+struct Open {
+    shard: ShardId,
+    writer: BatchWriter,
+    labelled: Vec<Labelled>,
+}
+
 impl Splitter<'_> {
+    /// Adds a series that the cache knows, if that is all there is to it.
+    #[inline]
+    fn add_known(
+        &mut self,
+        raw: RawSeries<'_>,
+        lookup: &mut Lookup<'_>,
+        samples: &mut Vec<Sample>,
+    ) -> bool {
+        self.hash = None;
+        let Found { home, hash } = match lookup.find(raw.bytes(), || raw.labels_len()) {
+            Ok(found) => found,
+            Err(hash) => {
+                self.hash = hash;
+                lookup.lose_place();
+                return false;
+            }
+        };
+        if !raw.samples_behind(hash.labels_len(), samples) {
+            return false;
+        }
+        if !self.are_covered(samples, home) {
+            self.hash = Some(hash);
+            return false;
+        }
+        let open_at = match self.last {
+            Some((_, _, open_at)) if self.open[open_at].shard == home.shard => open_at,
+            _ => self.open_at(home.shard),
+        };
+        self.split.samples += samples.len() as u64;
+        for together in samples.chunks(SAMPLES_TOGETHER) {
+            self.open[open_at].writer.push_known(home.series, together.iter().copied());
+            self.close_if_full(open_at);
+        }
+        true
+    }
+
+    /// Whether all samples may be stored, in the epoch that the cache speaks of.
+    fn are_covered(&self, samples: &[Sample], home: Home) -> bool {
+        let at = self.epochs.iter().position(|epoch| epoch.number == home.epoch);
+        let Some(at) = at else { return false };
+        let from = if at == 0 { Timestamp::MIN } else { self.epochs[at].from };
+        let ends = self.epochs.get(at + 1).map_or(Timestamp::MAX, |next| next.from);
+        samples.iter().all(|s| {
+            s.timestamp <= self.latest
+                && s.timestamp >= from
+                && (s.timestamp < ends || ends == Timestamp::MAX)
+        })
+    }
+
     fn add(&mut self, series: &mut Series<'_>) {
         if series.histograms > 0 {
             self.refuse(RefuseReason::NativeHistogram, series.histograms, &series.labels);
@@ -149,29 +254,36 @@ impl Splitter<'_> {
                 _ => self.open_at(epoch.ring.shard_of_key(key)),
             };
             self.last = Some((epoch.number, key, open_at));
-            self.write(open_at, labels, run);
+            let epoch = epoch.number;
+            self.write(open_at, labels, run, epoch);
             samples = rest;
         }
     }
 
     /// The place of a shard's batch in `open`.
     fn open_at(&mut self, shard: ShardId) -> usize {
-        let found = self.open.iter().position(|(open, _)| *open == shard);
+        let found = self.open.iter().position(|open| open.shard == shard);
         found.unwrap_or_else(|| {
-            self.open.push((shard, BatchWriter::new()));
+            self.open.push(Open { shard, writer: BatchWriter::new(), labelled: Vec::new() });
             self.open.len() - 1
         })
     }
 
-    fn write(&mut self, open_at: usize, labels: &[(&str, &str)], samples: &[Sample]) {
+    fn write(&mut self, open_at: usize, labels: &[(&str, &str)], samples: &[Sample], epoch: u64) {
         self.split.samples += samples.len() as u64;
-        let (shard, writer) = &mut self.open[open_at];
         for together in samples.chunks(SAMPLES_TOGETHER) {
-            writer.push_pairs(labels, together.iter().copied());
-            if writer.len() >= BATCH_BYTES {
-                let full = std::mem::take(writer).finish();
-                self.split.batches.entry(*shard).or_default().push(full);
-            }
+            let open = &mut self.open[open_at];
+            let fingerprint = open.writer.push_pairs(labels, together.iter().copied());
+            open.labelled.push(Labelled { hash: self.hash, epoch, fingerprint });
+            self.close_if_full(open_at);
+        }
+    }
+
+    fn close_if_full(&mut self, open_at: usize) {
+        let open = &mut self.open[open_at];
+        if open.writer.len() >= BATCH_BYTES {
+            let full = open.close();
+            self.split.batches.entry(open.shard).or_default().push(full);
         }
     }
 
@@ -185,12 +297,19 @@ impl Splitter<'_> {
     }
 
     fn finish(mut self) -> Split {
-        for (shard, writer) in self.open {
-            if !writer.is_empty() {
-                self.split.batches.entry(shard).or_default().push(writer.finish());
+        for mut open in self.open {
+            if !open.writer.is_empty() {
+                self.split.batches.entry(open.shard).or_default().push(open.close());
             }
         }
         self.split
+    }
+}
+
+impl Open {
+    fn close(&mut self) -> Batch {
+        let bytes = std::mem::take(&mut self.writer).finish();
+        Batch { bytes, labelled: std::mem::take(&mut self.labelled) }
     }
 }
 
@@ -248,10 +367,11 @@ mod tests {
 
     use narthex_cluster::Ring;
     use narthex_model::Labels;
+    use narthex_proto::batch::{BatchReader, KnownSeries, Subject};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sender::{Outgoing, encode, read_batch};
+    use crate::sender::{Outgoing, encode, none_known, read_batch};
 
     fn epoch(number: u64, from: i64, shards: u32) -> Epoch {
         Epoch {
@@ -270,7 +390,9 @@ mod tests {
     }
 
     fn split_of(request: &[Outgoing], epochs: &[Epoch]) -> Split {
-        split(&encode(request), epochs, Timestamp::from_millis(1_000_000)).expect("valid request")
+        let cache = SeriesCache::new(1, 1);
+        let now = Timestamp::from_millis(1_000_000);
+        split(&encode(request), epochs, now, &cache, Naming::Known).expect("valid request")
     }
 
     type Stored = BTreeSet<(u32, String, i64, u64)>;
@@ -278,7 +400,9 @@ mod tests {
     fn stored(split: &Split) -> Stored {
         let mut all = Stored::new();
         for (shard, batches) in &split.batches {
-            for (labels, samples) in batches.iter().flat_map(|batch| read_batch(batch)) {
+            for (labels, samples) in
+                batches.iter().flat_map(|batch| read_batch(&batch.bytes, none_known))
+            {
                 for s in samples {
                     all.insert((
                         shard.0,
@@ -344,8 +468,91 @@ mod tests {
         let split = split_of(&request, &[epoch(0, i64::MIN, 3)]);
         let batches: Vec<_> = split.batches.values().flatten().collect();
         assert!(batches.len() > 1);
-        assert!(batches.iter().all(|batch| batch.len() < 2 * BATCH_BYTES));
+        assert!(batches.iter().all(|batch| batch.bytes.len() < 2 * BATCH_BYTES));
         assert_eq!(stored(&split).len(), 400_000);
+    }
+
+    /// Learns from a split as a router does from the answers; series are numbered by labels.
+    fn learn(cache: &SeriesCache, split: &Split, numbers: &mut Vec<Labels>) {
+        for (&shard, batches) in &split.batches {
+            for batch in batches {
+                let mut reader = BatchReader::new(&batch.bytes).unwrap();
+                let (mut learnt, mut labelled) = (Vec::new(), batch.labelled.iter());
+                while let Some(subject) = reader.next(&mut Vec::new()).unwrap() {
+                    let Subject::Labels(bytes) = subject else { continue };
+                    let labelled = labelled.next().unwrap();
+                    let (series, fingerprint) = (numbers.len() as u32, labelled.fingerprint);
+                    assert_eq!(fingerprint, Labels::fingerprint_of(bytes));
+                    numbers.push(Labels::from_bytes(bytes).unwrap());
+                    let home = Home {
+                        epoch: labelled.epoch,
+                        shard,
+                        series: KnownSeries { series, fingerprint },
+                    };
+                    learnt.extend(labelled.hash.map(|hash| (hash, home)));
+                }
+                cache.learn(learnt.into_iter());
+            }
+        }
+    }
+
+    fn rows(split: &Split, numbers: &[Labels]) -> BTreeMap<u32, Vec<String>> {
+        let mut all: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for (shard, batch) in split.batches.iter().flat_map(|(s, b)| b.iter().map(move |b| (s, b)))
+        {
+            let known = |known: KnownSeries| numbers[known.series as usize].clone();
+            for (labels, samples) in read_batch(&batch.bytes, known) {
+                let rows = samples.iter().map(|s| format!("{labels} {} {}", s.timestamp, s.value));
+                all.entry(shard.0).or_default().extend(rows);
+            }
+        }
+        all
+    }
+
+    /// A series whose labels may stand around its samples, as nobody writes them but may.
+    fn odd(labels: &[(String, String)], behind: usize, times: &[i64]) -> Vec<u8> {
+        let field = |outgoing: Outgoing| {
+            // One series alone: its field's head is two bytes, as it is short.
+            encode(&[outgoing])[2..].to_vec()
+        };
+        let (before, after) = labels.split_at(labels.len() - behind.min(labels.len()));
+        let samples = times.iter().map(|time| (*time, 0.5)).collect();
+        let mut message = field(Outgoing { labels: before.to_vec(), samples });
+        message.extend(field(Outgoing { labels: after.to_vec(), samples: Vec::new() }));
+        [&[10, message.len() as u8][..], &message].concat()
+    }
+
+    proptest! {
+        /// With a cache that learns, every request is split as without one.
+        #[test]
+        fn a_cache_changes_nothing_but_bytes(
+            requests in proptest::collection::vec(
+                proptest::collection::vec(
+                    ("[ab]", "[xy]?", 0usize..4, proptest::collection::vec(0..900i64, 0..3)), 0..6,
+                ), 1..8,
+            ),
+            capacity in 1usize..12,
+        ) {
+            let epochs = [epoch(0, i64::MIN, 2), epoch(1, 300, 5), epoch(2, 600, 9)];
+            let cache = SeriesCache::new(capacity, 5);
+            let mut numbers = Vec::new();
+            for request in requests {
+                let mut bytes = Vec::new();
+                for (job, instance, behind, times) in &request {
+                    let labels = [("__name__", "m"), ("job", job), ("instance", instance)];
+                    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                    let behind = if *behind == 3 { 0 } else { *behind };
+                    bytes.extend(odd(&labels, behind, times));
+                }
+                let now = Timestamp::from_millis(1_000);
+                let plain = split(&bytes, &epochs, now, &cache, Naming::Labels).unwrap();
+                let cached = split(&bytes, &epochs, now, &cache, Naming::Known).unwrap();
+                prop_assert_eq!(rows(&cached, &numbers), rows(&plain, &[]));
+                prop_assert_eq!(cached.samples, plain.samples);
+                prop_assert_eq!(&cached.refused, &plain.refused);
+                learn(&cache, &cached, &mut numbers);
+            }
+        }
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! `Retry-After`, when sending it again can succeed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -17,8 +17,8 @@ use axum::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode, header};
-use narthex_cluster::ShardId;
-use narthex_proto::client::ShardError;
+use narthex_cluster::{ClusterState, ShardId};
+use narthex_proto::{batch::KnownSeries, client::ShardError, internal::v1::Appended};
 use narthex_web::{
     Clock, Routes, access,
     body::{self, BodyError},
@@ -30,8 +30,9 @@ use tracing::{debug, warn};
 use crate::{
     metrics::RouterMetrics,
     remote_write::{DECODED_BYTES_MAX, DecodeError, decompress},
+    series_cache::{Home, SeriesCache},
     shards::ShardWrites,
-    split::{Refusal, Split, split},
+    split::{Batch, Labelled, Naming, Refusal, Split, split},
 };
 
 /// Time a sender has to send its body.
@@ -75,9 +76,19 @@ enum WriteError {
     Internal(String),
 }
 
+/// What a router may use.
+#[derive(Debug, Clone, Copy)]
+pub struct RouterOptions {
+    /// Series whose numbers it remembers, about 64 bytes each.
+    pub series_cached_max: usize,
+    /// Random: keeps senders from guessing how their labels are hashed.
+    pub seed: u128,
+}
+
 /// The write front door of a process.
 pub struct Router {
     shards: Arc<dyn ShardWrites>,
+    series: Arc<SeriesCache>,
     clock: Clock,
     metrics: RouterMetrics,
     in_flight: Arc<Semaphore>,
@@ -86,11 +97,17 @@ pub struct Router {
 
 impl Router {
     /// A router that appends to `shards` and registers what it counts.
-    pub fn new(shards: Arc<dyn ShardWrites>, clock: Clock, registry: &mut Registry) -> Arc<Self> {
+    pub fn new(
+        shards: Arc<dyn ShardWrites>,
+        clock: Clock,
+        options: RouterOptions,
+        registry: &mut Registry,
+    ) -> Arc<Self> {
         let metrics = RouterMetrics::default();
         metrics.register(registry);
         Arc::new(Self {
             shards,
+            series: Arc::new(SeriesCache::new(options.series_cached_max, options.seed)),
             clock,
             metrics,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
@@ -114,10 +131,19 @@ impl Router {
         let compressed_max = snap::raw::max_compress_len(DECODED_BYTES_MAX);
         let body = body::read(request.into_body(), compressed_max, BODY_TIME).await?;
         let _permit = self.admit(&body)?;
-        let split = self.decode(body).await?;
+        let state = self.shards.state();
+        let split = self.decode(&body, &state, Naming::Known).await?;
         self.metrics.metadata.inc_by(split.metadata);
         let started = self.clock.monotonic();
-        let appended = self.append_all(split.batches).await;
+        let mut appended = self.append_all(split.batches, &state).await;
+        let unknown: BTreeSet<ShardId> = appended.iter().filter_map(unknown_series).collect();
+        if !unknown.is_empty() {
+            self.metrics.relabelled.inc();
+            appended.retain(|appends| unknown_series(appends).is_none());
+            let mut again = self.decode(&body, &state, Naming::Labels).await?.batches;
+            again.retain(|shard, _| unknown.contains(shard));
+            appended.extend(self.append_all(again, &state).await);
+        }
         let took = self.clock.monotonic().saturating_sub(started);
         self.metrics.append_seconds.observe(took.as_secs_f64());
         let mut refused: BTreeMap<String, Refusal> = BTreeMap::new();
@@ -145,17 +171,22 @@ impl Router {
         Ok(InFlight { _permit: permit, gauge, bytes: declared as i64 })
     }
 
-    async fn decode(&self, body: Bytes) -> Result<Split, WriteError> {
-        let state = self.shards.state();
+    async fn decode(
+        &self,
+        body: &Bytes,
+        state: &Arc<ClusterState>,
+        naming: Naming,
+    ) -> Result<Split, WriteError> {
         if state.epochs().is_empty() {
             return Err(WriteError::Unavailable("cluster state is not known yet".to_owned()));
         }
         let now = self.clock.now();
-        let inline = snap::raw::decompress_len(&body).is_ok_and(|len| len <= DECODED_INLINE_BYTES);
-        let run = move || split(&decompress(&body)?, state.epochs(), now);
+        let inline = snap::raw::decompress_len(body).is_ok_and(|len| len <= DECODED_INLINE_BYTES);
         if inline {
-            return Ok(run()?);
+            return Ok(split(&decompress(body)?, state.epochs(), now, &self.series, naming)?);
         }
+        let (body, state, series) = (body.clone(), Arc::clone(state), Arc::clone(&self.series));
+        let run = move || split(&decompress(&body)?, state.epochs(), now, &series, naming);
         match tokio::task::spawn_blocking(run).await {
             Ok(split) => Ok(split?),
             Err(_) => Err(WriteError::Internal("decoding was interrupted".to_owned())),
@@ -163,23 +194,42 @@ impl Router {
     }
 
     /// Appends every shard's part, all shards at the same time.
-    async fn append_all(&self, batches: BTreeMap<ShardId, Vec<Bytes>>) -> Vec<Appends> {
-        let revision = self.shards.state().revision();
+    async fn append_all(
+        &self,
+        batches: BTreeMap<ShardId, Vec<Batch>>,
+        state: &ClusterState,
+    ) -> Vec<Appends> {
+        let revision = state.revision();
         let parts = batches.into_iter();
         join_all(parts.map(|(shard, batches)| self.append(shard, batches, revision))).await
     }
 
-    async fn append(&self, shard: ShardId, batches: Vec<Bytes>, revision: u64) -> Appends {
-        let bytes = batches.iter().map(Bytes::len).sum();
+    async fn append(&self, shard: ShardId, batches: Vec<Batch>, revision: u64) -> Appends {
+        let bytes = batches.iter().map(|batch| batch.bytes.len()).sum();
         let Some(_waiting) = self.wait_for(shard, bytes) else {
             let reason = "too many bytes wait for it".to_owned();
             return Err(ShardError::Unavailable { shard, reason });
         };
         let mut answers = Vec::with_capacity(batches.len());
-        for batch in batches {
-            answers.push(self.shards.append(shard, revision, batch, APPEND_TIME).await?);
+        for Batch { bytes, labelled } in batches {
+            let answer = self.shards.append(shard, revision, bytes, APPEND_TIME).await?;
+            self.learn(shard, &labelled, &answer);
+            answers.push(answer);
         }
         Ok(answers)
+    }
+
+    /// Remembers what the shard calls the series of a batch.
+    fn learn(&self, shard: ShardId, labelled: &[Labelled], answer: &Appended) {
+        if labelled.is_empty() || labelled.len() != answer.series.len() {
+            return;
+        }
+        let named = labelled.iter().zip(&answer.series).filter(|(_, series)| **series != u32::MAX);
+        self.series.learn(named.filter_map(|(labelled, &series)| {
+            let series = KnownSeries { series, fingerprint: labelled.fingerprint };
+            Some((labelled.hash?, Home { epoch: labelled.epoch, shard, series }))
+        }));
+        self.metrics.series_cached.set(self.series.len() as i64);
     }
 
     /// Counts `bytes` as waiting for `shard` until dropped; `None` where too many do.
@@ -271,7 +321,15 @@ impl std::fmt::Debug for Router {
 }
 
 /// What a shard said to each of its batches, or why it did not take them all.
-type Appends = Result<Vec<narthex_proto::internal::v1::Appended>, ShardError>;
+type Appends = Result<Vec<Appended>, ShardError>;
+
+/// The shard, if it must be sent labels.
+fn unknown_series(appends: &Appends) -> Option<ShardId> {
+    match appends {
+        Err(ShardError::UnknownSeries { shard }) => Some(*shard),
+        _ => None,
+    }
+}
 
 /// A request's share of memory.
 struct InFlight {
@@ -336,6 +394,8 @@ fn write_error(error: ShardError) -> WriteError {
         ShardError::Refused { status, .. } => {
             WriteError::Internal(format!("{text}: {}", status.message()))
         }
+        // It was sent labels, and still says so.
+        ShardError::UnknownSeries { .. } => WriteError::Unavailable(text),
     }
 }
 

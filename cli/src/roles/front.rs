@@ -12,12 +12,13 @@ use narthex_proto::{
     client::ShardClient, connect::Connections, follow::follow, service::NodeService,
 };
 use narthex_querier::{Querier, QuerierOptions};
-use narthex_router::Router;
+use narthex_router::{Router, RouterOptions};
 use narthex_web::{Clock, Readiness, Routes};
 use prometheus_client::registry::Registry;
 use tokio::{runtime, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
+use uuid::Uuid;
 
 use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, node};
 use crate::{
@@ -148,7 +149,12 @@ impl Parts {
         let Self { prepared, router, querier, retention, listener, tasks, quit, stop } = self;
         let Reached { shards, nodes, state } = reached;
         if router {
-            let router = Router::new(Arc::new(shards.clone()), Clock::system(), &mut registry);
+            let options = RouterOptions {
+                series_cached_max: series_cached_max(),
+                seed: Uuid::new_v4().as_u128(),
+            };
+            let shards = Arc::new(shards.clone());
+            let router = Router::new(shards, Clock::system(), options, &mut registry);
             router.add_routes(&mut routes);
         }
         if let Some(options) = querier {
@@ -264,4 +270,11 @@ fn run(
     });
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result
+}
+
+/// A 64th of the machine's memory for the router's series, at about 64 bytes each.
+fn series_cached_max() -> usize {
+    let info = rustix::system::sysinfo();
+    let bytes = u64::from(info.mem_unit).saturating_mul(info.totalram as u64);
+    usize::try_from(bytes / 64 / 64).unwrap_or(usize::MAX)
 }

@@ -121,6 +121,12 @@ impl Labels {
         xxhash_rust::xxh3::xxh3_64(&self.0)
     }
 
+    /// The high half of [`Labels::hash64`] of encoded labels: tells a series' labels from those of
+    /// another that had its number, where labels themselves would cost too much.
+    pub fn fingerprint_of(bytes: &[u8]) -> u32 {
+        (xxhash_rust::xxh3::xxh3_64(bytes) >> 32) as u32
+    }
+
     /// xxh64 of the bytes, which is what Prometheus hashes as long as no text has 128 bytes or
     /// more: `limit_ratio` chooses the same series.
     pub fn sampling_hash(&self) -> u64 {

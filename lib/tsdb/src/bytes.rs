@@ -30,6 +30,16 @@ pub(crate) fn put_block(out: &mut Vec<u8>, block: &[u8]) {
     out.extend_from_slice(block);
 }
 
+/// What follows `block` if `bytes` begin with it as [`put_block`] writes it.
+pub(crate) fn strip_block<'a>(bytes: &'a [u8], block: &[u8]) -> Option<&'a [u8]> {
+    let (mut len, mut rest) = (block.len() as u64, bytes);
+    while len >= 0x80 {
+        rest = rest.strip_prefix(&[len as u8 | 0x80])?;
+        len >>= 7;
+    }
+    rest.strip_prefix(&[len as u8])?.strip_prefix(block)
+}
+
 /// Small numbers of either sign as small unsigned ones.
 #[inline]
 pub(crate) const fn zigzag(value: i64) -> u64 {

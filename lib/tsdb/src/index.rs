@@ -17,7 +17,11 @@ use hashbrown::{HashMap, HashTable};
 use narthex_model::{Labels, MatchOp, Matcher};
 use roaring::RoaringBitmap;
 
-use crate::{SeriesId, bytes::put_block, postings::Postings};
+use crate::{
+    SeriesId,
+    bytes::{put_block, strip_block},
+    postings::Postings,
+};
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -30,7 +34,7 @@ pub(crate) struct Index {
     pairs: Vec<Pair>,
     free_pairs: Vec<u32>,
     names: FastMap<Arc<str>, Name>,
-    /// By label hash: the high half of the hash, then the series.
+    /// By label hash: the fingerprint, then the series.
     by_hash: HashTable<(u32, u32)>,
     series: SeriesTable,
 }
@@ -51,8 +55,14 @@ struct Name {
 /// Labels by series id, in groups, so that ended series take no memory.
 #[derive(Debug, Default)]
 struct SeriesTable {
-    groups: Vec<Option<Box<[Option<PairList>; GROUP]>>>,
+    groups: Vec<Option<Box<SeriesGroup>>>,
     len: usize,
+}
+
+#[derive(Debug)]
+struct SeriesGroup {
+    pairs: [Option<PairList>; GROUP],
+    fingerprints: [u32; GROUP],
 }
 
 const GROUP: usize = 64;
@@ -60,17 +70,26 @@ const GROUP: usize = 64;
 impl SeriesTable {
     fn pairs(&self, id: SeriesId) -> Option<&PairList> {
         let id = id.0 as usize;
-        self.groups.get(id / GROUP)?.as_ref()?[id % GROUP].as_ref()
+        self.groups.get(id / GROUP)?.as_ref()?.pairs[id % GROUP].as_ref()
     }
 
-    fn insert(&mut self, id: SeriesId, pairs: PairList) {
+    fn fingerprint(&self, id: SeriesId) -> Option<u32> {
+        let id = id.0 as usize;
+        let group = self.groups.get(id / GROUP)?.as_ref()?;
+        group.pairs[id % GROUP].as_ref().map(|_| group.fingerprints[id % GROUP])
+    }
+
+    fn insert(&mut self, id: SeriesId, pairs: PairList, fingerprint: u32) {
         let id = id.0 as usize;
         if self.groups.len() <= id / GROUP {
             self.groups.resize_with(id / GROUP + 1, || None);
         }
         let group = &mut self.groups[id / GROUP];
-        let group = group.get_or_insert_with(|| Box::new([const { None }; GROUP]));
-        group[id % GROUP] = Some(pairs);
+        let group = group.get_or_insert_with(|| {
+            Box::new(SeriesGroup { pairs: [const { None }; GROUP], fingerprints: [0; GROUP] })
+        });
+        group.pairs[id % GROUP] = Some(pairs);
+        group.fingerprints[id % GROUP] = fingerprint;
         self.len += 1;
     }
 
@@ -78,8 +97,8 @@ impl SeriesTable {
         let id = id.0 as usize;
         let slot = self.groups.get_mut(id / GROUP)?;
         let group = slot.as_mut()?;
-        let pairs = group[id % GROUP].take()?;
-        if group.iter().all(Option::is_none) {
+        let pairs = group.pairs[id % GROUP].take()?;
+        if group.pairs.iter().all(Option::is_none) {
             *slot = None;
         }
         self.len -= 1;
@@ -95,34 +114,51 @@ impl Index {
 
     /// The series with exactly these labels, given as encoded bytes.
     pub(crate) fn find(&self, labels: &[u8]) -> Option<SeriesId> {
-        let high = hash_high(labels);
-        let found = self.by_hash.find(u64::from(high), |&(hash, id)| {
-            hash == high && self.has_labels(SeriesId(id), labels)
+        let fingerprint = Labels::fingerprint_of(labels);
+        let found = self.by_hash.find(u64::from(fingerprint), |&(other, id)| {
+            other == fingerprint && self.has_labels(SeriesId(id), labels)
         });
         found.map(|&(_, id)| SeriesId(id))
     }
 
+    /// The fingerprint of a series' labels.
+    pub(crate) fn fingerprint(&self, id: SeriesId) -> Option<u32> {
+        self.series.fingerprint(id)
+    }
+
     fn has_labels(&self, id: SeriesId, labels: &[u8]) -> bool {
-        self.labels(id).is_some_and(|found| found.as_bytes() == labels)
+        let Some(pairs) = self.series.pairs(id) else { return false };
+        let mut rest = labels;
+        for &number in pairs {
+            let pair = &self.pairs[number as usize];
+            for text in [&pair.name, &pair.value] {
+                match strip_block(rest, text.as_bytes()) {
+                    Some(behind) => rest = behind,
+                    None => return false,
+                }
+            }
+        }
+        rest.is_empty()
     }
 
     /// Adds a series that [`Index::find`] did not find.
     pub(crate) fn insert(&mut self, id: SeriesId, labels: &Labels) {
         let pairs: PairList =
             labels.iter().map(|(name, value)| self.pair(name, value, id)).collect();
-        self.series.insert(id, pairs);
-        let high = hash_high(labels.as_bytes());
-        self.by_hash.insert_unique(u64::from(high), (high, id.0), |&(hash, _)| u64::from(hash));
+        let fingerprint = Labels::fingerprint_of(labels.as_bytes());
+        self.series.insert(id, pairs, fingerprint);
+        let hash = |&(fingerprint, _): &(u32, u32)| u64::from(fingerprint);
+        self.by_hash.insert_unique(u64::from(fingerprint), (fingerprint, id.0), hash);
     }
 
     /// Removes a series and every label that no other has.
     pub(crate) fn remove(&mut self, id: SeriesId) {
-        let Some(labels) = self.labels(id) else { return };
-        let high = hash_high(labels.as_bytes());
-        if let Ok(entry) = self.by_hash.find_entry(u64::from(high), |&(_, found)| found == id.0) {
+        let Some(fingerprint) = self.series.fingerprint(id) else { return };
+        let is_it = |&(_, found): &(u32, u32)| found == id.0;
+        if let Ok(entry) = self.by_hash.find_entry(u64::from(fingerprint), is_it) {
             entry.remove();
         }
-        let pairs = self.series.remove(id).expect("its labels were just read");
+        let pairs = self.series.remove(id).expect("its fingerprint was just read");
         for number in pairs {
             let pair = &mut self.pairs[number as usize];
             pair.postings.remove(id.0);
@@ -291,10 +327,6 @@ impl Index {
             .sum();
         pairs + self.by_hash.capacity() * 9 + self.series.len * 64
     }
-}
-
-fn hash_high(labels: &[u8]) -> u32 {
-    (xxhash_rust::xxh3::xxh3_64(labels) >> 32) as u32
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub use columns::Columns;
 pub use digest::{Digest, DigestTask};
 pub use id::{LogPosition, ReplicaNumber, RetentionClass, SeriesId, TargetId};
 pub use outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample};
-pub use reader::{ReadError, SelectedSeries, SeriesHandle, ShardReader, ShardStats, TargetState};
+pub use reader::{
+    ReadError, SelectedSeries, SeriesHandle, SeriesLookup, ShardReader, ShardStats, TargetState,
+};
 pub use settings::Settings;
 pub use shard::{ApplyError, Behind, Shard, delete_replica, persisted};

@@ -12,12 +12,14 @@ mod select;
 use std::{ops::Range, sync::Arc};
 
 use narthex_model::{Labels, Matcher, Timestamp};
+use parking_lot::RwLockReadGuard;
 
 use crate::{
     Columns, DigestTask, LogPosition, SeriesId, Settings, TargetId,
     bytes::Malformed,
     days::DAY_MS,
     entry,
+    head::Head,
     kv::KvError,
     series::{FinishedChunk, Run},
     shard::Core,
@@ -54,6 +56,25 @@ pub struct SelectedSeries {
     pub labels: Labels,
     /// Its samples.
     pub samples: SeriesHandle,
+}
+
+/// Which series there are; see [`ShardReader::look_up`].
+#[derive(Debug)]
+pub struct SeriesLookup<'a> {
+    head: RwLockReadGuard<'a, Head>,
+}
+
+impl SeriesLookup<'_> {
+    /// The id of the series with exactly these labels.
+    pub fn find(&self, labels: &Labels) -> Option<SeriesId> {
+        self.head.index.find(labels.as_bytes())
+    }
+
+    /// Whether the series exists and its labels have this fingerprint.
+    #[inline]
+    pub fn has(&self, id: SeriesId, fingerprint: u32) -> bool {
+        self.head.index.fingerprint(id) == Some(fingerprint)
+    }
 }
 
 /// The samples of a series as they were when it was selected.
@@ -168,7 +189,12 @@ impl ShardReader {
 
     /// The id of the series with exactly these labels.
     pub fn find(&self, labels: &Labels) -> Option<SeriesId> {
-        self.core.head.read().index.find(labels.as_bytes())
+        self.look_up().find(labels)
+    }
+
+    /// Looks up many series under one lock, which holds up apply.
+    pub fn look_up(&self) -> SeriesLookup<'_> {
+        SeriesLookup { head: self.core.head.read() }
     }
 
     /// The labels of a series.

@@ -67,7 +67,9 @@ impl ScrapeSink for ReplicaSink {
             Ok(outcome) => learn(shard, &command, &outcome),
             Err(WriteError::NotLeader { .. }) => Err(SubmitError::NotLeader(shard)),
             Err(WriteError::Busy { .. } | WriteError::Unknown) => Err(SubmitError::Busy(shard)),
-            Err(WriteError::Invalid(problem)) => Err(SubmitError::Refused(problem)),
+            Err(problem @ (WriteError::Invalid(_) | WriteError::UnknownSeries)) => {
+                Err(SubmitError::Refused(problem.to_string()))
+            }
         }
     }
 }

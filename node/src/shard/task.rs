@@ -48,13 +48,16 @@ pub enum WriteError {
     /// Whether it happened is not known: send it again, which is harmless.
     #[error("leadership was lost before the outcome was known")]
     Unknown,
+    /// Send labels: a series has another number here than the writer thinks.
+    #[error("a series is not known by its number")]
+    UnknownSeries,
     /// Drop it: it will be refused every time.
     #[error("{0}")]
     Invalid(String),
 }
 
 /// Adds exactly one command to an entry, or says why it cannot.
-pub type Encode = Box<dyn FnOnce(&mut EntryWriter, &ShardReader) -> Result<(), String> + Send>;
+pub type Encode = Box<dyn FnOnce(&mut EntryWriter, &ShardReader) -> Result<(), WriteError> + Send>;
 
 /// A write on its way into the log.
 pub struct Write {
@@ -234,7 +237,7 @@ impl Running {
             let encode = std::mem::replace(&mut request.write.encode, Box::new(|_, _| Ok(())));
             match encode(&mut entry, &self.task.reader) {
                 Ok(()) => requests.push(request),
-                Err(problem) => drop(request.answer.send(Err(WriteError::Invalid(problem)))),
+                Err(problem) => drop(request.answer.send(Err(problem))),
             }
         }
         if requests.is_empty() {

@@ -47,7 +47,8 @@ type Decoded = Vec<(Vec<(String, String)>, Vec<(i64, u64)>)>;
 fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let mut request = WriteRequest::new(bytes);
     let (mut series, mut all) = (Series::default(), Vec::new());
-    while request.next_into(&mut series)? {
+    while let Some(raw) = request.next_series()? {
+        series.read(raw)?;
         let labels = series.labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         let samples = series.samples.iter().map(|s| (s.timestamp.millis(), s.value.to_bits()));
         all.push((labels.collect(), samples.collect()));
@@ -127,7 +128,8 @@ fn text_that_is_not_utf8_is_counted() {
     // One series with the label a="\xff" and the label b="c".
     let bytes = [10, 16, 10, 6, 10, 1, b'a', 18, 1, 0xff, 10, 6, 10, 1, b'b', 18, 1, b'c'];
     let mut series = Series::default();
-    assert_eq!(WriteRequest::new(&bytes).next_into(&mut series), Ok(true));
+    let raw = WriteRequest::new(&bytes).next_series().unwrap().unwrap();
+    assert_eq!(series.read(raw), Ok(()));
     assert_eq!((series.labels.as_slice(), series.labels_not_utf8), ([("b", "c")].as_slice(), 1));
 }
 

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use narthex_cluster::{
@@ -5,7 +7,10 @@ use narthex_cluster::{
     Request as Change, RequestId,
 };
 use narthex_model::{Labels, Sample, Timestamp};
-use narthex_proto::internal::v1::{Appended, Refused};
+use narthex_proto::{
+    batch::{BatchReader, Subject},
+    internal::v1::{Appended, Refused},
+};
 
 use super::*;
 use crate::sender::{Outgoing, compress, encode, read_batch};
@@ -31,11 +36,14 @@ fn founded() -> ClusterState {
 
 type Answer = fn(ShardId) -> Result<Appended, ShardError>;
 
-/// Shards that remember what they were sent and answer as told.
+/// Shards that remember what they were sent and answer as told. They number their series.
 struct Shards {
     state: Arc<ClusterState>,
     answer: Answer,
     stored: parking_lot::Mutex<Vec<(ShardId, Labels, Sample)>>,
+    numbers: parking_lot::Mutex<Vec<Labels>>,
+    /// Bytes of all batches so far.
+    received: AtomicUsize,
 }
 
 impl ShardWrites for Shards {
@@ -51,11 +59,34 @@ impl ShardWrites for Shards {
         _within: Duration,
     ) -> futures_util::future::BoxFuture<'_, Result<Appended, ShardError>> {
         assert_eq!(revision, self.state.revision());
-        for (labels, samples) in read_batch(&batch) {
+        self.received.fetch_add(batch.len(), Relaxed);
+        let mut numbers = self.numbers.lock();
+        let is_unknown = AtomicBool::new(false);
+        let rows = read_batch(&batch, |known| {
+            let labels = numbers.get(known.series as usize).cloned().unwrap_or_default();
+            if Labels::fingerprint_of(labels.as_bytes()) != known.fingerprint {
+                is_unknown.store(true, Relaxed);
+            }
+            labels
+        });
+        if is_unknown.into_inner() {
+            return Box::pin(std::future::ready(Err(ShardError::UnknownSeries { shard })));
+        }
+        for (labels, samples) in rows {
             let rows = samples.into_iter().map(|sample| (shard, labels.clone(), sample));
             self.stored.lock().extend(rows);
         }
-        Box::pin(std::future::ready((self.answer)(shard)))
+        let mut answer = (self.answer)(shard);
+        if let Ok(answer) = &mut answer {
+            let mut reader = BatchReader::new(&batch).expect("a batch");
+            while let Some(subject) = reader.next(&mut Vec::new()).expect("a batch") {
+                if let Subject::Labels(bytes) = subject {
+                    answer.series.push(numbers.len() as u32);
+                    numbers.push(Labels::from_bytes(bytes).expect("labels"));
+                }
+            }
+        }
+        Box::pin(std::future::ready(answer))
     }
 }
 
@@ -66,10 +97,16 @@ struct Case {
 }
 
 fn case(answer: Answer) -> Case {
-    let stored = parking_lot::Mutex::default();
-    let shards = Arc::new(Shards { state: Arc::new(founded()), answer, stored });
+    let shards = Arc::new(Shards {
+        state: Arc::new(founded()),
+        answer,
+        stored: parking_lot::Mutex::default(),
+        numbers: parking_lot::Mutex::default(),
+        received: AtomicUsize::new(0),
+    });
     let mut registry = Registry::default();
-    let router = Router::new(shards.clone(), Clock::fixed(NOW), &mut registry);
+    let options = RouterOptions { series_cached_max: 1000, seed: 1 };
+    let router = Router::new(shards.clone(), Clock::fixed(NOW), options, &mut registry);
     Case { router, shards, registry }
 }
 
@@ -114,7 +151,7 @@ impl Case {
 }
 
 fn took_all(_: ShardId) -> Result<Appended, ShardError> {
-    Ok(Appended { samples: 1, refused: vec![] })
+    Ok(Appended { samples: 1, ..Appended::default() })
 }
 
 #[tokio::test]
@@ -167,7 +204,7 @@ async fn refused_samples_are_counted_by_reason() {
     let case = case(|_| {
         let reason = "out_of_order".to_owned();
         let row = Refused { reason, samples: 2, example: "up{}".to_owned() };
-        Ok(Appended { samples: 5, refused: vec![row] })
+        Ok(Appended { samples: 5, refused: vec![row], series: vec![] })
     });
     let mut request = request();
     request[0].labels.remove(0);
@@ -213,4 +250,30 @@ async fn a_burst_beyond_memory_is_told_to_wait() {
     assert_eq!(case.write(&request()).await.0, StatusCode::TOO_MANY_REQUESTS);
     drop(all);
     assert_eq!(case.write(&request()).await.0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn labels_are_sent_once_and_again_when_a_shard_has_forgotten_them() {
+    let case = case(took_all);
+    let all = |case: &Case| {
+        let mut stored = case.shards.stored.lock();
+        stored.sort_by_key(|row| row.2.timestamp);
+        std::mem::take(&mut *stored)
+    };
+    assert_eq!(case.write(&request()).await.0, StatusCode::NO_CONTENT);
+    let (first, labelled_bytes) = (all(&case), case.shards.received.swap(0, Relaxed));
+    assert_eq!(case.write(&request()).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(all(&case), first, "the same series on the same shards");
+    let known_bytes = case.shards.received.swap(0, Relaxed);
+    assert!(known_bytes * 2 < labelled_bytes, "{known_bytes} of {labelled_bytes}");
+
+    case.shards.numbers.lock().rotate_left(1);
+    assert_eq!(case.write(&request()).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(all(&case), first, "sent with labels");
+    assert!(case.metrics().contains("narthex_router_relabelled_requests_total 1"));
+    case.shards.received.store(0, Relaxed);
+    assert_eq!(case.write(&request()).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(all(&case), first);
+    let bytes = case.shards.received.load(Relaxed);
+    assert!(bytes * 2 < labelled_bytes, "the new numbers are learnt: {bytes}");
 }
