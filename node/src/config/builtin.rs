@@ -61,6 +61,8 @@ fn job(name: &str, path: &str, groups: Vec<TargetGroup>) -> ScrapeConfig {
         params: BTreeMap::new(),
         honor_labels: false,
         honor_timestamps: true,
+        falls_back_to_text: false,
+        enable_compression: true,
         client: super::HttpClientConfig::default(),
         limits: super::ScrapeLimits::default(),
         static_configs: groups,

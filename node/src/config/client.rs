@@ -5,14 +5,27 @@ use super::{
     Surroundings, TlsConfig, TlsIdentity, TlsVersion, decode, yaml::Node,
 };
 
-/// Takes `basic_auth`, `authorization` and `tls_config`.
+/// Takes the keys of [`HttpClientConfig`]; those of `authorization` have an old form,
+/// `bearer_token` and `bearer_token_file`.
 pub(super) fn read(
     fields: &mut Fields<'_>,
     surroundings: &Surroundings<'_>,
 ) -> Result<HttpClientConfig, Problem> {
     let line = fields.line;
     let basic_auth = fields.read("basic_auth", |node| basic_auth(node, surroundings))?;
-    let authorization = fields.read("authorization", |node| authorization(node, surroundings))?;
+    let given = fields.read("authorization", |node| authorization(node, surroundings))?;
+    let bearer = source(fields, "bearer_token", surroundings, "")?;
+    if bearer.is_some() && (given.is_some() || basic_auth.is_some()) {
+        return Err(Problem::at(
+            line,
+            "at most one of basic_auth, authorization, bearer_token & bearer_token_file must be \
+             configured",
+        ));
+    }
+    let authorization = given.or_else(|| {
+        let credentials = bearer?;
+        Some(Authorization { scheme: "Bearer".to_owned(), credentials: Some(credentials) })
+    });
     if basic_auth.is_some() && authorization.is_some() {
         return Err(Problem::at(
             line,
@@ -20,7 +33,13 @@ pub(super) fn read(
         ));
     }
     let tls = fields.read("tls_config", |node| tls_config(node, surroundings))?;
-    Ok(HttpClientConfig { basic_auth, authorization, tls: tls.unwrap_or_default() })
+    Ok(HttpClientConfig {
+        basic_auth,
+        authorization,
+        tls: tls.unwrap_or_default(),
+        follow_redirects: fields.read("follow_redirects", decode::truth)?.unwrap_or(true),
+        enable_http2: fields.read("enable_http2", decode::truth)?.unwrap_or(true),
+    })
 }
 
 /// Replaces the secrets by `<secret>`.

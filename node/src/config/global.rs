@@ -96,12 +96,16 @@ impl Check {
             Self::Duration => decode::period(node).map(drop),
             Self::Text => decode::text(node).map(drop),
             Self::Truth => decode::truth(node).map(drop),
-            Self::Protocols => {
-                decode::list(node, |node| one_of(key, node, PROTOCOLS).map(drop)).map(drop)
-            }
+            Self::Protocols => decode::list(node, protocol).map(drop),
             Self::OneOf(words) => one_of(key, node, words),
         }
     }
+}
+
+/// A name out of `scrape_protocols`.
+pub(super) fn protocol(node: &Node) -> Result<String, Problem> {
+    one_of("scrape protocol", node, PROTOCOLS)?;
+    decode::text(node)
 }
 
 fn one_of(key: &str, node: &Node, words: &[&str]) -> Result<(), Problem> {

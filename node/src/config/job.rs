@@ -7,7 +7,7 @@ use narthex_model::duration;
 use super::{
     Fields, FileDiscoveryConfig, GlobalConfig, Problem, ScrapeConfig, ScrapeLimits, Surroundings,
     TargetGroup, client, decode,
-    global::limits,
+    global::{limits, protocol},
     relabel,
     yaml::{Kind, Node},
 };
@@ -16,28 +16,10 @@ const GO_TYPE: &str = "config.plain";
 
 /// Keys that Prometheus knows and that have no effect yet.
 const NOT_IN_FORCE: &[&str] = &[
-    "scrape_protocols",
-    "fallback_scrape_protocol",
-    "scrape_native_histograms",
-    "convert_classic_histograms_to_nhcb",
-    "always_scrape_classic_histograms",
-    "extra_scrape_metrics",
-    "scrape_failure_log_file",
-    "track_timestamps_staleness",
-    "enable_compression",
-    "native_histogram_bucket_limit",
-    "native_histogram_min_bucket_factor",
-    "metric_name_validation_scheme",
-    "metric_name_escaping_scheme",
     "oauth2",
-    "bearer_token",
-    "bearer_token_file",
     "proxy_url",
     "no_proxy",
-    "proxy_from_environment",
     "proxy_connect_header",
-    "follow_redirects",
-    "enable_http2",
     "http_headers",
     "aws_sd_configs",
     "azure_sd_configs",
@@ -72,6 +54,24 @@ const NOT_IN_FORCE: &[&str] = &[
     "vultr_sd_configs",
 ];
 
+/// Keys of which only these values are in force; files that a tool wrote name them too.
+const ONLY_AS: &[(&str, &[&str])] = &[
+    ("scrape_native_histograms", &["false"]),
+    ("convert_classic_histograms_to_nhcb", &["false"]),
+    ("always_scrape_classic_histograms", &["false"]),
+    ("extra_scrape_metrics", &["false"]),
+    ("scrape_failure_log_file", &[""]),
+    ("track_timestamps_staleness", &["false"]),
+    ("native_histogram_bucket_limit", &["0"]),
+    ("native_histogram_min_bucket_factor", &["0"]),
+    ("metric_name_validation_scheme", &["utf8", ""]),
+    ("metric_name_escaping_scheme", &["allow-utf-8", ""]),
+    ("proxy_from_environment", &["false"]),
+];
+
+/// The one text format that is read. Others in a list of protocols are not asked for.
+const TEXT_PROTOCOL: &str = "PrometheusText0.0.4";
+
 const FILE_REFRESH: Duration = Duration::from_secs(300);
 
 /// Reads a job and fills in what it inherits.
@@ -97,6 +97,8 @@ pub(super) fn read(
         params: params(&mut fields)?,
         honor_labels: fields.read("honor_labels", decode::truth)?.unwrap_or(false),
         honor_timestamps: fields.read("honor_timestamps", decode::truth)?.unwrap_or(true),
+        falls_back_to_text: falls_back_to_text(&mut fields, &job_name)?,
+        enable_compression: fields.read("enable_compression", decode::truth)?.unwrap_or(true),
         client: client::read(&mut fields, surroundings)?,
         limits: inherited(limits(&mut fields)?, &global.limits),
         static_configs: static_configs(&mut fields)?,
@@ -105,9 +107,39 @@ pub(super) fn read(
         metric_relabel_configs: relabel::read(&mut fields, "metric_relabel_configs")?,
         job_name,
     };
+    refuse_other_values(&mut fields, &job.job_name)?;
     refuse_what_is_not_in_force(&fields, &job.job_name)?;
     fields.finish()?;
     Ok(job)
+}
+
+fn refuse_other_values(fields: &mut Fields<'_>, job_name: &str) -> Result<(), Problem> {
+    for (key, in_force) in ONLY_AS {
+        let Some(node) = fields.take(key) else { continue };
+        let text = decode::text(node)?;
+        if !in_force.contains(&text.as_str()) {
+            let only = in_force[0];
+            return Err(Problem::at(
+                node.line,
+                format!(
+                    "scrape job {job_name:?}: key {key:?} is not in force in this version of \
+                     Narthex but as {only:?}; remove it"
+                ),
+            ));
+        }
+    }
+    let Some(node) = fields.take("scrape_protocols") else { return Ok(()) };
+    let protocols = decode::list(node, protocol)?;
+    if protocols.is_empty() || protocols.iter().any(|protocol| protocol == TEXT_PROTOCOL) {
+        return Ok(());
+    }
+    Err(Problem::at(
+        node.line,
+        format!(
+            "scrape job {job_name:?}: key \"scrape_protocols\" is not in force in this version of \
+             Narthex without {TEXT_PROTOCOL:?}; add it"
+        ),
+    ))
 }
 
 fn refuse_what_is_not_in_force(fields: &Fields<'_>, job_name: &str) -> Result<(), Problem> {
@@ -121,6 +153,23 @@ fn refuse_what_is_not_in_force(fields: &Fields<'_>, job_name: &str) -> Result<()
             ),
         )),
         _ => Ok(()),
+    }
+}
+
+fn falls_back_to_text(fields: &mut Fields<'_>, job_name: &str) -> Result<bool, Problem> {
+    let Some(node) = fields.take("fallback_scrape_protocol") else { return Ok(false) };
+    if decode::text(node)?.is_empty() {
+        return Ok(false);
+    }
+    match protocol(node)?.as_str() {
+        TEXT_PROTOCOL => Ok(true),
+        _ => Err(Problem::at(
+            node.line,
+            format!(
+                "scrape job {job_name:?}: key \"fallback_scrape_protocol\" is not in force in this \
+                 version of Narthex but as {TEXT_PROTOCOL:?}; remove it"
+            ),
+        )),
     }
 }
 

@@ -159,6 +159,14 @@ fn jobs_are_checked_as_prometheus_checks_them() {
             "basic_auth: {username: a}\nauthorization: {credentials: x}",
             "at most one of basic_auth, oauth2 & authorization",
         ),
+        (
+            "basic_auth: {username: a}\nbearer_token: x",
+            "at most one of basic_auth, authorization, bearer_token & bearer_token_file",
+        ),
+        (
+            "bearer_token: x\nbearer_token_file: y",
+            "at most one of bearer_token & bearer_token_file",
+        ),
         ("authorization: {type: Basic}", "authorization type cannot be set to \"basic\""),
         ("tls_config: {cert: x}", "exactly one of key or key_file"),
         (
@@ -201,12 +209,69 @@ fn jobs_are_checked_as_prometheus_checks_them() {
 
 #[test]
 fn a_valid_key_that_is_not_in_force_names_job_and_key() {
-    for key in ["follow_redirects: true", "kubernetes_sd_configs: []", "proxy_url: http://p"] {
+    for key in ["oauth2: {}", "kubernetes_sd_configs: []", "proxy_url: http://p"] {
         let name = key.split(':').next().expect("a key");
         let refusal = refusal(&job(key));
         assert!(refusal.contains("scrape job \"api\""), "{refusal}");
         assert!(refusal.contains(&format!("key {name:?} is not in force")), "{refusal}");
     }
+}
+
+#[test]
+fn a_value_that_is_not_in_force_names_job_and_key() {
+    for key in [
+        "extra_scrape_metrics: true",
+        "fallback_scrape_protocol: PrometheusProto",
+        "metric_name_validation_scheme: legacy",
+        "scrape_protocols: [OpenMetricsText1.0.0]",
+    ] {
+        let name = key.split(':').next().expect("a key");
+        let refusal = refusal(&job(key));
+        assert!(refusal.contains("scrape job \"api\""), "{refusal}");
+        assert!(refusal.contains(&format!("key {name:?} is not in force")), "{refusal}");
+    }
+    let unknown = refusal(&job("scrape_protocols: [Carbon]"));
+    assert!(unknown.contains("unknown scrape protocol \"Carbon\""), "{unknown}");
+}
+
+/// A job as the Prometheus operator and `/api/v1/status/config` write it, defaults and all.
+#[test]
+fn jobs_that_spell_out_defaults_are_accepted() {
+    let config = parsed(&job("honor_labels: true
+honor_timestamps: true
+track_timestamps_staleness: false
+scrape_interval: 30s
+scrape_timeout: 10s
+scrape_protocols: [OpenMetricsText1.0.0, OpenMetricsText0.0.1, PrometheusText1.0.0, PrometheusText0.0.4]
+scrape_native_histograms: false
+always_scrape_classic_histograms: false
+convert_classic_histograms_to_nhcb: false
+extra_scrape_metrics: false
+metric_name_validation_scheme: utf8
+metric_name_escaping_scheme: allow-utf-8
+metrics_path: /metrics
+scheme: https
+enable_compression: true
+follow_redirects: true
+enable_http2: true
+bearer_token_file: /var/run/secrets/token
+tls_config: {insecure_skip_verify: true}
+relabel_configs:
+- {source_labels: [job], target_label: __tmp_prometheus_job_name}
+- {source_labels: [__address__], target_label: instance, action: replace}
+static_configs: [{targets: ['10.0.0.1:9100']}]"));
+    let client = &config.scrape_configs[0].client;
+    assert!(client.follow_redirects && client.enable_http2);
+    let authorization = client.authorization.as_ref().expect("a bearer token");
+    assert_eq!(authorization.scheme, "Bearer");
+    let file = SecretSource::File("/var/run/secrets/token".into());
+    assert_eq!(authorization.credentials, Some(file));
+
+    let config = parsed(&job("fallback_scrape_protocol: PrometheusText0.0.4"));
+    assert!(config.scrape_configs[0].falls_back_to_text);
+    let config = parsed(&job("follow_redirects: false\nenable_http2: no\nenable_compression: off"));
+    let job = &config.scrape_configs[0];
+    assert!(!job.client.follow_redirects && !job.client.enable_http2 && !job.enable_compression);
 }
 
 #[test]

@@ -105,6 +105,10 @@ pub struct ScrapeConfig {
     pub honor_labels: bool,
     /// Whether timestamps of the page count. Default true.
     pub honor_timestamps: bool,
+    /// Whether a page without a content type that is known counts as text. Default false.
+    pub falls_back_to_text: bool,
+    /// Whether targets are asked for gzip. Default true.
+    pub enable_compression: bool,
     /// How to speak to the targets.
     pub client: HttpClientConfig,
     /// Breaking one fails a scrape whole.
@@ -140,7 +144,7 @@ pub struct FileDiscoveryConfig {
 }
 
 /// How a request is authorised and encrypted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpClientConfig {
     /// HTTP basic authentication.
     pub basic_auth: Option<BasicAuth>,
@@ -148,6 +152,22 @@ pub struct HttpClientConfig {
     pub authorization: Option<Authorization>,
     /// TLS towards the target.
     pub tls: TlsConfig,
+    /// Whether the page may be elsewhere; else a redirect fails the scrape. Default true.
+    pub follow_redirects: bool,
+    /// Whether HTTP/2 is offered to targets with TLS. Default true.
+    pub enable_http2: bool,
+}
+
+impl Default for HttpClientConfig {
+    fn default() -> Self {
+        Self {
+            basic_auth: None,
+            authorization: None,
+            tls: TlsConfig::default(),
+            follow_redirects: true,
+            enable_http2: true,
+        }
+    }
 }
 
 /// A text in place or in a file of the node that scrapes, read anew for each use.

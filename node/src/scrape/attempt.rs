@@ -86,6 +86,8 @@ impl<S: ScrapeSink> Attempt<S> {
             url: &self.target.url,
             timeout: self.target.timeout,
             body_bytes_max: self.job.config.limits.body_size_limit,
+            asks_gzip: self.job.config.enable_compression,
+            falls_back_to_text: self.job.config.falls_back_to_text,
         };
         // A little more than last time: pages grow by digits.
         let expected_bytes = self.expected_bytes + self.expected_bytes / 32;

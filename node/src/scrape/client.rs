@@ -87,6 +87,11 @@ impl HttpClient {
         }
     }
 
+    /// Whether an answer that points elsewhere is followed there.
+    pub fn follows_redirects(&self) -> bool {
+        self.config.follow_redirects
+    }
+
     /// The `Authorization` header, made anew so that a changed file counts at once.
     pub async fn authorization(&self) -> Result<Option<HeaderValue>, RequestError> {
         let text = if let Some(basic) = &self.config.basic_auth {
@@ -141,7 +146,11 @@ impl HttpClient {
             })?;
             builder.with_server_name_resolver(FixedServerNameResolver::new(name))
         };
-        let connector = builder.enable_all_versions().wrap_connector(http);
+        // What is offered by ALPN; plain connections speak HTTP/1.1, as Prometheus's do.
+        let connector = match self.config.enable_http2 {
+            true => builder.enable_all_versions().wrap_connector(http),
+            false => builder.enable_http1().wrap_connector(http),
+        };
         Ok(pooled(self.idle_timeout).build(connector))
     }
 }

@@ -35,6 +35,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// As many as Go's client follows.
 const REDIRECTS_MAX: usize = 10;
 
+/// Formats of pages that are surely not text format 0.0.4.
+const OTHER_FORMATS: [&str; 2] =
+    ["application/openmetrics-text", "application/vnd.google.protobuf"];
+
 const ACCEPTED: HeaderValue = HeaderValue::from_static("text/plain;version=0.0.4,*/*;q=0.1");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Narthex/", env!("CARGO_PKG_VERSION")));
 
@@ -47,6 +51,10 @@ pub struct FetchRequest<'a> {
     pub timeout: Duration,
     /// `body_size_limit`; 0 means the default.
     pub body_bytes_max: u64,
+    /// `enable_compression`: ask for gzip.
+    pub asks_gzip: bool,
+    /// `fallback_scrape_protocol`: take a page of no known content type for text.
+    pub falls_back_to_text: bool,
 }
 
 /// Why there is no page.
@@ -117,7 +125,7 @@ pub async fn fetch(
 ) -> Result<Vec<u8>, FetchError> {
     let work = async {
         let response = follow(client, request).await?;
-        check_head(&response)?;
+        check_head(&response, request.falls_back_to_text)?;
         let limit = match request.body_bytes_max {
             0 => BODY_BYTES_MAX,
             limit => limit,
@@ -139,7 +147,7 @@ async fn follow(
     let origin = parse_url(request.url)?;
     let mut uri = origin.clone();
     for _ in 0..=REDIRECTS_MAX {
-        let mut head = head(&uri, request.timeout);
+        let mut head = head(&uri, request);
         if keeps_credentials(&origin, &uri)
             && let Some(value) = client.authorization().await.map_err(|e| failed(&uri, e))?
         {
@@ -147,8 +155,8 @@ async fn follow(
         }
         let response = client.send(head).await.map_err(|error| failed(&uri, error))?;
         match redirect(&uri, &response) {
-            Some(next) => uri = parse_url(&next)?,
-            None => return Ok(response),
+            Some(next) if client.follows_redirects() => uri = parse_url(&next)?,
+            _ => return Ok(response),
         }
     }
     Err(FetchError::Redirects)
@@ -160,17 +168,18 @@ fn parse_url(url: &str) -> Result<Uri, FetchError> {
         .ok_or_else(|| FetchError::InvalidUrl(url.to_owned()))
 }
 
-fn head(uri: &Uri, timeout: Duration) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = uri.clone();
-    let headers = request.headers_mut();
+fn head(uri: &Uri, request: FetchRequest<'_>) -> Request<Empty<Bytes>> {
+    let mut head = Request::new(Empty::new());
+    *head.uri_mut() = uri.clone();
+    let headers = head.headers_mut();
     headers.insert(ACCEPT, ACCEPTED);
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    let encoding = if request.asks_gzip { "gzip" } else { "identity" };
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
     headers.insert(USER_AGENT, AGENT);
-    if let Ok(seconds) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
+    if let Ok(seconds) = HeaderValue::from_str(&request.timeout.as_secs_f64().to_string()) {
         headers.insert("x-prometheus-scrape-timeout-seconds", seconds);
     }
-    request
+    head
 }
 
 /// The same host and port, or the same host on `https` instead of `http`.
@@ -203,7 +212,7 @@ fn redirect<B>(uri: &Uri, response: &Response<B>) -> Option<String> {
     Some(format!("{scheme}://{authority}{folder}/{location}"))
 }
 
-fn check_head<B>(response: &Response<B>) -> Result<(), FetchError> {
+fn check_head<B>(response: &Response<B>, falls_back_to_text: bool) -> Result<(), FetchError> {
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status(response.status()));
     }
@@ -216,8 +225,9 @@ fn check_head<B>(response: &Response<B>) -> Result<(), FetchError> {
     let given = text_header(headers, CONTENT_TYPE);
     let media_type = given.split(';').next().unwrap_or_default().trim();
     match media_type {
-        "" => Err(FetchError::NoContentType),
         text if text.eq_ignore_ascii_case("text/plain") => Ok(()),
+        other if falls_back_to_text && !OTHER_FORMATS.contains(&other) => Ok(()),
+        "" => Err(FetchError::NoContentType),
         _ => Err(FetchError::ContentType(given.to_owned())),
     }
 }

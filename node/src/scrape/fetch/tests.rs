@@ -51,8 +51,12 @@ fn client(keys: &str) -> HttpClient {
     HttpClient::new(config.scrape_configs[0].client.clone(), Duration::from_secs(1))
 }
 
+fn request(url: &str, timeout: Duration, body_bytes_max: u64) -> FetchRequest<'_> {
+    FetchRequest { url, timeout, body_bytes_max, asks_gzip: true, falls_back_to_text: false }
+}
+
 async fn get(client: &HttpClient, url: &str, limit: u64) -> Result<String, String> {
-    let request = FetchRequest { url, timeout: TIMEOUT, body_bytes_max: limit };
+    let request = request(url, TIMEOUT, limit);
     match fetch(client, request, 0).await {
         Ok(page) => Ok(String::from_utf8(page).expect("text")),
         Err(error) => Err(error.to_string()),
@@ -132,6 +136,16 @@ async fn answers_that_give_no_page() {
 }
 
 #[tokio::test]
+async fn a_page_without_a_known_type_is_text_where_told_so() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let (address, _heads) = server(vec![answer(head, b"a 1\n")]);
+    let url = format!("http://{address}/");
+    let told = FetchRequest { falls_back_to_text: true, ..request(&url, TIMEOUT, 0) };
+    let page = fetch(&client(""), told, 0).await.expect("text");
+    assert_eq!(page, b"a 1\n");
+}
+
+#[tokio::test]
 async fn compressed_pages_are_read_and_bombs_are_not() {
     let head = format!("{OK}Content-Encoding: gzip\r\n");
     let page = get_from(vec![answer(&head, &gzip(b"a 1\n"))], 0).await;
@@ -147,7 +161,8 @@ async fn a_slow_target_is_given_up_in_time() {
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     let client = HttpClient::new(HttpClientConfig::default(), TIMEOUT);
     let timeout = Duration::from_millis(30);
-    let error = fetch(&client, FetchRequest { url: &url, timeout, body_bytes_max: 0 }, 0).await;
+    let request = request(&url, timeout, 0);
+    let error = fetch(&client, request, 0).await;
     assert!(error.expect_err("silence").to_string().ends_with("context deadline exceeded"));
 }
 
@@ -167,6 +182,11 @@ async fn redirects_are_followed_without_credentials_elsewhere() {
     }
     let head = their_heads.recv().expect("a request");
     assert!(head.contains("get /x ") && !head.contains("authorization"), "{head}");
+
+    let (address, _heads) = server(vec![to("/there")]);
+    let stays = self::client("  follow_redirects: false");
+    let refused = get(&stays, &format!("http://{address}/here"), 0).await.expect_err("a redirect");
+    assert_eq!(refused, "server returned HTTP status 302 Found");
 
     let circle = get_from(vec![to("/again"); 12], 0).await.expect_err("a circle");
     assert!(circle.contains("stopped after 10 redirects"), "{circle}");
@@ -218,11 +238,25 @@ fn tls_server() -> (String, String) {
     (url, made.cert.pem())
 }
 
+/// Its page says how many protocols the client offered.
 fn answer_tls(config: std::sync::Arc<rustls::ServerConfig>, mut stream: TcpStream) {
-    let Ok(mut connection) = rustls::ServerConnection::new(config) else { return };
+    let mut acceptor = rustls::server::Acceptor::default();
+    let accepted = loop {
+        if acceptor.read_tls(&mut stream).unwrap_or(0) == 0 {
+            return;
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => break accepted,
+            Err(_) => return,
+        }
+    };
+    let offered: Vec<_> = accepted.client_hello().alpn().into_iter().flatten().collect();
+    let page = format!("offered {}\n", offered.len());
+    let Ok(mut connection) = accepted.into_connection(config) else { return };
     let mut tls = rustls::Stream::new(&mut connection, &mut stream);
     request_head(&mut tls);
-    tls.write_all(&answer(OK, b"secret 1\n")).ok();
+    tls.write_all(&answer(OK, page.as_bytes())).ok();
     tls.conn.send_close_notify();
     tls.flush().ok();
 }
@@ -241,11 +275,21 @@ async fn tls_is_checked_unless_told_not_to() {
     let unnamed = get(&with(&format!("ca_file: {ca}")), &url, 0).await.expect_err("another name");
     assert!(unnamed.contains("certificate"), "{unnamed}");
     let named = with(&format!("ca_file: {ca}, server_name: target.test"));
-    assert_eq!(get(&named, &url, 0).await.as_deref(), Ok("secret 1\n"));
+    assert_eq!(get(&named, &url, 0).await.as_deref(), Ok("offered 2\n"));
     assert_eq!(
         get(&with("insecure_skip_verify: true"), &url, 0).await.as_deref(),
-        Ok("secret 1\n")
+        Ok("offered 2\n")
     );
     let missing = get(&with("ca_file: /nonexistent.pem"), &url, 0).await.expect_err("no file");
     assert!(missing.contains("read /nonexistent.pem"), "{missing}");
+}
+
+#[tokio::test]
+async fn http2_is_offered_unless_told_not_to() {
+    let (url, _) = tls_server();
+    let with = |key: &str| client(&format!("  tls_config: {{insecure_skip_verify: true}}\n{key}"));
+    assert_eq!(get(&with(""), &url, 0).await.as_deref(), Ok("offered 2\n"));
+    let without = with("  enable_http2: false");
+    let page = get(&without, &url, 0).await.expect("a page");
+    assert!(page == "offered 0\n" || page == "offered 1\n", "{page}");
 }
