@@ -41,6 +41,36 @@ impl Api {
         Ok((response.status().as_u16(), body.map_err(|error| format!("{path}: {error}"))?))
     }
 
+    /// The status and body of a POST without a body.
+    pub fn post(&self, path: &str) -> Result<(u16, String), String> {
+        let mut response = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .send_empty()
+            .map_err(|error| format!("{path}: {error}"))?;
+        let body = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        Ok((response.status().as_u16(), body))
+    }
+
+    /// The `data` of a GET that is answered with success.
+    pub fn data(&self, path: &str) -> Result<Value, String> {
+        let (_, body) = self.text(path)?;
+        let mut answer: Value =
+            serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
+        if answer["status"] != "success" {
+            return Err(body);
+        }
+        Ok(answer["data"].take())
+    }
+
+    /// The value of a line of `/metrics`, as it is named there with its labels.
+    pub fn metric(&self, name: &str) -> Result<f64, String> {
+        let (_, page) = self.text("/metrics")?;
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = line.ok_or_else(|| format!("no {name} in /metrics"))?;
+        value.parse().map_err(|_| format!("no number: {value}"))
+    }
+
     /// Sends a remote-write request. Returns its status, and the body of a refusal.
     pub fn write(&self, compressed: &[u8]) -> Result<(u16, String), String> {
         let mut response = self

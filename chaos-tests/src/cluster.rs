@@ -43,24 +43,27 @@ struct Process {
 impl Cluster {
     /// Three nodes that scrape what `config` (a prometheus.yml) says, ready for writes.
     pub fn start(config: &str) -> Self {
-        Self::start_with(config, Some("--listen=127.0.0.1:0"))
+        Self::start_with(Some(config), &["--listen=127.0.0.1:0"])
     }
 
     /// The same, where a user gets who names no address.
     pub fn start_on_default_port(config: &str) -> Self {
-        Self::start_with(config, None)
+        Self::start_with(Some(config), &[])
     }
 
-    fn start_with(config: &str, listen: Option<&str>) -> Self {
+    /// Three nodes with these flags too; without a configuration they watch themselves.
+    pub fn start_with(config: Option<&str>, more_flags: &[&str]) -> Self {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
         let folder = folder.expect("a temporary folder can be made");
-        let file = folder.path().join("prometheus.yml");
-        fs::write(&file, config).expect("a temporary file can be written");
         let mut flags = vec!["up".to_owned(), "--nodes=3".to_owned()];
-        flags.extend(listen.map(str::to_owned));
+        flags.extend(more_flags.iter().map(|flag| (*flag).to_owned()));
         flags.push(format!("--data={}", folder.path().join("data").display()));
-        flags.push(format!("--config.file={}", file.display()));
+        if let Some(config) = config {
+            let file = folder.path().join("prometheus.yml");
+            fs::write(&file, config).expect("a temporary file can be written");
+            flags.push(format!("--config.file={}", file.display()));
+        }
         let mut cluster = Self { folder, flags, process: None, _alone: alone };
         cluster.start_again();
         cluster
@@ -108,6 +111,27 @@ impl Cluster {
         let text = self.log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// Replaces the file of `--config.file`. Nobody reads it before they are told to.
+    pub fn write_config(&self, config: &str) {
+        let file = self.folder.path().join("prometheus.yml");
+        fs::write(file, config).expect("a temporary file can be written");
+    }
+
+    /// Sends SIGHUP to the process that reads the configuration.
+    pub fn hang_up(&self) {
+        kill(self.running().parent.id(), Signal::HUP);
+    }
+
+    /// Stops a node from running without ending it.
+    pub fn freeze_node(&self, name: &str) {
+        kill(self.node(name), Signal::STOP);
+    }
+
+    /// Lets a frozen node go on.
+    pub fn thaw_node(&self, name: &str) {
+        kill(self.node(name), Signal::CONT);
     }
 
     /// The folder that its nodes have theirs in.

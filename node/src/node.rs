@@ -26,6 +26,7 @@ use crate::{
         machine::{CheckpointError, ControlMachine},
     },
     founding::{Founders, InvalidFounders},
+    host,
     identity::{AdoptError, Folder, NodeIdentity, OpenError},
     metrics::NodeMetrics,
     peers::ClusterPeers,
@@ -184,7 +185,11 @@ impl Node {
         let me = ThisNode {
             node,
             incarnation: folder.incarnation(),
-            addresses: Addresses { cluster: config.advertise, web: config.web },
+            addresses: Addresses {
+                cluster: config.advertise,
+                web: config.web,
+                host: host::host_name(),
+            },
             zone: config.zone,
         };
         let cluster = match (folder.identity(), &config.founders) {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use narthex_cluster::{ClusterState, ShardId, TenantId};
+use narthex_cluster::{ClusterState, Member, NodeId, ShardId, TenantId};
 use narthex_model::{Labels, Timestamp};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,6 @@ use tracing::{error, info};
 use crate::{
     config::{BuiltinHost, Config},
     discovery::Discovery,
-    host,
     node::Shared,
     scrape::{
         Leadership, Routing, ScrapeMetrics, Scraper, ScraperHandle, ScraperInputs, Stopped,
@@ -59,8 +58,8 @@ fn follow_config(
     shared: &Arc<Shared>,
     mut state: watch::Receiver<Arc<ClusterState>>,
 ) -> watch::Receiver<Arc<Config>> {
-    let host_name = host::host_name();
-    let first = config_of(&state.borrow_and_update(), &host_name);
+    let node = shared.node;
+    let first = config_of(&state.borrow_and_update(), node);
     let (sender, receiver) = watch::channel(Arc::new(first));
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
@@ -69,7 +68,7 @@ fn follow_config(
                 () = stop.cancelled() => return,
                 changed = state.changed() => if changed.is_err() { return },
             }
-            let config = config_of(&state.borrow_and_update(), &host_name);
+            let config = config_of(&state.borrow_and_update(), node);
             sender.send_if_modified(|current| {
                 let is_other = **current != config;
                 if is_other {
@@ -83,7 +82,7 @@ fn follow_config(
     receiver
 }
 
-fn config_of(state: &ClusterState, host_name: &str) -> Config {
+fn config_of(state: &ClusterState, node: NodeId) -> Config {
     if let Some(imported) = state.scrape_config() {
         match Config::decode(&imported.content) {
             Ok(config) => return config,
@@ -91,15 +90,28 @@ fn config_of(state: &ClusterState, host_name: &str) -> Config {
             Err(problem) => error!(%problem, "scrape configuration of cluster state is unreadable"),
         }
     }
-    let members = state.members().values();
-    let processes: Vec<String> = members
-        .map(|member| member.addresses.web.clone())
-        .filter(|address| !address.is_empty())
-        .collect();
-    let host = processes
-        .first()
-        .map(|address| BuiltinHost { host_name: host_name.to_owned(), address: address.clone() });
-    Config::builtin(&processes, host.as_slice())
+    let members = || state.members().values().filter(|member| !member.addresses.web.is_empty());
+    let processes: Vec<String> = members().map(|member| member.addresses.web.clone()).collect();
+    Config::builtin(&processes, &hosts(members(), node))
+}
+
+/// The machines. This node, which runs, is asked before others for the page of its machine.
+fn hosts<'a>(members: impl Iterator<Item = &'a Member>, node: NodeId) -> Vec<BuiltinHost> {
+    let mut machines: BTreeMap<&str, Vec<&Member>> = BTreeMap::new();
+    for member in members.filter(|member| !member.addresses.host.is_empty()) {
+        machines.entry(&member.addresses.host).or_default().push(member);
+    }
+    let host = |(host_name, members): (&str, Vec<&Member>)| {
+        let address = members[0].addresses.web.clone();
+        let mut sources = members;
+        sources.sort_by_key(|member| (member.id != node, member.id));
+        BuiltinHost {
+            host_name: host_name.to_owned(),
+            address,
+            sources: sources.into_iter().map(|member| member.addresses.web.clone()).collect(),
+        }
+    };
+    machines.into_iter().map(host).collect()
 }
 
 /// Targets belong to shards as the newest epoch says.

@@ -24,7 +24,11 @@ pub fn founded(shards: u32) -> ClusterState {
     let founder = |id: u64| Founder {
         node: NodeId(id),
         name: format!("n{id}"),
-        addresses: Addresses { cluster: format!("n{id}:9095"), web: format!("n{id}:9090") },
+        addresses: Addresses {
+            cluster: format!("n{id}:9095"),
+            web: format!("n{id}:9090"),
+            host: format!("n{id}"),
+        },
         zone: String::new(),
         binary: Binary { level: ClusterVersion(1), text: "0.1.0".to_owned() },
     };

@@ -11,6 +11,8 @@ pub struct Addresses {
     pub cluster: String,
     /// `HOST:PORT` of its web listener; empty where it has none.
     pub web: String,
+    /// The name of its machine; empty until the node has started.
+    pub host: String,
 }
 
 /// What a node runs.

@@ -285,7 +285,7 @@ wire_struct!(Answered { id, outcome });
 wire_struct!(Settings { out_of_order_window_millis, retention_millis });
 wire_struct!(ScrapeConfig { owner, digest, content, revision, imported });
 wire_struct!(Member { id, name, addresses, zone, binary, incarnation, state, started });
-wire_struct!(Addresses { cluster, web });
+wire_struct!(Addresses { cluster, web, host });
 wire_struct!(Binary { level, text });
 wire_struct!(Placement { replicas, moving });
 wire_struct!(Move { add, remove });

@@ -11,6 +11,9 @@ pub const NODE_JOB: &str = "node";
 /// Where the host exporter's page is served.
 pub const HOST_METRICS_PATH: &str = "/metrics/node";
 
+/// Names the addresses that all have the page of one target: the first that answers is taken.
+pub const SOURCES_LABEL: &str = "__narthex_sources__";
+
 /// Short enough that a first look shows something.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -19,8 +22,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub struct BuiltinHost {
     /// The `instance` of its host metrics.
     pub host_name: String,
-    /// `HOST:PORT` at which [`HOST_METRICS_PATH`] is served.
+    /// `HOST:PORT` of the machine's first node, which with the name stands for the target.
     pub address: String,
+    /// Every `HOST:PORT` at which [`HOST_METRICS_PATH`] is served, in the order to ask them.
+    pub sources: Vec<String>,
 }
 
 impl Config {
@@ -30,7 +35,7 @@ impl Config {
         let own =
             TargetGroup { targets: own, source: "builtin/0".to_owned(), ..Default::default() };
         let hosts = hosts.iter().enumerate().map(|(at, host)| TargetGroup {
-            targets: vec![target(&host.address)],
+            targets: vec![host_target(host)],
             labels: BTreeMap::from([("instance".to_owned(), host.host_name.clone())]),
             source: format!("builtin/{at}"),
         });
@@ -49,6 +54,12 @@ impl Config {
 
 fn target(address: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("__address__".to_owned(), address.to_owned())])
+}
+
+fn host_target(host: &BuiltinHost) -> BTreeMap<String, String> {
+    let mut target = target(&host.address);
+    target.insert(SOURCES_LABEL.to_owned(), host.sources.join(","));
+    target
 }
 
 fn job(name: &str, path: &str, groups: Vec<TargetGroup>) -> ScrapeConfig {

@@ -26,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use builtin::{BuiltinHost, HOST_METRICS_PATH, NARTHEX_JOB, NODE_JOB};
+pub use builtin::{BuiltinHost, HOST_METRICS_PATH, NARTHEX_JOB, NODE_JOB, SOURCES_LABEL};
 pub use decode::Fields;
 pub use job::target_group;
 use serde::{Deserialize, Serialize};

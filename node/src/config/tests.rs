@@ -377,7 +377,11 @@ fn included_files_add_their_jobs() {
 
 #[test]
 fn without_a_file_narthex_watches_itself_and_its_hosts() {
-    let host = BuiltinHost { host_name: "vm1".into(), address: "127.0.0.1:9090".into() };
+    let host = BuiltinHost {
+        host_name: "vm1".into(),
+        address: "127.0.0.1:9090".into(),
+        sources: vec!["127.0.0.1:9091".into(), "127.0.0.1:9090".into()],
+    };
     let config = Config::builtin(&["127.0.0.1:9090".into()], &[host]);
     assert_eq!(Config::decode(&config.encode()).expect("just encoded"), config);
     let [own, node] = &config.scrape_configs[..] else { panic!("two jobs") };

@@ -103,7 +103,7 @@ async fn propose_founding(control: &Control, founders: &Founders, plan: Founding
     let members = founders.iter().map(|founder| Founder {
         node: founder.node,
         name: founder.name.clone(),
-        addresses: Addresses { cluster: founder.address.clone(), web: String::new() },
+        addresses: Addresses { cluster: founder.address.clone(), ..Addresses::default() },
         zone: String::new(),
         binary: binary(),
     });

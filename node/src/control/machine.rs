@@ -191,7 +191,7 @@ mod tests {
         let founder = Founder {
             node: NodeId(1),
             name: "a".into(),
-            addresses: Addresses { cluster: "127.0.0.1:9095".into(), web: String::new() },
+            addresses: Addresses { cluster: "127.0.0.1:9095".into(), ..Addresses::default() },
             zone: String::new(),
             binary: Binary { level: ClusterVersion::default(), text: "test".into() },
         };

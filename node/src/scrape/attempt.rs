@@ -82,22 +82,35 @@ impl<S: ScrapeSink> Attempt<S> {
         if let Some(error) = &self.forced_error {
             return (Err(error.clone()), 0);
         }
-        let request = FetchRequest {
-            url: &self.target.url,
-            timeout: self.target.timeout,
-            body_bytes_max: self.job.config.limits.body_size_limit,
-            asks_gzip: self.job.config.enable_compression,
-            falls_back_to_text: self.job.config.falls_back_to_text,
-        };
-        // A little more than last time: pages grow by digits.
-        let expected_bytes = self.expected_bytes + self.expected_bytes / 32;
-        match fetch(&self.job.client, request, expected_bytes).await {
+        match self.fetch().await {
             Ok(page) => {
                 let bytes = page.len();
                 (Ok(self.read(page, time).await), bytes)
             }
-            Err(error) => (Err(error.to_string()), self.expected_bytes),
+            Err(error) => (Err(error), self.expected_bytes),
         }
+    }
+
+    /// The page of the first source that has it, within the target's timeout for all of them.
+    async fn fetch(&self) -> Result<Vec<u8>, String> {
+        // A little more than last time: pages grow by digits.
+        let expected_bytes = self.expected_bytes + self.expected_bytes / 32;
+        let tries = u32::try_from(self.target.sources.len()).unwrap_or(u32::MAX).max(1);
+        let mut problems = Vec::new();
+        for url in &self.target.sources {
+            let request = FetchRequest {
+                url,
+                timeout: self.target.timeout / tries,
+                body_bytes_max: self.job.config.limits.body_size_limit,
+                asks_gzip: self.job.config.enable_compression,
+                falls_back_to_text: self.job.config.falls_back_to_text,
+            };
+            match fetch(&self.job.client, request, expected_bytes).await {
+                Ok(page) => return Ok(page),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        Err(problems.join("; "))
     }
 
     async fn read(&mut self, page: Vec<u8>, time: Timestamp) -> PageSamples {

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::escape;
 use crate::{
-    config::{ScrapeConfig, TargetGroup},
+    config::{SOURCES_LABEL, ScrapeConfig, TargetGroup},
     relabel::Rules,
 };
 
@@ -67,6 +67,8 @@ pub struct Target {
     pub discovered: Labels,
     /// Where its page is.
     pub url: String,
+    /// Where it is fetched from, in the order to try: `url`, unless several nodes have the page.
+    pub sources: Vec<String>,
     /// Pause between two scrapes.
     pub interval: Duration,
     /// How long a scrape may take; never above the interval.
@@ -196,6 +198,13 @@ fn target(
         labels.set(INSTANCE, address.as_str());
     }
     let url = url(job, &labels);
+    let sources = match labels.value(SOURCES_LABEL) {
+        "" => vec![url.clone()],
+        addresses => addresses
+            .split(',')
+            .map(|address| self::url(job, labels.clone().set(ADDRESS, address)))
+            .collect(),
+    };
     let public = labels.retain(|name, _| !name.starts_with(RESERVED_PREFIX)).build();
     Ok(Some(Target {
         id: TargetId::new(&job.job_name, &public, &url),
@@ -203,6 +212,7 @@ fn target(
         labels: public,
         discovered: discovered.clone(),
         url,
+        sources,
         interval,
         timeout,
     }))
@@ -340,6 +350,23 @@ mod tests {
             found.limit_exceeded.as_deref(),
             Some("target_limit exceeded (number of targets: 2, limit: 1)")
         );
+    }
+
+    #[test]
+    fn who_has_the_page_does_not_change_who_the_target_is() {
+        let target = |sources: &[&str]| {
+            let sources = sources.iter().map(|source| (*source).to_owned()).collect();
+            let (host_name, address) = ("vm".to_owned(), "a:1".to_owned());
+            let host = config::BuiltinHost { host_name, address, sources };
+            let config = config::Config::builtin(&[], &[host]);
+            let job = config.job(config::NODE_JOB).expect("built in");
+            let rules = Rules::compile(&[]).expect("no rules");
+            targets_of(job, &rules, &job.static_configs).active.remove(0)
+        };
+        let (first, second) = (target(&["a:1", "b:2"]), target(&["b:2", "a:1"]));
+        assert_eq!((first.id, &first.labels, &first.url), (second.id, &second.labels, &second.url));
+        assert_eq!(first.labels.to_string(), r#"{instance="vm", job="node"}"#);
+        assert_eq!(second.sources, ["http://b:2/metrics/node", "http://a:1/metrics/node"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::sender::{Outgoing, compress, encode, read_batch};
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 fn founded() -> ClusterState {
-    let addresses = Addresses { cluster: "127.0.0.1:1".to_owned(), web: "127.0.0.1:2".to_owned() };
+    let addresses = Addresses { cluster: "127.0.0.1:1".to_owned(), ..Addresses::default() };
     let binary = Binary { text: "1".to_owned(), level: ClusterVersion(1) };
     let founder =
         Founder { node: NodeId(1), name: "n1".to_owned(), addresses, zone: String::new(), binary };

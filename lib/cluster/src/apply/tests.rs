@@ -16,7 +16,11 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn addresses(text: &str) -> Addresses {
-    Addresses { cluster: format!("{text}:9095"), web: format!("{text}:9090") }
+    Addresses {
+        cluster: format!("{text}:9095"),
+        web: format!("{text}:9090"),
+        host: text.to_owned(),
+    }
 }
 
 fn binary(level: u32) -> Binary {
