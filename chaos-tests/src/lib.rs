@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod peers;
 pub mod targets;
 pub mod wait;
 pub mod writer;

@@ -7,7 +7,10 @@ use narthex_proto::{
     internal::v1::InitRequest,
     service::NodeService as _,
     v1::cluster_client::ClusterClient,
-    v1::{MembersRequest, MembersResponse, Shard, ShardsRequest, ShardsResponse},
+    v1::{
+        ConfigRequest, ConfigResponse, MembersRequest, MembersResponse, Shard, ShardsRequest,
+        ShardsResponse,
+    },
 };
 use serde_json::json;
 
@@ -32,9 +35,35 @@ pub async fn status(flags: &ClientFlags) -> Result<(), ClientError> {
     let mut client = ClusterClient::new(client::connect(&flags.server).await?);
     let members = client.members(MembersRequest {}).await?.into_inner();
     let shards = client.shards(ShardsRequest {}).await?.into_inner();
+    let config = client.config(ConfigRequest {}).await?.into_inner();
     match flags.output {
-        Output::Table => print_tables(&members, &shards)?,
-        Output::Json => answer(&to_json(&members, &shards).to_string())?,
+        Output::Table => {
+            print_tables(&members, &shards)?;
+            print_config(&config)?;
+        }
+        Output::Json => {
+            let mut status = to_json(&members, &shards);
+            status["config"] = json!({
+                "inactiveSections": config.inactive_sections,
+                "problem": config.problem,
+                "loadedMs": config.loaded_ms,
+            });
+            answer(&status.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// What a user should know of the configuration; nothing where all of it is in force.
+fn print_config(config: &ConfigResponse) -> io::Result<()> {
+    if !config.problem.is_empty() || !config.inactive_sections.is_empty() {
+        answer("")?;
+    }
+    if !config.problem.is_empty() {
+        answer(&format!("WARNING: the last good configuration is in force: {}", config.problem))?;
+    }
+    for section in &config.inactive_sections {
+        answer(&format!("WARNING: {section} in the configuration has no effect yet"))?;
     }
     Ok(())
 }
@@ -113,6 +142,7 @@ fn to_json(members: &MembersResponse, shards: &ShardsResponse) -> serde_json::Va
             "id": member.node_id,
             "name": member.name,
             "address": member.address,
+            "webAddress": member.web_address,
             "zone": member.zone,
             "version": member.version,
             "reachable": member.reachable,

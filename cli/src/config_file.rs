@@ -1,13 +1,18 @@
 //! `--config.file`: checked before anything starts, then proposed to the control group, which
 //! makes it state of the cluster. Read again on SIGHUP; a file that is refused changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use narthex_cluster::{Command, ImportScrapeConfig, Outcome, Owner};
 use narthex_node::config::{self, Config, ConfigError};
+use narthex_querier::ConfigStatus;
+use narthex_web::Clock;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -44,6 +49,7 @@ const RELOADS_WAITING_MAX: usize = 4;
 pub struct Importer {
     path: PathBuf,
     proposer: Proposer,
+    status: Arc<watch::Sender<ConfigStatus>>,
     reloads: mpsc::Receiver<Asked>,
 }
 
@@ -65,10 +71,14 @@ impl Reload {
 }
 
 impl Importer {
-    /// The importer, and what asks it to read the file again.
-    pub fn new(path: PathBuf, proposer: Proposer) -> (Self, Reload) {
+    /// The importer, which keeps `status` true, and what asks it to read the file again.
+    pub fn new(
+        path: PathBuf,
+        proposer: Proposer,
+        status: Arc<watch::Sender<ConfigStatus>>,
+    ) -> (Self, Reload) {
         let (sender, reloads) = mpsc::channel(RELOADS_WAITING_MAX);
-        (Self { path, proposer, reloads }, Reload(sender))
+        (Self { path, proposer, status, reloads }, Reload(sender))
     }
 
     /// Imports `first`, and what the file says at each SIGHUP or reload, until `stop` fires.
@@ -104,8 +114,13 @@ impl Importer {
         match load(&self.path) {
             Ok(config) => self.import(&config).await,
             Err(error) => {
+                // Prometheus's words.
+                let file = self.path.display().to_string();
+                let problem =
+                    format!("couldn't load configuration (--config.file={file:?}): {error}");
                 error!(%error, "configuration refused; the last good one stays in force");
-                Err(error.to_string())
+                self.status.send_modify(|status| status.problem.clone_from(&problem));
+                Err(problem)
             }
         }
     }
@@ -118,9 +133,16 @@ impl Importer {
             Ok(_) => info!(%file, "configuration imported"),
             Err(error) => {
                 error!(%file, %error, "configuration refused");
-                return Err(error.to_string());
+                let problem = error.to_string();
+                self.status.send_modify(|status| status.problem.clone_from(&problem));
+                return Err(problem);
             }
         }
+        self.status.send_modify(|status| {
+            status.problem.clear();
+            status.inactive.clone_from(&config.inactive);
+            status.loaded = status.loaded.max(Clock::system().now());
+        });
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod certs;
 mod client;
 mod cluster;
 mod config_file;
+mod config_status;
 mod flags;
 mod folder;
 mod listener;

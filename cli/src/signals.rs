@@ -34,6 +34,9 @@ pub fn stop_token(started_by: StartedBy) -> io::Result<CancellationToken> {
         set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         stop_with_standard_input(stop.clone())?;
     }
+    // A closed terminal, or a reload meant for a process that reads a file, ends nothing: once
+    // listened for, the signal has lost its default effect.
+    drop(signal(SignalKind::hangup())?);
     let mut first = StopSignals::listen(started_by)?;
     let fired = stop.clone();
     // Ends with the process: no drain waits for it.

@@ -11,6 +11,7 @@
 mod answer;
 mod api;
 mod cluster;
+mod config_status;
 pub mod error;
 mod fan_out;
 mod gate;
@@ -27,6 +28,7 @@ mod status;
 mod test_cluster;
 
 pub use cluster::{Asked, Cluster};
+pub use config_status::ConfigStatus;
 pub use metrics::QuerierMetrics;
 pub use querier::{Querier, QuerierOptions};
 pub use query::{Answered, QueryRequest, QueryStats};

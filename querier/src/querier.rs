@@ -6,8 +6,12 @@ use narthex_model::Timestamp;
 use narthex_promql::ParseOptions;
 use narthex_web::Clock;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
-use crate::{cluster::Cluster, gate::QueryGate, metrics::QuerierMetrics, status::StatusBoard};
+use crate::{
+    cluster::Cluster, config_status::ConfigStatus, gate::QueryGate, metrics::QuerierMetrics,
+    status::StatusBoard,
+};
 
 /// The `--query.*` flags and what the API says about the process.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct QuerierOptions {
     pub storage_retention: String,
     /// `--web.external-url` or the address people reach the process at; for targets' URLs.
     pub external_url: String,
+    /// What is known of the scrape configuration, as it changes. Default: nothing.
+    pub config: watch::Receiver<ConfigStatus>,
 }
 
 impl Default for QuerierOptions {
@@ -48,6 +54,7 @@ impl Default for QuerierOptions {
             delayed_name_removal: false,
             storage_retention: String::new(),
             external_url: String::new(),
+            config: watch::Sender::new(ConfigStatus::default()).subscribe(),
         }
     }
 }

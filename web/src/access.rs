@@ -213,6 +213,7 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.v1.Query", "Range", Needs(Read)),
     ("narthex.v1.Cluster", "Members", Needs(Read)),
     ("narthex.v1.Cluster", "Shards", Needs(Read)),
+    ("narthex.v1.Cluster", "Config", Needs(Read)),
     ("narthex.v1.Cluster", "Watch", Needs(Read)),
     ("grpc.health.v1.Health", "*", Public),
     ("grpc.reflection.v1.ServerReflection", "*", Needs(Read)),

@@ -25,6 +25,7 @@ use crate::{
     addresses::NodeAddresses,
     client,
     config_file::Importer,
+    config_status,
     flags::{JoinFlags, QuerierArguments, RouterArguments, UpArguments},
     listener,
     output::answer,
@@ -157,7 +158,11 @@ impl Parts {
             let router = Router::new(shards, Clock::system(), options, &mut registry);
             router.add_routes(&mut routes);
         }
-        if let Some(options) = querier {
+        let status = config_status::open(&mut registry);
+        let follow = config_status::follow(state.clone(), status.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
+        if let Some(mut options) = querier {
+            options.config = status.subscribe();
             admin::add_settle(&mut routes, shards.clone());
             let cluster = Arc::new(shards);
             let querier = Querier::new(cluster, Clock::system(), options, &mut registry);
@@ -170,7 +175,7 @@ impl Parts {
             tasks.spawn(stop.clone().run_until_cancelled_owned(set));
         }
         let reload = prepared.config.map(|(path, config)| {
-            let (importer, reload) = Importer::new(path, proposer);
+            let (importer, reload) = Importer::new(path, proposer, status);
             tasks.spawn(importer.run(config, stop.clone()));
             reload
         });

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin};
 use crate::{
-    client,
+    client, config_status,
     flags::{NodeArguments, UpArguments},
     listener,
     output::say,
@@ -62,6 +62,9 @@ async fn run(
     let mut routes = Routes::new();
     let mut registry = Registry::default();
     add_to(&started, &mut routes, &mut registry);
+    let status = config_status::open(&mut registry);
+    let follow = config_status::follow(started.client().watch_state(), status);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
     admin::add_lifecycle(&mut routes, None, stop.clone());
     web.set_nonblocking(true)?;
     let web = tokio::net::TcpListener::from_std(web)?;
@@ -127,8 +130,8 @@ fn config(arguments: &NodeArguments, web: SocketAddr) -> Result<NodeConfig, Role
     Ok(NodeConfig {
         folder: arguments.storage.path.clone(),
         cluster_listener,
+        web: advertised_web(web, &advertise),
         advertise,
-        web: web.to_string(),
         zone: cluster.zone.clone(),
         founders,
         plan: FoundingPlan {
@@ -140,4 +143,13 @@ fn config(arguments: &NodeArguments, web: SocketAddr) -> Result<NodeConfig, Role
         sync: Arc::new(PlainSync),
         clock: SystemClock::shared(),
     })
+}
+
+/// Where others reach the web listener: one on every address is told by the host that the cluster
+/// listener is told by.
+fn advertised_web(web: SocketAddr, advertise: &str) -> String {
+    match advertise.rsplit_once(':') {
+        Some((host, _)) if web.ip().is_unspecified() => format!("{host}:{}", web.port()),
+        _ => web.to_string(),
+    }
 }

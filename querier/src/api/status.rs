@@ -6,7 +6,7 @@ use narthex_web::metrics::{PROMETHEUS_API_VERSION, VERSION};
 
 use super::targets::rfc3339;
 use crate::{
-    Querier,
+    ConfigStatus, Querier,
     answer::{Remarks, success},
     json::Json,
     status::{ClusterStatus, GroupRow},
@@ -44,13 +44,14 @@ pub(super) fn runtime_info(api: &Querier) -> Response {
     let uname = rustix::system::uname();
     let folder = std::env::current_dir().unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let config = api.options.config.borrow().clone();
     answer(|json| {
         json.raw("{").name("startTime").text(&rfc3339(api.started.millis()));
         json.name("CWD").text(&folder.to_string_lossy());
         json.name("hostname").text(&uname.nodename().to_string_lossy());
         json.name("serverTime").text(&rfc3339(api.clock.now().millis()));
-        json.name("reloadConfigSuccess").boolean(true);
-        json.name("lastConfigTime").text(&rfc3339(api.started.millis()));
+        json.name("reloadConfigSuccess").boolean(config.problem.is_empty());
+        json.name("lastConfigTime").text(&rfc3339(config.loaded.millis()));
         json.name("corruptionCount").integer(0);
         json.name("goroutineCount").integer(0);
         json.name("GOMAXPROCS").integer(threads);
@@ -62,10 +63,11 @@ pub(super) fn runtime_info(api: &Querier) -> Response {
 
 pub(super) async fn cluster(api: &Querier) -> Response {
     let status = api.board.status().await;
-    answer(|json| write_cluster(json, &status))
+    let config = api.options.config.borrow().clone();
+    answer(|json| write_cluster(json, &status, &config))
 }
 
-fn write_cluster(json: &mut Json<Vec<Bytes>>, status: &ClusterStatus) {
+fn write_cluster(json: &mut Json<Vec<Bytes>>, status: &ClusterStatus, config: &ConfigStatus) {
     json.raw("{").name("clusterId").text(&status.cluster_id);
     json.name("revision").integer(status.revision);
     json.name("replicationFactor").integer(status.replication_factor);
@@ -81,7 +83,12 @@ fn write_cluster(json: &mut Json<Vec<Bytes>>, status: &ClusterStatus) {
         json.name("reachable").boolean(node.error.is_none());
         json.name("error").text(node.error.as_deref().unwrap_or("")).raw("}");
     }
-    json.raw("]").name("control");
+    json.raw("]").name("config").raw("{").name("problem").text(&config.problem);
+    json.name("loaded").text(&rfc3339(config.loaded.millis())).name("inactiveSections").raw("[");
+    for section in &config.inactive {
+        json.element().text(section);
+    }
+    json.raw("]}").name("control");
     write_group(json, &status.control);
     json.name("shards").raw("[");
     for shard in &status.shards {

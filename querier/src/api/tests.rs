@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
-    QuerierOptions,
+    ConfigStatus, QuerierOptions,
     test_cluster::{FakeCluster, founded},
 };
 
@@ -65,7 +65,13 @@ async fn serve(cluster: FakeCluster) -> Served {
     let clock = Clock::fixed(Timestamp::from_millis(1_500));
     let web = Web::open(WebOptions::default(), clock.clone()).expect("valid options");
     let mut registry = Registry::default();
-    let options = QuerierOptions::default();
+    let config = ConfigStatus {
+        inactive: vec!["alerting".to_owned()],
+        problem: "no".to_owned(),
+        loaded: Timestamp::from_millis(1_200),
+    };
+    let config = tokio::sync::watch::Sender::new(config).subscribe();
+    let options = QuerierOptions { config, ..QuerierOptions::default() };
     let querier = Querier::new(Arc::new(cluster), clock, options, &mut registry);
     let mut routes = Routes::new();
     querier.add_routes(&mut routes);
@@ -192,6 +198,9 @@ async fn targets_and_status_are_told() {
     assert_eq!(build["data"]["application"], "narthex");
     let (_, runtime) = served.get("/api/v1/status/runtimeinfo").await;
     assert_eq!(runtime["data"]["startTime"], "1970-01-01T00:00:01.5Z");
+    assert_eq!(runtime["data"]["reloadConfigSuccess"], false);
+    assert_eq!(runtime["data"]["lastConfigTime"], "1970-01-01T00:00:01.2Z");
+    assert_eq!(cluster["data"]["config"]["inactiveSections"], json!(["alerting"]));
     assert_eq!(served.get("/api/v1/rules").await.1["data"], json!({"groups": []}));
     assert_eq!(served.get("/api/v1/alerts").await.1["data"], json!({"alerts": []}));
     let (status, page) = served.get("/").await;

@@ -3,8 +3,8 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use narthex_proto::v1::{
-    Member, MembersRequest, MembersResponse, Replica, Shard, ShardsRequest, ShardsResponse,
-    WatchRequest, WatchResponse, cluster_server::Cluster,
+    ConfigRequest, ConfigResponse, Member, MembersRequest, MembersResponse, Replica, Shard,
+    ShardsRequest, ShardsResponse, WatchRequest, WatchResponse, cluster_server::Cluster,
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
@@ -30,6 +30,15 @@ impl Cluster for ClusterService {
 
     async fn shards(&self, _: Request<ShardsRequest>) -> Result<Response<ShardsResponse>, Status> {
         Ok(Response::new(shards(&*self.status().await?)))
+    }
+
+    async fn config(&self, _: Request<ConfigRequest>) -> Result<Response<ConfigResponse>, Status> {
+        let config = self.0.options.config.borrow().clone();
+        Ok(Response::new(ConfigResponse {
+            inactive_sections: config.inactive,
+            problem: config.problem,
+            loaded_ms: config.loaded.millis(),
+        }))
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -82,6 +91,7 @@ fn members(status: &ClusterStatus) -> MembersResponse {
         zone: node.zone.clone(),
         version: node.version.clone(),
         reachable: node.error.is_none(),
+        web_address: node.web_address.clone(),
     };
     MembersResponse {
         cluster_id: status.cluster_id.clone(),

@@ -1,0 +1,14 @@
+//! The configuration as people should know of it.
+
+use narthex_model::Timestamp;
+
+/// What a process knows of the scrape configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConfigStatus {
+    /// Sections that are valid but have no effect.
+    pub inactive: Vec<String>,
+    /// Why the last attempt to load it changed nothing; empty if it succeeded.
+    pub problem: String,
+    /// When it was last loaded.
+    pub loaded: Timestamp,
+}
