@@ -142,6 +142,9 @@ impl NodeMetrics {
             let name = name.strip_suffix("_total").unwrap_or(name);
             families.entry(name).or_default().push(([("reason", reason.to_owned())], count as f64));
         }
+        for (name, help, count) in self.scrape.prometheus_counts() {
+            counter(encoder, name, help, count as f64)?;
+        }
         for (name, rows) in families {
             counters(encoder, name, "Scrapes, or samples left out, by what became of them", rows)?;
         }

@@ -11,6 +11,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::query::QueryStats;
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct QuerierMetrics {
@@ -18,7 +20,7 @@ pub struct QuerierMetrics {
     pub(crate) waiting: Gauge,
     pub(crate) concurrency_max: Gauge,
     pub(crate) samples: Counter,
-    pub(crate) seconds: Histogram,
+    seconds: Family<SliceLabels, Histogram>,
     pub(crate) partial: Counter,
     failures: Family<FailureLabels, Counter>,
 }
@@ -28,6 +30,15 @@ struct FailureLabels {
     error_type: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SliceLabels {
+    slice: &'static str,
+}
+
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 18))
+}
+
 impl Default for QuerierMetrics {
     fn default() -> Self {
         Self {
@@ -35,7 +46,7 @@ impl Default for QuerierMetrics {
             waiting: Gauge::default(),
             concurrency_max: Gauge::default(),
             samples: Counter::default(),
-            seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            seconds: Family::new_with_constructor(durations),
             partial: Counter::default(),
             failures: Family::default(),
         }
@@ -54,12 +65,24 @@ impl QuerierMetrics {
         registry.register("prometheus_engine_query_samples", help, self.samples.clone());
         let help = "Queries waiting for their turn";
         registry.register("narthex_querier_queries_waiting", help, self.waiting.clone());
-        let help = "Time from a query's turn to its answer, in seconds";
-        registry.register("narthex_querier_query_duration_seconds", help, self.seconds.clone());
+        let help = "How long queries took, by what they did, in seconds";
+        registry.register("prometheus_engine_query_duration_seconds", help, self.seconds.clone());
         let help = "Answers that lacked a shard, as their callers had allowed";
         registry.register("narthex_querier_partial_answers", help, self.partial.clone());
         let help = "Requests that failed, by error type";
         registry.register("narthex_querier_failures", help, self.failures.clone());
+    }
+
+    /// Counts an answered query, with the times that Prometheus cuts it into.
+    pub(crate) fn answered(&self, stats: &QueryStats) {
+        for (slice, time) in [
+            ("prepare_time", stats.prepared),
+            ("queue_time", stats.queued),
+            ("inner_eval", stats.evaluated),
+        ] {
+            self.seconds.get_or_create(&SliceLabels { slice }).observe(time.as_secs_f64());
+        }
+        self.samples.inc_by(stats.samples_read);
     }
 
     pub(crate) fn failed(&self, error_type: &'static str) {

@@ -109,8 +109,7 @@ impl Querier {
         answered.stats.prepared = prepared_in;
         answered.stats.queued = turn.saturating_sub(started).saturating_sub(prepared_in);
         answered.stats.evaluated = since(turn);
-        self.metrics.seconds.observe(answered.stats.evaluated.as_secs_f64());
-        self.metrics.samples.inc_by(answered.stats.samples_read);
+        self.metrics.answered(&answered.stats);
         Ok(answered)
     }
 

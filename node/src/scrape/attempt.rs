@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use narthex_model::Timestamp;
 
 use super::{
-    command::{Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, SubmitError},
+    command::{LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, SubmitError},
     core::Start,
-    fetch::{FetchRequest, fetch},
+    fetch::{FetchError, FetchRequest, fetch},
     job::Job,
-    page::{PageReader, PageSamples},
+    page::{PageError, PageReader, PageSamples},
     report::{Report, ReportSeries},
     target::Target,
 };
@@ -45,9 +45,28 @@ pub struct Ended {
     /// Empty if the target is up.
     pub error: String,
     pub page_bytes: usize,
+    /// The limit that the page broke.
+    pub exceeded: Option<Exceeded>,
     /// Samples left out because their own timestamps lie too far ahead.
     pub samples_ahead: u64,
-    pub submitted: Result<(), SubmitError>,
+    pub submitted: Result<LeftOut, SubmitError>,
+}
+
+/// Limits of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    /// `body_size_limit`
+    BodySize,
+    /// `sample_limit`
+    Samples,
+    /// `label_limit` and the limits on lengths
+    Labels,
+}
+
+/// Why there is no page.
+struct NoPage {
+    reason: String,
+    exceeded: Option<Exceeded>,
 }
 
 impl<S: ScrapeSink> Attempt<S> {
@@ -57,17 +76,31 @@ impl<S: ScrapeSink> Attempt<S> {
         let time = self.time();
         let (page, page_bytes) = self.page(time).await;
         let duration = self.clock.monotonic().saturating_duration_since(began);
-        let (read, error) = match page {
+        let (read, error, exceeded) = match page {
             Ok(read) => {
                 let error = read.error.as_ref().map(ToString::to_string).unwrap_or_default();
-                (read, error)
+                let exceeded = match read.error {
+                    Some(PageError::SampleLimit { .. }) => Some(Exceeded::Samples),
+                    Some(PageError::LabelLimit(_)) => Some(Exceeded::Labels),
+                    _ => None,
+                };
+                (read, error, exceeded)
             }
-            Err(error) => (PageSamples::default(), error),
+            Err(NoPage { reason, exceeded }) => (PageSamples::default(), reason, exceeded),
         };
         let samples_ahead = read.ahead;
         let command = self.command(time, duration, read, &error);
         let submitted = self.sink.submit(self.start.shard, command).await;
-        Ended { reader: self.reader, time, duration, error, page_bytes, samples_ahead, submitted }
+        Ended {
+            reader: self.reader,
+            time,
+            duration,
+            error,
+            page_bytes,
+            exceeded,
+            samples_ahead,
+            submitted,
+        }
     }
 
     fn time(&self) -> Timestamp {
@@ -78,9 +111,9 @@ impl<S: ScrapeSink> Attempt<S> {
         if (0..=tolerance.as_millis() as i64).contains(&late) { slot } else { now }
     }
 
-    async fn page(&mut self, time: Timestamp) -> (Result<PageSamples, String>, usize) {
+    async fn page(&mut self, time: Timestamp) -> (Result<PageSamples, NoPage>, usize) {
         if let Some(error) = &self.forced_error {
-            return (Err(error.clone()), 0);
+            return (Err(NoPage { reason: error.clone(), exceeded: None }), 0);
         }
         match self.fetch().await {
             Ok(page) => {
@@ -92,11 +125,11 @@ impl<S: ScrapeSink> Attempt<S> {
     }
 
     /// The page of the first source that has it, within the target's timeout for all of them.
-    async fn fetch(&self) -> Result<Vec<u8>, String> {
+    async fn fetch(&self) -> Result<Vec<u8>, NoPage> {
         // A little more than last time: pages grow by digits.
         let expected_bytes = self.expected_bytes + self.expected_bytes / 32;
         let tries = u32::try_from(self.target.sources.len()).unwrap_or(u32::MAX).max(1);
-        let mut problems = Vec::new();
+        let (mut problems, mut exceeded) = (Vec::new(), None);
         for url in &self.target.sources {
             let request = FetchRequest {
                 url,
@@ -107,10 +140,14 @@ impl<S: ScrapeSink> Attempt<S> {
             };
             match fetch(&self.job.client, request, expected_bytes).await {
                 Ok(page) => return Ok(page),
-                Err(error) => problems.push(error.to_string()),
+                Err(error) => {
+                    let is_too_large = matches!(error, FetchError::BodyLimit(_));
+                    exceeded = exceeded.or(is_too_large.then_some(Exceeded::BodySize));
+                    problems.push(error.to_string());
+                }
             }
         }
-        Err(problems.join("; "))
+        Err(NoPage { reason: problems.join("; "), exceeded })
     }
 
     async fn read(&mut self, page: Vec<u8>, time: Timestamp) -> PageSamples {

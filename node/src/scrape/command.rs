@@ -123,7 +123,20 @@ pub trait ScrapeSink: Send + Sync + 'static {
         &self,
         shard: ShardId,
         command: ScrapeCommand,
-    ) -> impl Future<Output = Result<(), SubmitError>> + Send;
+    ) -> impl Future<Output = Result<LeftOut, SubmitError>> + Send;
+}
+
+/// Samples of a command that the shard did not store; the others are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// Older than their series' newest.
+    pub out_of_order: u64,
+    /// Another value is stored at their time.
+    pub duplicate: u64,
+    /// Too far ahead, or older than what is kept.
+    pub out_of_bounds: u64,
+    /// For any other reason: a limit on series, or labels that cannot be stored.
+    pub other: u64,
 }
 
 /// Why a command did not reach its shard. The scrape is lost; nothing is sent again.

@@ -29,8 +29,8 @@ mod tls;
 
 pub use self::{
     command::{
-        Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries, SubmitError,
-        TargetGone,
+        LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries,
+        SubmitError, TargetGone,
     },
     core::{Action, Planned, Schedule, Skipped, Slot, Start},
     metrics::ScrapeMetrics,

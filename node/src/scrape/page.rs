@@ -48,9 +48,12 @@ pub enum PageError {
         /// The limit.
         limit: u64,
     },
-    /// A limit on labels, or a series without a name.
+    /// A series without a name.
+    #[error("missing metric name (__name__ label)")]
+    NoName,
+    /// A limit on labels.
     #[error("{0}")]
-    Labels(String),
+    LabelLimit(String),
 }
 
 /// What a page came to.
@@ -213,7 +216,7 @@ impl SampleRules {
             return Ok(Outcome::Dropped);
         }
         if labels.value(METRIC_NAME).is_empty() {
-            return Err(PageError::Labels("missing metric name (__name__ label)".to_owned()));
+            return Err(PageError::NoName);
         }
         let labels = labels.build();
         self.check_limits(&labels)?;
@@ -260,7 +263,7 @@ impl SampleRules {
         let exceeds = |len: usize, limit: u64| limit > 0 && len as u64 > limit;
         let count = labels.count();
         if exceeds(count, limits.label_limit) {
-            return Err(PageError::Labels(format!(
+            return Err(PageError::LabelLimit(format!(
                 "label_limit exceeded (metric: {}, number of labels: {count}, limit: {})",
                 metric(),
                 limits.label_limit
@@ -268,7 +271,7 @@ impl SampleRules {
         }
         for (name, value) in labels.iter() {
             if exceeds(name.len(), limits.label_name_length_limit) {
-                return Err(PageError::Labels(format!(
+                return Err(PageError::LabelLimit(format!(
                     "label_name_length_limit exceeded (metric: {}, label name: {}, length: {}, \
                      limit: {})",
                     metric(),
@@ -278,7 +281,7 @@ impl SampleRules {
                 )));
             }
             if exceeds(value.len(), limits.label_value_length_limit) {
-                return Err(PageError::Labels(format!(
+                return Err(PageError::LabelLimit(format!(
                     "label_value_length_limit exceeded (metric: {}, label name: {}, value: {:?}, \
                      length: {}, limit: {})",
                     metric(),

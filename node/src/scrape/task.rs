@@ -22,7 +22,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     attempt::{Attempt, Ended},
-    command::{ScrapeCommand, ScrapeSink, SubmitError, TargetGone},
+    command::{LeftOut, ScrapeCommand, ScrapeSink, SubmitError, TargetGone},
     core::{Action, Planned, Schedule, Start},
     job::Job,
     metrics::ScrapeMetrics,
@@ -140,7 +140,7 @@ pub struct Scraper<S> {
     running: JoinSet<Ended>,
     running_targets: HashMap<Id, TargetId>,
     /// Shards being told of targets that are gone.
-    endings: JoinSet<(ShardId, TargetId, Result<(), SubmitError>)>,
+    endings: JoinSet<(ShardId, TargetId, Result<LeftOut, SubmitError>)>,
 }
 
 struct JobState {
@@ -272,6 +272,7 @@ impl<S: ScrapeSink> Scraper<S> {
             },
         };
         let found = job.targets(&groups.groups);
+        self.inputs.metrics.note_sync(&found);
         for problem in &found.problems {
             warn!(job = config.job_name, problem, "target cannot be scraped");
         }
@@ -373,8 +374,9 @@ impl<S: ScrapeSink> Scraper<S> {
         self.schedule.finish(target);
         let (Some(ended), Some(state)) = (ended, self.targets.get_mut(&target)) else { return };
         self.inputs.metrics.note_scrape(&ended);
-        if let Err(error) = &ended.submitted {
-            log_lost(&state.status.target, error);
+        match &ended.submitted {
+            Ok(left_out) => log_left_out(&state.status.target, left_out),
+            Err(error) => log_lost(&state.status.target, error),
         }
         let is_up = ended.error.is_empty();
         state.status.health = if is_up { Health::Up } else { Health::Down };
@@ -407,6 +409,22 @@ impl<S: ScrapeSink> Scraper<S> {
         }
         report
     }
+}
+
+fn log_left_out(target: &Target, left_out: &LeftOut) {
+    if *left_out == LeftOut::default() {
+        return;
+    }
+    let LeftOut { out_of_order, duplicate, out_of_bounds, other } = left_out;
+    warn!(
+        job = target.job(),
+        instance = target.instance(),
+        out_of_order,
+        duplicate,
+        out_of_bounds,
+        other,
+        "samples of a scrape were not stored"
+    );
 }
 
 fn log_lost(target: &Target, error: &SubmitError) {

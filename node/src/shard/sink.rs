@@ -17,7 +17,7 @@ use super::{
     task::{Write, WriteError},
 };
 use crate::scrape::{
-    Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries, Slot,
+    LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries, Slot,
     SubmitError, TargetGone,
 };
 
@@ -39,7 +39,7 @@ impl ReplicaSink {
 }
 
 impl ScrapeSink for ReplicaSink {
-    async fn submit(&self, shard: ShardId, command: ScrapeCommand) -> Result<(), SubmitError> {
+    async fn submit(&self, shard: ShardId, command: ScrapeCommand) -> Result<LeftOut, SubmitError> {
         let replica = self.replicas.get(shard).ok_or(SubmitError::NotLeader(shard))?;
         let count = match &command {
             ScrapeCommand::Scrape(scrape) => scrape.samples.len() + scrape.report.len(),
@@ -64,7 +64,7 @@ impl ScrapeSink for ReplicaSink {
             }),
         };
         match replica.writer.write(write).await {
-            Ok(outcome) => learn(shard, &command, &outcome),
+            Ok(outcome) => learn(&command, &outcome),
             Err(WriteError::NotLeader { .. }) => Err(SubmitError::NotLeader(shard)),
             Err(WriteError::Busy { .. } | WriteError::Unknown) => Err(SubmitError::Busy(shard)),
             Err(problem @ (WriteError::Invalid(_) | WriteError::UnknownSeries)) => {
@@ -139,11 +139,7 @@ fn look_up(reader: &ShardReader, shard: ShardId, series: &ScrapedSeries) -> Opti
 }
 
 /// Says what came of a command, and forgets numbers that the shard did not know.
-fn learn(
-    _shard: ShardId,
-    command: &ScrapeCommand,
-    outcome: &CommandOutcome,
-) -> Result<(), SubmitError> {
+fn learn(command: &ScrapeCommand, outcome: &CommandOutcome) -> Result<LeftOut, SubmitError> {
     if outcome.refused(Refusal::UnknownSeries) > 0 {
         forget(command);
     }
@@ -154,8 +150,24 @@ fn learn(
         Some(Fence::Foreign { .. }) => {
             Err(SubmitError::Refused("another owner has written since".to_owned()))
         }
-        None => Ok(()),
+        None => Ok(left_out(outcome)),
     }
+}
+
+fn left_out(outcome: &CommandOutcome) -> LeftOut {
+    let mut left_out = LeftOut::default();
+    for reason in Refusal::ALL {
+        let count = match reason {
+            Refusal::OutOfOrder | Refusal::TooOld => &mut left_out.out_of_order,
+            Refusal::Conflict => &mut left_out.duplicate,
+            Refusal::BehindHorizon | Refusal::TooFarAhead => &mut left_out.out_of_bounds,
+            Refusal::UnknownSeries | Refusal::SeriesLimit | Refusal::InvalidLabels => {
+                &mut left_out.other
+            }
+        };
+        *count += outcome.refused(reason);
+    }
+    left_out
 }
 
 fn forget(command: &ScrapeCommand) {

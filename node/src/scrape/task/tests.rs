@@ -17,9 +17,10 @@ const SHARD: ShardId = ShardId(2);
 struct Recorder(Sender<ScrapeCommand>);
 
 impl ScrapeSink for Recorder {
-    async fn submit(&self, shard: ShardId, command: ScrapeCommand) -> Result<(), SubmitError> {
+    async fn submit(&self, shard: ShardId, command: ScrapeCommand) -> Result<LeftOut, SubmitError> {
         assert_eq!(shard, SHARD);
-        self.0.send(command).await.map_err(|_| SubmitError::Busy(shard))
+        let sent = self.0.send(command).await;
+        sent.map(|()| LeftOut::default()).map_err(|_| SubmitError::Busy(shard))
     }
 }
 
