@@ -1,0 +1,73 @@
+//! Clients that others wrote: promtool, and Python with what it generates from the `.proto` files.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use narthex_chaos_tests::{
+    cluster::Cluster,
+    peers::{output_of, peer, python},
+    targets::{SEQUENCE, Target, config},
+    wait::{until, wall_millis},
+};
+
+fn cluster_with(targets: &[Target]) -> Cluster {
+    let cluster = Cluster::start(&config(&[("page", 1, targets)]));
+    until("every target was scraped twice", Duration::from_secs(30), || {
+        let counts =
+            cluster.api().vector(&format!("count_over_time({SEQUENCE}[1m])"), "instance")?;
+        let ready = counts.len() == targets.len() && counts.values().all(|count| *count >= 2.0);
+        if ready { Ok(()) } else { Err(format!("{counts:?}")) }
+    });
+    cluster
+}
+
+#[test]
+fn promtool_queries() {
+    let Some(promtool) = peer("promtool_queries", "promtool") else { return };
+    let targets = [Target::start(), Target::start()];
+    let cluster = cluster_with(&targets);
+    let url = cluster.api().url().to_owned();
+    let query = |arguments: &[&str]| {
+        let mut command = Command::new(&promtool);
+        output_of(command.arg("query").args(arguments))
+    };
+
+    let instant = query(&["instant", &url, "up"]);
+    for target in &targets {
+        let line = format!("up{{instance=\"{}\", job=\"page\"}} => 1 @[", target.address());
+        assert!(instant.contains(&line), "{instant}");
+    }
+    let end = wall_millis() / 1000;
+    let (start, end) = (format!("--start={}", end - 60), format!("--end={end}"));
+    let range = query(&["range", &start, &end, "--step=1s", &url, "sum(up)"]);
+    assert!(range.contains("{} =>\n2 @["), "{range}");
+    let series = query(&["series", "--match=up", &start, &end, &url]);
+    assert_eq!(series.lines().filter(|line| line.contains("__name__=\"up\"")).count(), 2);
+    let jobs = query(&["labels", &start, &end, &url, "job"]);
+    assert_eq!(jobs.trim(), "page");
+
+    let output = Command::new(&promtool).args(["query", "instant", &url, "up{"]).output();
+    let output = output.expect("promtool starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("bad_data"), "{error}");
+}
+
+/// The script's assertions are the test's.
+#[test]
+fn a_client_generated_from_the_published_files_queries() {
+    let Some(mut python) = python("a_client_generated_from_the_published_files_queries") else {
+        return;
+    };
+    let targets = [Target::start(), Target::start()];
+    let cluster = cluster_with(&targets);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let address = cluster.api().url().trim_start_matches("http://").to_owned();
+    let said = output_of(
+        python
+            .arg(here.join("tests/grpc_client.py"))
+            .arg(address)
+            .arg(here.with_file_name("proto"))
+            .args(targets.iter().map(Target::address)),
+    );
+    eprint!("{said}");
+    assert!(said.ends_with("all answered\n"), "{said}");
+}
