@@ -260,7 +260,7 @@ fn announced_url(output: impl io::Read + Send + 'static) -> Result<String, Strin
     url.recv_timeout(START_DEADLINE).map_err(|error| error.to_string())
 }
 
-fn kill(pid: u32, signal: Signal) {
+pub(crate) fn kill(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("process ids are positive");
     // A process that has already ended is what was wanted.
     let _ = kill_process(pid, signal);

@@ -12,6 +12,8 @@
 
 pub mod api;
 pub mod cluster;
+pub mod namespaces;
+pub mod node;
 pub mod peers;
 pub mod targets;
 pub mod wait;

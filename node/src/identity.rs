@@ -37,6 +37,8 @@ const READABLE_FROM: u32 = 1;
 const META: &str = "META";
 const META_NEXT: &str = "META.next";
 const LOCK: &str = "LOCK";
+/// Why the cluster refused the folder, once it did.
+const REFUSED: &str = "REFUSED";
 const TITLE: &str = "narthex node folder";
 /// More is no `META`.
 const META_BYTES_MAX: u64 = 4096;
@@ -60,6 +62,14 @@ pub enum OpenError {
         format: u32,
         /// The oldest format version that can read it.
         readable_from: u32,
+    },
+    /// Use the folder that this is an old copy of, or let the node rejoin with an empty folder.
+    #[error("the cluster has refused {}: {reason}", .folder.display())]
+    Refused {
+        /// The folder.
+        folder: PathBuf,
+        /// What the cluster said.
+        reason: String,
     },
     /// Name an empty folder, or restore `META`.
     #[error("{} is not empty and has no META: it is no folder of a narthex node", .0.display())]
@@ -123,6 +133,10 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
+        if let Ok(reason) = fs::read_to_string(path.join(REFUSED)) {
+            let (folder, reason) = (path.to_owned(), reason.trim_end().to_owned());
+            return Err(OpenError::Refused { folder, reason });
+        }
         let before = match read_meta(path)? {
             Some(meta) => meta,
             None if is_fresh(path)? => Meta::default(),
@@ -146,6 +160,16 @@ impl Folder {
     /// How often it was opened, this time included.
     pub fn incarnation(&self) -> Incarnation {
         self.meta.incarnation
+    }
+
+    /// Keeps the folder from being opened again, because the cluster has refused it for good: a
+    /// copy that only counts its openings on would otherwise pass for the folder it is a copy of.
+    pub fn refuse(&self, reason: &str) -> Result<(), OpenError> {
+        let path = self.path.join(REFUSED);
+        let mut file = File::create(&path).map_err(io_error("create", &path))?;
+        file.write_all(format!("{reason}\n").as_bytes()).map_err(io_error("write", &path))?;
+        file.sync_all().map_err(io_error("sync", &path))?;
+        sync_folder(&self.path)
     }
 
     /// Makes it the folder of this node for ever; synced when this returns. The same again does
@@ -341,6 +365,14 @@ mod tests {
         open.adopt(identity(2)).unwrap();
         let error = open.adopt(identity(3)).unwrap_err().to_string();
         assert!(error.starts_with("the folder belongs to node 2 of cluster 03030303"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_folder_stays_so() {
+        let folder = tempfile::tempdir().unwrap();
+        open(&folder).unwrap().refuse("it is an old copy").unwrap();
+        let error = open(&folder).unwrap_err().to_string();
+        assert!(error.ends_with(": it is an old copy"), "{error}");
     }
 
     #[test]

@@ -18,3 +18,4 @@ mod scraping;
 pub mod service;
 pub mod shard;
 pub mod tls;
+mod waiting;

@@ -6,7 +6,7 @@
 
 use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
-use narthex_cluster::{Addresses, ClusterState, NodeId};
+use narthex_cluster::{Addresses, ClusterId, ClusterState, NodeId, Refusal};
 use narthex_proto::{
     client::ShardClient,
     connect::{Connections, PeerTls},
@@ -14,7 +14,7 @@ use narthex_proto::{
 };
 use narthex_tsdb::kv::{DataDb, DataDbConfig, KvError};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
@@ -39,6 +39,7 @@ use crate::{
     service::LocalNode,
     shard::{Replicas, checkpointer},
     tls::{self, Incoming, InvalidTls, ServerTls, UnprotectedListener},
+    waiting,
 };
 
 /// Threads of the raft runtime: the log thread and apply have their own.
@@ -89,10 +90,7 @@ pub enum StartError {
     #[error(transparent)]
     Founders(#[from] InvalidFounders),
     /// There is neither an identity nor a list.
-    #[error(
-        "the folder {} belongs to no cluster: give --cluster.initial-nodes to found one",
-        .0.display()
-    )]
+    #[error("BUG: the folder {} belongs to no cluster and nobody founded one", .0.display())]
     NoCluster(PathBuf),
     /// The raft log.
     #[error(transparent)]
@@ -149,9 +147,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node and returns once it is a member of its cluster. Its shards open behind.
-    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+    /// Starts a node and returns once it is a member of its cluster, which for a node that was
+    /// told of none takes a `cluster init`. Its shards open behind.
+    pub async fn start(mut config: NodeConfig) -> Result<Self, StartError> {
         let mut folder = Folder::open(&config.folder)?;
+        let tasks = TaskTracker::new();
+        let tls = config.tls.as_ref().map(ServerTls::new).transpose()?;
+        let init = wait_for_init(&mut config, &folder, tls.clone(), &tasks).await?;
         let node = own_id(&config, &folder)?;
         let (published, state) = watch::channel(Arc::new(ClusterState::new()));
         let machine = ControlMachine::open(config.folder.join("control"), published)?;
@@ -170,7 +172,7 @@ impl Node {
             data,
             control,
             clock: config.clock.clone(),
-            tasks: TaskTracker::new(),
+            tasks,
             stop: CancellationToken::new(),
         });
         let replicas = Arc::new(Replicas::new(shared.clone()));
@@ -179,7 +181,6 @@ impl Node {
         // Without the local node: it must not keep itself alive.
         service.reach_others_by(ShardClient::new(state.clone(), connections.clone(), None));
         let client = ShardClient::new(state, connections, Some((node, local.clone())));
-        let tls = config.tls.as_ref().map(ServerTls::new).transpose()?;
         serve(&shared, config.cluster_listener, tls, local)?;
 
         let me = ThisNode {
@@ -198,7 +199,11 @@ impl Node {
             (None, None) => return Err(StartError::NoCluster(config.folder)),
         };
         folder.adopt(NodeIdentity { cluster, node })?;
-        founding::announce(&shared.control, &client, &me).await?;
+        if let Some(init) = init {
+            // Whoever asked may have gone; the cluster is founded all the same.
+            let _ = init.send(cluster);
+        }
+        announce(&shared.control, &client, &me, &folder).await?;
         info!(%node, %cluster, incarnation = %me.incarnation, "node started");
         shared.tasks.spawn(replicas.clone().follow_placement());
         shared.tasks.spawn(replicas.clone().balance_leaders());
@@ -265,6 +270,39 @@ impl Node {
         self.shared.control.group().close().await;
         info!(node = %self.shared.node, "node stopped");
     }
+}
+
+/// Waits where nothing says which cluster this is. Returns who is to be told the cluster's id.
+async fn wait_for_init(
+    config: &mut NodeConfig,
+    folder: &Folder,
+    tls: Option<ServerTls>,
+    tasks: &TaskTracker,
+) -> Result<Option<oneshot::Sender<ClusterId>>, StartError> {
+    if folder.identity().is_some() || config.founders.is_some() {
+        return Ok(None);
+    }
+    let io = |source| StartError::Io { step: "wait for cluster init", source };
+    tls::check_listener(config.cluster_listener.local_addr().map_err(io)?, tls.as_ref())?;
+    let listener = config.cluster_listener.try_clone().map_err(io)?;
+    let asked = waiting::wait(listener, tls, &config.advertise, tasks).await.map_err(io)?;
+    config.founders = Some(asked.founders);
+    config.plan = asked.plan;
+    Ok(Some(asked.answer))
+}
+
+/// Announces this start. A cluster that knows a newer one of this node refuses the folder for good.
+async fn announce(
+    control: &Control,
+    client: &ShardClient,
+    me: &ThisNode,
+    folder: &Folder,
+) -> Result<(), StartError> {
+    let announced = founding::announce(control, client, me).await;
+    if let Err(FoundingError::Refused(refusal @ Refusal::StaleIncarnation { .. })) = &announced {
+        folder.refuse(&format!("{refusal}: it is an old copy of the node's folder"))?;
+    }
+    Ok(announced?)
 }
 
 fn own_id(config: &NodeConfig, folder: &Folder) -> Result<NodeId, StartError> {

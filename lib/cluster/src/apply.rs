@@ -120,12 +120,9 @@ impl ClusterState {
         let member = self.members.get_mut(&node).ok_or(Refusal::UnknownMember { node })?;
         check_level(binary.level, current_version)?;
         let current = member.incarnation;
-        let same =
-            member.addresses == *addresses && member.zone == *zone && member.binary == *binary;
-        match got.cmp(&current) {
-            std::cmp::Ordering::Equal if same => return Ok(Effect::Nothing),
-            std::cmp::Ordering::Greater => {}
-            _ => return Err(Refusal::StaleIncarnation { node, got, current }),
+        // Each opening of a folder counts up: the same count again is a copy of the folder.
+        if got <= current {
+            return Err(Refusal::StaleIncarnation { node, got, current });
         }
         member.incarnation = got;
         member.addresses.clone_from(addresses);
