@@ -16,6 +16,7 @@ use narthex_tsdb::kv::{DataDb, DataDbConfig, KvError};
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
 use tracing::{error, info};
 
 use crate::{
@@ -158,6 +159,10 @@ impl Node {
         let (published, state) = watch::channel(Arc::new(ClusterState::new()));
         let machine = ControlMachine::open(config.folder.join("control"), published)?;
         let connections = Connections::new(config.tls.clone());
+        let own_cluster = connections.cluster().clone();
+        if let Some(identity) = folder.identity() {
+            own_cluster.learn(identity.cluster);
+        }
         let raft = open_raft(&config, node, &folder, &state, &connections)?;
         let data_folder = config.folder.join("data");
         let data = Arc::new(
@@ -181,7 +186,8 @@ impl Node {
         // Without the local node: it must not keep itself alive.
         service.reach_others_by(ShardClient::new(state.clone(), connections.clone(), None));
         let client = ShardClient::new(state, connections, Some((node, local.clone())));
-        serve(&shared, config.cluster_listener, tls, local)?;
+        let routes = service::serve(local, &own_cluster);
+        serve(&shared, config.cluster_listener, tls, routes)?;
 
         let me = ThisNode {
             node,
@@ -199,6 +205,7 @@ impl Node {
             (None, None) => return Err(StartError::NoCluster(config.folder)),
         };
         folder.adopt(NodeIdentity { cluster, node })?;
+        own_cluster.learn(cluster);
         if let Some(init) = init {
             // Whoever asked may have gone; the cluster is founded all the same.
             let _ = init.send(cluster);
@@ -353,13 +360,13 @@ fn serve(
     shared: &Arc<Shared>,
     listener: TcpListener,
     tls: Option<ServerTls>,
-    node: Arc<dyn NodeService>,
+    routes: Routes,
 ) -> Result<(), StartError> {
     let io = |source| StartError::Io { step: "listen for the cluster", source };
     tls::check_listener(listener.local_addr().map_err(io)?, tls.as_ref())?;
     listener.set_nonblocking(true).map_err(io)?;
     let incoming = Incoming::new(tokio::net::TcpListener::from_std(listener).map_err(io)?, tls);
-    let routes = service::serve(node).add_service(shared.raft.network.service());
+    let routes = routes.add_service(shared.raft.network.service());
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
         let served = tonic::transport::Server::builder()

@@ -2,12 +2,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use narthex_cluster::NodeId;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use narthex_cluster::{ClusterId, NodeId};
+use tonic::{
+    Request, Status,
+    metadata::{AsciiMetadataValue, MetadataMap},
+    service::Interceptor,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use tracing::warn;
 
 use crate::service::{NodeService, RemoteNode};
 
@@ -60,17 +66,63 @@ pub enum ConnectError {
     },
 }
 
+/// Metadata of every request between processes of a cluster, once the caller knows its own.
+const CLUSTER_HEADER: &str = "narthex-cluster";
+
+/// The cluster that this process belongs to. Learnt once, never changed. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct OwnCluster(Arc<OnceLock<(ClusterId, AsciiMetadataValue)>>);
+
+impl OwnCluster {
+    /// Says which one it is; the first word counts.
+    pub fn learn(&self, cluster: ClusterId) {
+        if let Ok(value) = cluster.to_string().parse() {
+            let _ = self.0.set((cluster, value));
+        }
+    }
+
+    /// Refuses a caller that says it belongs to another cluster. One that says nothing is a
+    /// process that has yet to learn where it belongs.
+    pub(crate) fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let theirs = metadata.get(CLUSTER_HEADER);
+        match (self.0.get(), theirs) {
+            (Some((ours, value)), Some(theirs)) if theirs != value => {
+                warn!(?theirs, %ours, "refused a caller of another cluster");
+                Err(Status::failed_precondition(format!(
+                    "the caller belongs to cluster {theirs:?}, this is {ours}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Interceptor for OwnCluster {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some((_, value)) = self.0.get() {
+            request.metadata_mut().insert(CLUSTER_HEADER, value.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// How to reach peers, and the connections made so far. Cloning shares them.
 #[derive(Debug, Clone)]
 pub struct Connections {
     tls: Option<PeerTls>,
+    cluster: OwnCluster,
     open: Arc<Mutex<HashMap<String, Channel>>>,
 }
 
 impl Connections {
     /// No connections yet; plain ones where `tls` is absent.
     pub fn new(tls: Option<PeerTls>) -> Self {
-        Self { tls, open: Arc::default() }
+        Self { tls, cluster: OwnCluster::default(), open: Arc::default() }
+    }
+
+    /// The cluster that requests name, once it is known.
+    pub fn cluster(&self) -> &OwnCluster {
+        &self.cluster
     }
 
     /// The node at `address`, whose certificate must name `node` where TLS is on. Connects when
@@ -83,11 +135,11 @@ impl Connections {
         let key = format!("{}@{address}", node.map_or(0, |node| node.0));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = open.get(&key) {
-            return Ok(RemoteNode::new(channel.clone()));
+            return Ok(RemoteNode::new(channel.clone(), self.cluster.clone()));
         }
         let channel = self.endpoint(node, address)?.connect_lazy();
         open.insert(key, channel.clone());
-        Ok(RemoteNode::new(channel))
+        Ok(RemoteNode::new(channel, self.cluster.clone()))
     }
 
     /// A connection of its own, for a purpose that nothing else may delay.

@@ -73,6 +73,9 @@ async fn watch_one(
         }
         match ClusterState::decode(&revision.state) {
             Ok(newer) => {
+                if let Some(cluster) = newer.cluster() {
+                    connections.cluster().learn(cluster);
+                }
                 state.send_if_modified(|current| {
                     let is_newer = newer.revision() > current.revision();
                     if is_newer {

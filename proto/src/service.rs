@@ -8,19 +8,26 @@
 use std::{pin::Pin, sync::Arc};
 
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status, service::Routes, transport::Channel};
+use tonic::{
+    Request, Response, Status,
+    service::{Routes, interceptor::InterceptedService},
+    transport::Channel,
+};
 
-use crate::internal::v1::{
-    AppendRequest, AppendResponse, FragmentPart, FragmentRequest, InitRequest, InitResponse,
-    LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse, ProposeRequest,
-    ProposeResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse, StateRevision,
-    TargetsRequest, TargetsResponse, WatchStateRequest,
-    control_client::ControlClient,
-    control_server::{Control, ControlServer},
-    shard_read_client::ShardReadClient,
-    shard_read_server::{ShardRead, ShardReadServer},
-    shard_write_client::ShardWriteClient,
-    shard_write_server::{ShardWrite, ShardWriteServer},
+use crate::{
+    connect::OwnCluster,
+    internal::v1::{
+        AppendRequest, AppendResponse, FragmentPart, FragmentRequest, InitRequest, InitResponse,
+        LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse, ProposeRequest,
+        ProposeResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse, StateRevision,
+        TargetsRequest, TargetsResponse, WatchStateRequest,
+        control_client::ControlClient,
+        control_server::{Control, ControlServer},
+        shard_read_client::ShardReadClient,
+        shard_read_server::{ShardRead, ShardReadServer},
+        shard_write_client::ShardWriteClient,
+        shard_write_server::{ShardWrite, ShardWriteServer},
+    },
 };
 
 /// Bytes of one message, both ways: an entry is at most 4 MiB, columns come in smaller parts.
@@ -60,14 +67,18 @@ pub trait NodeService: Send + Sync + 'static {
 /// A node behind a connection.
 #[derive(Debug, Clone)]
 pub struct RemoteNode {
-    write: ShardWriteClient<Channel>,
-    read: ShardReadClient<Channel>,
-    control: ControlClient<Channel>,
+    write: ShardWriteClient<Asking>,
+    read: ShardReadClient<Asking>,
+    control: ControlClient<Asking>,
 }
 
+/// A channel whose requests name the caller's cluster.
+type Asking = InterceptedService<Channel, OwnCluster>;
+
 impl RemoteNode {
-    /// A node that `channel` leads to.
-    pub fn new(channel: Channel) -> Self {
+    /// A node that `channel` leads to; it refuses a caller of another cluster than its own.
+    pub fn new(channel: Channel, cluster: OwnCluster) -> Self {
+        let channel = InterceptedService::new(channel, cluster);
         Self {
             write: ShardWriteClient::new(channel.clone())
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -126,16 +137,21 @@ impl NodeService for RemoteNode {
     }
 }
 
-/// The gRPC services of `node`, for its cluster listener.
-pub fn serve(node: Arc<dyn NodeService>) -> Routes {
+/// The gRPC services of `node`, a node of `cluster`, for its cluster listener.
+pub fn serve(node: Arc<dyn NodeService>, cluster: &OwnCluster) -> Routes {
     let served = Served(node);
-    Routes::new(
-        ShardWriteServer::new(served.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX),
-    )
-    .add_service(ShardReadServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX))
-    .add_service(ControlServer::new(served).max_encoding_message_size(MESSAGE_BYTES_MAX))
+    let write = ShardWriteServer::new(served.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let read = ShardReadServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let control = ControlServer::new(served).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let check = || {
+        let cluster = cluster.clone();
+        move |request: Request<()>| cluster.check(request.metadata()).map(|()| request)
+    };
+    Routes::new(InterceptedService::new(write, check()))
+        .add_service(InterceptedService::new(read, check()))
+        .add_service(InterceptedService::new(control, check()))
 }
 
 #[derive(Clone)]
