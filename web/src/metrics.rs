@@ -54,7 +54,8 @@ fn to_text_format(open_metrics: &str) -> String {
             }
             text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
         } else if !line.starts_with('#') {
-            text.push_str(line);
+            // A whole number is written as one, as by Prometheus's own libraries.
+            text.push_str(line.strip_suffix(".0").unwrap_or(line));
             text.push('\n');
         }
     }
@@ -230,12 +231,13 @@ mod tests {
         register_process(&mut registry);
         let metrics = HttpMetrics::default();
         metrics.register(&mut registry);
-        metrics.answered(&Answered { handler: "/x", code: 200, seconds: 0.3, bytes: Some(7) });
+        metrics.answered(&Answered { handler: "/x", code: 200, seconds: 3.0, bytes: Some(7) });
         let text = encode(&registry).expect("text");
         for line in [
             "# TYPE prometheus_http_requests_total counter",
             r#"prometheus_http_requests_total{handler="/x",code="200"} 1"#,
             r#"prometheus_http_request_duration_seconds_count{handler="/x"} 1"#,
+            "prometheus_http_request_duration_seconds_sum{handler=\"/x\"} 3\n",
             "# TYPE prometheus_build_info gauge",
             "# TYPE process_cpu_seconds_total counter",
             "# TYPE process_resident_memory_bytes gauge",
