@@ -36,10 +36,11 @@ fn promtool_queries() {
         let line = format!("up{{instance=\"{}\", job=\"page\"}} => 1 @[", target.address());
         assert!(instant.contains(&line), "{instant}");
     }
-    let end = wall_millis() / 1000;
+    // The next whole second, at which both targets are up.
+    let end = wall_millis() / 1000 + 1;
     let (start, end) = (format!("--start={}", end - 60), format!("--end={end}"));
     let range = query(&["range", &start, &end, "--step=1s", &url, "sum(up)"]);
-    assert!(range.contains("{} =>\n2 @["), "{range}");
+    assert!(range.starts_with("{} =>\n") && range.contains("\n2 @["), "{range}");
     let series = query(&["series", "--match=up", &start, &end, &url]);
     assert_eq!(series.lines().filter(|line| line.contains("__name__=\"up\"")).count(), 2);
     let jobs = query(&["labels", &start, &end, &url, "job"]);
