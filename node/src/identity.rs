@@ -4,6 +4,7 @@
 //! narthex node folder        fixed
 //! format 1                   the version of everything in the folder
 //! readable-from 1            the oldest version that can read it
+//! folder 9c41…               drawn when the folder was made, so that its log fits no other
 //! cluster 67e5…              once the node belongs to a cluster
 //! node 2                     with it
 //! incarnation 17             how often the folder was opened
@@ -139,7 +140,9 @@ impl Folder {
         }
         let before = match read_meta(path)? {
             Some(meta) => meta,
-            None if is_fresh(path)? => Meta::default(),
+            None if is_fresh(path)? => {
+                Meta { folder: uuid::Uuid::new_v4().as_u64_pair().0, ..Meta::default() }
+            }
             None => return Err(OpenError::NotOurs(path.to_owned())),
         };
         let meta = Meta { incarnation: Incarnation(before.incarnation.0 + 1), ..before };
@@ -155,6 +158,12 @@ impl Folder {
     /// Whose it is; `None` until the node belongs to a cluster.
     pub fn identity(&self) -> Option<NodeIdentity> {
         self.meta.identity
+    }
+
+    /// Drawn at random when the folder was made, and never changed; 0 in a folder made by a version
+    /// that drew none.
+    pub fn number(&self) -> u64 {
+        self.meta.folder
     }
 
     /// How often it was opened, this time included.
@@ -194,6 +203,7 @@ impl Folder {
 struct Meta {
     format: u32,
     readable_from: u32,
+    folder: u64,
     identity: Option<NodeIdentity>,
     incarnation: Incarnation,
 }
@@ -202,7 +212,7 @@ struct Meta {
 impl Default for Meta {
     fn default() -> Self {
         let (format, readable_from) = (FORMAT_VERSION, READABLE_FROM);
-        Self { format, readable_from, identity: None, incarnation: Incarnation(0) }
+        Self { format, readable_from, folder: 0, identity: None, incarnation: Incarnation(0) }
     }
 }
 
@@ -212,8 +222,8 @@ impl Meta {
             format!("cluster {cluster}\nnode {node}\n")
         });
         let body = format!(
-            "{TITLE}\nformat {}\nreadable-from {}\n{identity}incarnation {}\n",
-            self.format, self.readable_from, self.incarnation
+            "{TITLE}\nformat {}\nreadable-from {}\nfolder {:016x}\n{identity}incarnation {}\n",
+            self.format, self.readable_from, self.folder, self.incarnation
         );
         format!("{body}checksum {:016x}\n", xxh3_64(body.as_bytes()))
     }
@@ -236,6 +246,14 @@ impl Meta {
         if checksum != format!("checksum {:016x}\n", xxh3_64(body.as_bytes())) {
             return Err(damaged("its checksum does not fit"));
         }
+        let folder = match body.contains("\nfolder ") {
+            true => {
+                let number: String = field(&mut lines, "folder").map_err(damaged)?;
+                u64::from_str_radix(&number, 16)
+                    .map_err(|_| damaged("a line has no valid value"))?
+            }
+            false => 0,
+        };
         let identity = match body.contains("\ncluster ") {
             true => {
                 let cluster = field(&mut lines, "cluster").map_err(damaged)?;
@@ -247,7 +265,7 @@ impl Meta {
         let incarnation = field(&mut lines, "incarnation").map_err(damaged)?;
         let (format, readable_from) =
             (format.max(FORMAT_VERSION), readable_from.max(READABLE_FROM));
-        Ok(Self { format, readable_from, identity, incarnation })
+        Ok(Self { format, readable_from, folder, identity, incarnation })
     }
 }
 

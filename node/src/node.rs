@@ -330,8 +330,7 @@ fn open_raft(
     connections: &Connections,
 ) -> Result<RaftNode, StartError> {
     let io = |step| move |source| StartError::Io { step, source };
-    // `META` refuses a folder made anew, so that the log need not tell them apart.
-    let identity = LogIdentity { node: node.0, folder: 0 };
+    let identity = LogIdentity { node: node.0, folder: folder.number() };
     let log = config.folder.join("log");
     let mut log = LogConfig::new(log, config.folder.join("WATERMARK"), identity);
     log.accept_log_loss = config.accept_log_loss;
