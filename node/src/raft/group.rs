@@ -100,8 +100,9 @@ pub struct Leadership {
     pub term: u64,
     /// Who leads that term, if known.
     pub leader: Option<NodeId>,
-    /// This replica leads and has applied its first entry of this term: all that earlier leaders
-    /// acknowledged is in its state. What it owns as a leader begins here.
+    /// This replica leads, has applied its first entry of this term, and lately heard a majority:
+    /// all that earlier leaders acknowledged is in its state. What it owns as a leader begins here,
+    /// and ends where it is cut off.
     pub ready: bool,
 }
 

@@ -34,6 +34,10 @@ const TICKS_UNTIL_HEALTHY: u32 = 60;
 /// Pause between looks at what can be purged and whether the group stalls.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Pause between looks at whether a leader still hears a majority: no message says that it does
+/// not. Short beside the lease.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Ticks without a leader, or without a majority behind this one, after which a group counts as
 /// stalled: longer than an election.
 const TICKS_UNTIL_STALLED: u32 = 5;
@@ -122,6 +126,8 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
     let mut metrics = raft.metrics();
     let mut tick = interval(TICK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let lease = sleep(core.config.timing.lease());
     tokio::pin!(lease);
     let (mut ticks, mut silent_ticks, mut leased) = (0u32, 0u32, false);
@@ -139,7 +145,11 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
                 if changed.is_err() || seen.running_state.is_err() {
                     return ticks;
                 }
-                publish(core, leadership(&seen));
+                publish(core, leadership(core, &seen));
+            }
+            _ = look.tick() => {
+                let seen = metrics.borrow_watched().clone();
+                publish(core, leadership(core, &seen));
             }
             _ = tick.tick() => {
                 ticks = ticks.saturating_add(1);
@@ -167,7 +177,7 @@ fn publish(core: &Core, now: Leadership) {
     });
 }
 
-fn leadership(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+fn leadership(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
     let role = match metrics.state {
         ServerState::Leader => Role::Leader,
         ServerState::Candidate => Role::Candidate,
@@ -179,7 +189,9 @@ fn leadership(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
         role,
         term: metrics.current_term,
         leader: metrics.current_leader,
-        ready: role == Role::Leader && applied_term == Some(metrics.current_term),
+        ready: role == Role::Leader
+            && applied_term == Some(metrics.current_term)
+            && hears_majority(core, metrics),
     }
 }
 
@@ -193,8 +205,15 @@ fn is_led(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
     if metrics.state != ServerState::Leader {
         return metrics.current_leader.is_some();
     }
+    hears_majority(core, metrics)
+}
+
+/// Whether a majority has lately answered this leader. Followers that do not hear it elect another
+/// one only later than this says no.
+fn hears_majority(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
     let fresh = core.config.timing.lease() * 2;
     let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < fresh);
+    let members = metrics.membership_config.membership();
     heard || members.voter_ids().all(|voter| voter == core.node)
 }
 

@@ -81,6 +81,7 @@ async fn without_a_majority_nothing_is_acknowledged_or_read() {
     assert!(matches!(alone, Some(ProposeError::Lost | ProposeError::Stalled)), "{alone:?}");
     assert_eq!(group.read_linearizable().await, Err(ReadError::Stalled));
     eventually(|| group.status().stalled).await;
+    assert!(!group.leadership().borrow().ready, "owns what it can no longer write");
 
     for other in others {
         cluster.start_node(other, Ledger::default()).await;
