@@ -38,7 +38,7 @@ use crate::{
     scrape::ScrapeMetrics,
     scraping,
     service::LocalNode,
-    shard::{Replicas, checkpointer},
+    shard::{Replicas, checkpointer, upkeep},
     tls::{self, Incoming, InvalidTls, ServerTls, UnprotectedListener},
     waiting,
 };
@@ -215,6 +215,7 @@ impl Node {
         shared.tasks.spawn(replicas.clone().follow_placement());
         shared.tasks.spawn(replicas.clone().balance_leaders());
         shared.tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
+        shared.tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
         shared.tasks.spawn(checkpoint_control(shared.clone()));
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         service.scrape_by(scraping::start(&shared, &replicas, scrape_metrics.clone()));

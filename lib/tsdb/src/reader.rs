@@ -15,7 +15,7 @@ use narthex_model::{Labels, Matcher, Timestamp};
 use parking_lot::RwLockReadGuard;
 
 use crate::{
-    Columns, DigestTask, LogPosition, SeriesId, Settings, TargetId,
+    Columns, DigestTask, LogPosition, RetentionClass, SeriesId, Settings, TargetId,
     bytes::Malformed,
     days::DAY_MS,
     entry,
@@ -212,6 +212,11 @@ impl ShardReader {
         self.core.head.read().settings
     }
 
+    /// Where what is kept begins; [`Timestamp::MIN`] before the first `Horizon` entry.
+    pub fn horizon(&self) -> Timestamp {
+        Timestamp::from_millis(self.core.head.read().horizon(RetentionClass::default()))
+    }
+
     /// The leader's clock as of the last applied entry.
     pub fn leader_time(&self) -> Timestamp {
         Timestamp::from_millis(self.core.head.read().leader_time)
@@ -245,7 +250,7 @@ impl ShardReader {
         let newest = groups().flat_map(|group| &group.hot).filter(|hot| hot.started && hot.alive);
         let finished = || head.finished.values().flatten();
         let first_day = head.days.iter().find(|(_, day)| !day.present.is_empty());
-        let floor = head.horizon(crate::RetentionClass::default());
+        let floor = head.horizon(RetentionClass::default());
         ShardStats {
             applied: head.applied,
             series: head.index.series_count() as u64,

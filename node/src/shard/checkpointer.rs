@@ -113,6 +113,18 @@ async fn write(replica: &Replica, progress: &mut Progress, now: Instant) {
     }
 }
 
+async fn drop_dead_files(replica: &Replica) {
+    let state = replica.state.clone();
+    let dropped = tokio::task::spawn_blocking(move || state.drop_dead_files()).await;
+    match dropped {
+        Ok(Ok(())) => {}
+        Ok(Err(problem)) => {
+            error!(shard = %replica.shard, error = %problem, "old files were not dropped");
+        }
+        Err(problem) => error!(shard = %replica.shard, %problem, "BUG: dropping files panicked"),
+    }
+}
+
 async fn flush(shared: &Arc<Shared>, replicas: &Replicas, progress: &mut Progress) {
     let data = shared.data.clone();
     let flushed = tokio::task::spawn_blocking(move || data.flush()).await;
@@ -122,6 +134,7 @@ async fn flush(shared: &Arc<Shared>, replicas: &Replicas, progress: &mut Progres
             for (shard, applied) in std::mem::take(&mut progress.unflushed) {
                 if let Some(replica) = replicas.get(shard) {
                     replica.group.persisted(applied);
+                    drop_dead_files(&replica).await;
                 }
             }
         }

@@ -62,10 +62,8 @@ impl ReplicaState {
 
     /// Writes a checkpoint and gives what it covers, which is durable after the next flush of the
     /// store. Blocks on the disk.
-    pub fn write(&self, checkpoint: PendingCheckpoint) -> Result<Applied, KvError> {
-        let position = checkpoint.frozen.write()?;
-        self.inner.lock().shard.checkpointed(position);
-        Ok(checkpoint.applied)
+    pub fn drop_dead_files(&self) -> Result<(), OpenError> {
+        self.inner.lock().shard.drop_dead_files()
     }
 }
 

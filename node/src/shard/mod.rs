@@ -12,6 +12,7 @@ mod machine;
 pub mod sink;
 pub mod source;
 pub mod task;
+pub mod upkeep;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
