@@ -218,7 +218,8 @@ impl Node {
         shared.tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
         shared.tasks.spawn(checkpoint_control(shared.clone()));
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
-        service.scrape_by(scraping::start(&shared, &replicas, scrape_metrics.clone()));
+        let scraper = scraping::start(&shared, &replicas, client.clone(), scrape_metrics.clone());
+        service.scrape_by(scraper);
         Ok(Self { shared, replicas, client, service, scrape_metrics, _folder: folder })
     }
 

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use narthex_cluster::{ClusterState, Member, NodeId, ShardId, TenantId};
 use narthex_model::{Labels, Timestamp};
+use narthex_proto::client::ShardClient;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -27,6 +28,7 @@ use crate::{
 pub(crate) fn start(
     shared: &Arc<Shared>,
     replicas: &Arc<Replicas>,
+    client: ShardClient,
     metrics: Arc<ScrapeMetrics>,
 ) -> ScraperHandle {
     let state = shared.control.state();
@@ -35,7 +37,7 @@ pub(crate) fn start(
     let discovery = discovery.spawn(&shared.tasks, shared.stop.clone());
     let scraper = Scraper::new(ScraperInputs {
         clock: shared.clock.clone(),
-        sink: Arc::new(ReplicaSink::new(replicas.clone())),
+        sink: Arc::new(ReplicaSink::new(shared.clone(), replicas.clone(), client)),
         config,
         discovered: discovery.subscribe(),
         hash_seed: uuid::Uuid::new_v4().as_u64_pair().0,
@@ -185,6 +187,8 @@ async fn follow_leadership(replica: Arc<Replica>, scraper: ScraperHandle, shared
             let told = match term {
                 Some(_) => {
                     let known = replica.reader.targets().into_iter();
+                    // Parts of other shards' targets end when those say so.
+                    let known = known.filter(|target| target.owner.is_none());
                     let known = known.map(|target| TargetId(target.id.0)).collect();
                     let since = shared.clock.now();
                     scraper.lead(Leadership { shard: replica.shard, since, known }).await

@@ -9,15 +9,14 @@ use narthex_cluster::{Request as ControlRequest, ShardId};
 use narthex_model::{Labels, Matcher, Timestamp, duration};
 use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
-    batch::{BatchReader, KnownSeries, MalformedBatch, Subject},
     client::ShardClient,
     internal::v1::{
-        self as internal, AppendRequest, AppendResponse, Appended, Busy, FollowerStatus,
-        FragmentPart, FragmentRequest, InitRequest, InitResponse, LabelValuesRequest,
-        NamesResponse, NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest,
-        ProposeResponse, Refused, ReplicaStatus, SelectRequest, SeriesPart, SettleRequest,
-        SettleResponse, StateRevision, TargetsRequest, TargetsResponse, Unknown, UnknownSeries,
-        WatchStateRequest, append_response, fragment_part, propose_response,
+        self as internal, AppendRequest, AppendResponse, Appended, Busy, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, InitRequest,
+        InitResponse, LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse,
+        NotLeader, ProposeRequest, ProposeResponse, Refused, ReplicaStatus, SelectRequest,
+        SeriesPart, SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
+        Unknown, UnknownSeries, WatchStateRequest, append_response, fragment_part,
+        propose_response,
     },
     service::{Answers, NodeService, ready},
 };
@@ -34,8 +33,9 @@ use crate::{
     raft::{GroupId, GroupStatus, ReadError},
     scrape::{DroppedTarget, ScraperHandle, TargetStatus},
     shard::{
-        Replica, Replicas, checkpointer,
+        Replica, Replicas, batch, checkpointer,
         core::Urgency,
+        forward::{self, FENCED},
         fragment,
         task::{Write, WriteError},
     },
@@ -103,13 +103,30 @@ impl NodeService for LocalNode {
             bytes: batch.len(),
             urgency: Urgency::AtOnce,
             encode: Box::new(move |entry, reader| {
-                named.set(append_batch(entry, reader, &batch)?).ok();
+                let (block, names) = batch::block(reader, &batch)?;
+                entry.append(Source::Client, &block);
+                named.set(names).ok();
                 Ok(())
             }),
         };
         let outcome = replica.writer.write(write).await;
         let names = names.get().map_or(&[][..], Vec::as_slice);
         Ok(AppendResponse { result: Some(append_result(outcome, names, &replica.reader)?) })
+    }
+
+    async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status> {
+        refuse_other_tenants(request.tenant)?;
+        let Some(replica) = self.replicas.get(ShardId(request.shard_id)) else {
+            let result = append_response::Result::NotLeader(NotLeader { leader_node_id: 0 });
+            return Ok(AppendResponse { result: Some(result) });
+        };
+        let write = Write {
+            bytes: request.samples.len() + request.stamped.len() + request.report.len(),
+            urgency: Urgency::Collect,
+            encode: Box::new(move |entry, reader| forward::encode(entry, reader, &request)),
+        };
+        let outcome = replica.writer.write(write).await;
+        Ok(AppendResponse { result: Some(append_result(outcome, &[], &replica.reader)?) })
     }
 
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
@@ -272,49 +289,6 @@ fn limit(limit: u64) -> usize {
     }
 }
 
-/// Turns label bytes into series ids where the shard knows them. Returns the ids of the series
-/// that came with labels, in order; [`SeriesId::NONE`] for those that apply will give one.
-fn append_batch(
-    entry: &mut EntryWriter,
-    reader: &ShardReader,
-    batch: &[u8],
-) -> Result<Vec<SeriesId>, WriteError> {
-    let invalid = |error: MalformedBatch| WriteError::Invalid(error.to_string());
-    let mut read = BatchReader::new(batch).map_err(invalid)?;
-    let (mut block, mut samples, mut names) = (SampleBlock::new(), Vec::new(), Vec::new());
-    let lookup = reader.look_up();
-    while let Some(subject) = read.next(&mut samples).map_err(invalid)? {
-        let series = match subject {
-            Subject::Known(KnownSeries { series, fingerprint }) => {
-                let series = SeriesId(series);
-                if !lookup.has(series, fingerprint) {
-                    return Err(WriteError::UnknownSeries);
-                }
-                series
-            }
-            Subject::Labels(bytes) => {
-                let labels = Labels::from_bytes(bytes).map_err(|error| invalid(error.into()))?;
-                let found = lookup.find(&labels);
-                names.push(found.unwrap_or(SeriesId::NONE));
-                let Some(found) = found else {
-                    let inline = block.inline(&labels);
-                    for sample in &samples {
-                        block.push_inline(inline, sample.timestamp, sample.value);
-                    }
-                    continue;
-                };
-                found
-            }
-        };
-        for sample in &samples {
-            block.push(series, sample.timestamp, sample.value);
-        }
-    }
-    drop(lookup);
-    entry.append(Source::Client, &block);
-    Ok(names)
-}
-
 /// The numbers of a batch's labelled series: those that were known, and those that apply gave.
 fn numbers(names: &[SeriesId], outcome: &CommandOutcome) -> Vec<u32> {
     let mut resolved = outcome.resolved.iter();
@@ -359,6 +333,8 @@ fn append_result(
 
 fn refused(outcome: &CommandOutcome, reader: &ShardReader) -> Vec<Refused> {
     let reasons = Refusal::ALL.into_iter().filter(|reason| outcome.refused(*reason) > 0);
+    let fenced =
+        outcome.fenced.map(|_| Refused { reason: FENCED.to_owned(), ..Refused::default() });
     reasons
         .map(|reason| {
             let first = outcome.first_refused.filter(|first| first.reason == reason);
@@ -368,6 +344,7 @@ fn refused(outcome: &CommandOutcome, reader: &ShardReader) -> Vec<Refused> {
             });
             Refused { reason: reason.name().to_owned(), samples: outcome.refused(reason), example }
         })
+        .chain(fenced)
         .collect()
 }
 

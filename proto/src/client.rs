@@ -25,8 +25,9 @@ use tonic::{Code, Status};
 use crate::{
     connect::Connections,
     internal::v1::{
-        AppendRequest, Appended, FragmentPart, FragmentRequest, LabelValuesRequest, NamesResponse,
-        SelectRequest, SeriesPart, append_response, fragment_part,
+        AppendRequest, AppendResponse, Appended, ForwardRequest,
+        FragmentPart, FragmentRequest, LabelValuesRequest, NamesResponse, SelectRequest,
+        SeriesPart, append_response, fragment_part,
     },
     service::{Answers, NodeService},
 };
@@ -141,25 +142,22 @@ impl ShardClient {
     ) -> Result<Appended, ShardError> {
         self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
             let request = request.clone();
-            Box::pin(async move {
-                let response = match node.append(request).await {
-                    Ok(response) => response,
-                    Err(status) => return Reply::Failed(status),
-                };
-                use append_response::Result as Outcome;
-                match response.result {
-                    Some(Outcome::Appended(appended)) => Reply::Answer(Some(appended)),
-                    Some(Outcome::UnknownSeries(_)) => Reply::Answer(None),
-                    Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
-                    Some(Outcome::Busy(busy)) => {
-                        Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)
-                    }
-                    Some(Outcome::Unknown(unknown)) => {
-                        Reply::Failed(Status::unavailable(unknown.reason))
-                    }
-                    None => Reply::Failed(Status::unavailable("empty answer")),
-                }
-            })
+            Box::pin(async move { appended(node.append(request).await) })
+        })
+        .await?
+        .ok_or(ShardError::UnknownSeries { shard })
+    }
+
+    /// Appends a part of another shard's scrape and returns once the shard has it.
+    pub async fn forward(
+        &self,
+        shard: ShardId,
+        request: ForwardRequest,
+        deadline: Instant,
+    ) -> Result<Appended, ShardError> {
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move { appended(node.forward(request).await) })
         })
         .await?
         .ok_or(ShardError::UnknownSeries { shard })
@@ -321,6 +319,25 @@ async fn first_of<T: Send + 'static>(
             Some(named) => Reply::NotLeader(named),
             None => Reply::Answer(Box::pin(tokio_stream::once(Ok(first)).chain(answers))),
         },
+    }
+}
+
+/// `None` where the shard does not know a series by its number.
+fn appended(response: Result<AppendResponse, Status>) -> Reply<Option<Appended>> {
+    use append_response::Result as Outcome;
+    let response = match response {
+        Ok(response) => response,
+        Err(status) => return Reply::Failed(status),
+    };
+    match response.result {
+        Some(Outcome::Appended(appended)) => Reply::Answer(Some(appended)),
+        Some(Outcome::UnknownSeries(_)) => Reply::Answer(None),
+        Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
+        Some(Outcome::Busy(busy)) => {
+            Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)
+        }
+        Some(Outcome::Unknown(unknown)) => Reply::Failed(Status::unavailable(unknown.reason)),
+        None => Reply::Failed(Status::unavailable("empty answer")),
     }
 }
 

@@ -17,10 +17,11 @@ use tonic::{
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, FragmentPart, FragmentRequest, InitRequest, InitResponse,
-        LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse, ProposeRequest,
-        ProposeResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse, StateRevision,
-        TargetsRequest, TargetsResponse, WatchStateRequest,
+        AppendRequest, AppendResponse, ForwardRequest, FragmentPart,
+        FragmentRequest, InitRequest, InitResponse, LabelValuesRequest, NamesResponse,
+        NodeStatusRequest, NodeStatusResponse, ProposeRequest, ProposeResponse, SelectRequest,
+        SeriesPart, SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
+        WatchStateRequest,
         control_client::ControlClient,
         control_server::{Control, ControlServer},
         shard_read_client::ShardReadClient,
@@ -42,6 +43,8 @@ pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub trait NodeService: Send + Sync + 'static {
     /// Appends a batch to a shard that this node leads.
     async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status>;
+    /// Appends a part of a scrape from another shard to a shard that this node leads.
+    async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status>;
     /// Evaluates a fragment of PromQL on one shard.
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status>;
     /// Label sets of matching series.
@@ -94,6 +97,10 @@ impl RemoteNode {
 impl NodeService for RemoteNode {
     async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
         Ok(self.write.clone().append(request).await?.into_inner())
+    }
+
+    async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status> {
+        Ok(self.write.clone().forward(request).await?.into_inner())
     }
 
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
@@ -164,6 +171,13 @@ impl ShardWrite for Served {
         request: Request<AppendRequest>,
     ) -> Result<Response<AppendResponse>, Status> {
         self.0.append(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn forward(
+        &self,
+        request: Request<ForwardRequest>,
+    ) -> Result<Response<AppendResponse>, Status> {
+        self.0.forward(request.into_inner()).await.map(Response::new)
     }
 }
 

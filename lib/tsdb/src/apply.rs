@@ -144,6 +144,8 @@ impl Head {
         })?;
         self.end_series(&vanished(&target.series, &seen), scrape.time.millis(), outcome);
         target.series = seen;
+        target.owner = owner(scrape.source);
+        target.elsewhere = scrape.elsewhere.iter().collect();
         target.report.clear();
         self.apply_samples(scrape.report, Lateness::Refused, outcome, &mut |id| {
             target.report.push(id.0);
@@ -166,6 +168,7 @@ impl Head {
         let mut target = self.targets.take(failed.target);
         self.end_series(&vanished(&target.series, &[]), failed.time.millis(), outcome);
         target.series.clear();
+        target.owner = owner(failed.source);
         target.report.clear();
         self.apply_samples(failed.report, Lateness::Refused, outcome, &mut |id| {
             target.report.push(id.0);
@@ -177,7 +180,11 @@ impl Head {
     }
 
     fn apply_gone(&mut self, gone: TargetGone, outcome: &mut CommandOutcome) {
-        let Some(target) = self.targets.end(gone.target, self.applied.index) else {
+        if self.is_fenced(gone.source, outcome) {
+            return;
+        }
+        let owner = owner(gone.source);
+        let Some(target) = self.targets.end(gone.target, owner, self.applied.index) else {
             return;
         };
         let time = gone.time.millis();
@@ -190,5 +197,13 @@ impl Head {
         for &id in series {
             outcome.stale_markers += u64::from(self.write_stale_marker(id, time));
         }
+    }
+}
+
+/// The shard that a target belongs to, where it is not this one.
+fn owner(source: Source) -> Option<u32> {
+    match source {
+        Source::Client => None,
+        Source::Foreign(foreign) => Some(foreign.owner_shard),
     }
 }

@@ -125,7 +125,7 @@ pub struct ShardStats {
 }
 
 /// What a shard remembers of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetState {
     /// The target.
     pub id: TargetId,
@@ -137,6 +137,10 @@ pub struct TargetState {
     pub healthy: bool,
     /// Series of its last good scrape.
     pub series: usize,
+    /// The shard that it belongs to, where only parts of its scrapes are here.
+    pub owner: Option<u32>,
+    /// The other shards that hold parts of its last good scrape.
+    pub elsewhere: Vec<u32>,
 }
 
 impl ShardReader {

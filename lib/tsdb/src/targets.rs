@@ -21,6 +21,10 @@ pub(crate) struct Target {
     pub(crate) series: Vec<u32>,
     /// Series of `up` and the like, which end when the target is gone.
     pub(crate) report: Vec<u32>,
+    /// The shard that it belongs to, where only parts of its scrapes are here.
+    pub(crate) owner: Option<u32>,
+    /// The other shards that hold parts of its last good scrape.
+    pub(crate) elsewhere: Vec<u32>,
     /// Log index of the entry that changed it last.
     pub(crate) touched: u64,
 }
@@ -34,6 +38,8 @@ impl Target {
             last_time: Timestamp::from_millis(self.last_time),
             healthy: self.healthy,
             series: self.series.len(),
+            owner: self.owner,
+            elsewhere: self.elsewhere.clone(),
         }
     }
 }
@@ -71,8 +77,9 @@ impl Targets {
         self.targets.remove(&id).unwrap_or_default()
     }
 
-    /// Removes a target for good.
-    pub(crate) fn end(&mut self, id: TargetId, at: u64) -> Option<Target> {
+    /// Removes a target for good, unless it belongs to another shard than `owner` by now.
+    pub(crate) fn end(&mut self, id: TargetId, owner: Option<u32>, at: u64) -> Option<Target> {
+        self.targets.get(&id).filter(|target| target.owner == owner)?;
         let target = self.targets.remove(&id)?;
         self.gone.push((id, at));
         Some(target)

@@ -3,12 +3,15 @@
 //! A replica is a raft group, its state machine over `narthex-tsdb`, and the task that writes
 //! while it leads. `core.rs`, `due.rs` and `leaders.rs` decide; the others perform.
 
+pub mod batch;
 pub mod checkpointer;
 pub mod core;
 mod due;
+pub mod forward;
 pub mod fragment;
 mod leaders;
 mod machine;
+mod parts;
 pub mod sink;
 pub mod source;
 pub mod task;

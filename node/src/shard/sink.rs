@@ -1,51 +1,69 @@
-//! Where this node's scrapes enter the log: each becomes one command of its shard.
+//! Where this node's scrapes enter the log: each becomes one command of its shard, and one of each
+//! other shard that some of its series belong to.
 //!
 //! The scraper keeps a series' number from one scrape to the next, so that only new series bring
 //! their labels. A number is used only on the shard that gave it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use narthex_cluster::ShardId;
+use narthex_proto::{
+    client::{ShardClient, ShardError},
+    internal::v1::ForwardRequest,
+    service::MESSAGE_BYTES_MAX,
+};
 use narthex_tsdb::{
     CommandOutcome, Fence, Refusal, SeriesId, ShardReader, TargetId,
     entry::{self, EntryWriter, SampleBlock, ScrapeParts, ScrapeSlot, Source},
 };
 
 use super::{
-    Replicas,
+    Replica, Replicas,
     core::Urgency,
+    forward::{self, FENCED, Owner},
+    parts::take_foreign,
     task::{Write, WriteError},
 };
-use crate::scrape::{
-    LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries, Slot,
-    SubmitError, TargetGone,
+use crate::{
+    node::Shared,
+    scrape::{
+        LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries,
+        Slot, SubmitError, TargetGone,
+    },
 };
 
 /// About what a sample takes in an entry once its series has a number.
 const SAMPLE_BYTES: usize = 6;
 /// A scrape with more samples does not fit an entry of 4 MiB.
 const SAMPLES_MAX: usize = 450_000;
+/// How long another shard may take for its part: an election fits.
+const PART_TIMEOUT: Duration = Duration::from_secs(2);
+/// Batches of a part; the rest of its message is small.
+const PART_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
 
-/// Hands scrapes to the replicas of this node.
+/// Hands scrapes to the replicas of this node, and what belongs to other shards to their leaders.
 pub struct ReplicaSink {
+    shared: Arc<Shared>,
     replicas: Arc<Replicas>,
+    client: ShardClient,
 }
 
 impl ReplicaSink {
-    /// A sink for what this node leads.
-    pub fn new(replicas: Arc<Replicas>) -> Self {
-        Self { replicas }
+    /// A sink for what this node leads; `client` reaches the other shards.
+    pub(crate) fn new(shared: Arc<Shared>, replicas: Arc<Replicas>, client: ShardClient) -> Self {
+        Self { shared, replicas, client }
     }
-}
 
-impl ScrapeSink for ReplicaSink {
-    async fn submit(&self, shard: ShardId, command: ScrapeCommand) -> Result<LeftOut, SubmitError> {
-        let replica = self.replicas.get(shard).ok_or(SubmitError::NotLeader(shard))?;
-        let count = match &command {
-            ScrapeCommand::Scrape(scrape) => scrape.samples.len() + scrape.report.len(),
-            ScrapeCommand::Failed(failed) => failed.report.len(),
-            ScrapeCommand::Gone(_) => 1,
-        };
+    /// Brings the target's own shard its part, which decides whether the scrape counts.
+    async fn write(
+        &self,
+        replica: &Replica,
+        command: &Arc<ScrapeCommand>,
+        elsewhere: Vec<u32>,
+    ) -> Result<LeftOut, SubmitError> {
+        let shard = replica.shard;
+        let count = count(command);
         if count > SAMPLES_MAX {
             let limit = format!(
                 "{count} samples do not fit one entry of {SAMPLES_MAX}; set sample_limit or \
@@ -53,18 +71,17 @@ impl ScrapeSink for ReplicaSink {
             );
             return Err(SubmitError::Refused(limit));
         }
-        let command = Arc::new(command);
         let encoded = command.clone();
         let write = Write {
             bytes: 64 + count * SAMPLE_BYTES,
             urgency: Urgency::Collect,
             encode: Box::new(move |entry, reader| {
-                encode(entry, reader, shard, &encoded);
+                encode(entry, reader, shard, (&encoded, &elsewhere));
                 Ok(())
             }),
         };
         match replica.writer.write(write).await {
-            Ok(outcome) => learn(&command, &outcome),
+            Ok(outcome) => learn(command, &outcome),
             Err(WriteError::NotLeader { .. }) => Err(SubmitError::NotLeader(shard)),
             Err(WriteError::Busy { .. } | WriteError::Unknown) => Err(SubmitError::Busy(shard)),
             Err(problem @ (WriteError::Invalid(_) | WriteError::UnknownSeries)) => {
@@ -72,9 +89,94 @@ impl ScrapeSink for ReplicaSink {
             }
         }
     }
+
+    /// Brings other shards their parts, all at once. What one of them does not take in time is
+    /// lost, as a scrape is that its own shard does not take.
+    async fn forward(&self, requests: Vec<ForwardRequest>) -> Result<LeftOut, SubmitError> {
+        let deadline = self.shared.clock.monotonic() + PART_TIMEOUT;
+        let forwards = requests.into_iter().map(|request| async move {
+            let shard = ShardId(request.shard_id);
+            let bytes = request.samples.len() + request.stamped.len() + request.report.len();
+            if bytes > PART_BYTES_MAX {
+                return Err(SubmitError::Refused(format!(
+                    "{bytes} bytes for shard {shard} do not fit one message of {PART_BYTES_MAX}; \
+                     split the target"
+                )));
+            }
+            match self.client.forward(shard, request, deadline.into()).await {
+                Ok(appended) if appended.refused.iter().any(|it| it.reason == FENCED) => {
+                    Err(SubmitError::Refused(format!("shard {shard} has a later part")))
+                }
+                Ok(appended) => Ok(left_out(|reason| {
+                    let of = appended.refused.iter().filter(|it| it.reason == reason.name());
+                    of.map(|it| it.samples).sum()
+                })),
+                Err(ShardError::Refused { status, .. }) => {
+                    Err(SubmitError::Refused(status.message().to_owned()))
+                }
+                Err(
+                    ShardError::Unavailable { .. }
+                    | ShardError::Busy { .. }
+                    | ShardError::UnknownSeries { .. },
+                ) => Err(SubmitError::Busy(shard)),
+            }
+        });
+        join_all(forwards)
+            .await
+            .into_iter()
+            .try_fold(LeftOut::default(), |sum, part| Ok(sum + part?))
+    }
 }
 
-fn encode(entry: &mut EntryWriter, reader: &ShardReader, shard: ShardId, command: &ScrapeCommand) {
+impl ScrapeSink for ReplicaSink {
+    async fn submit(
+        &self,
+        shard: ShardId,
+        mut command: ScrapeCommand,
+    ) -> Result<LeftOut, SubmitError> {
+        let replica = self.replicas.get(shard).ok_or(SubmitError::NotLeader(shard))?;
+        let state = self.shared.control.state().borrow().clone();
+        let parts = take_foreign(&mut command, shard, &state);
+        let known = replica.reader.target(TargetId(command.target().0));
+        let before = known.map(|target| target.elsewhere).unwrap_or_default();
+        let elsewhere: Vec<u32> = parts.keys().map(|shard| shard.0).collect();
+        let shards: BTreeSet<ShardId> =
+            before.into_iter().map(ShardId).chain(parts.keys().copied()).collect();
+        let (term, node) = (replica.leadership().term, self.shared.node.0);
+        let owner = Owner { shard, term, node };
+        let forwards: Vec<ForwardRequest> = shards
+            .into_iter()
+            .filter(|part| *part != shard)
+            .map(|part| forward::request(owner, part, &command, parts.get(&part)))
+            .collect();
+        let command = Arc::new(command);
+        if forwards.is_empty() {
+            return self.write(&replica, &command, elsewhere).await;
+        }
+        if let ScrapeCommand::Gone(_) = *command {
+            // The target's own state says where its parts are: it ends last.
+            self.forward(forwards).await?;
+            return self.write(&replica, &command, elsewhere).await;
+        }
+        let left_out = self.write(&replica, &command, elsewhere).await?;
+        Ok(left_out + self.forward(forwards).await?)
+    }
+}
+
+fn count(command: &ScrapeCommand) -> usize {
+    match command {
+        ScrapeCommand::Scrape(scrape) => scrape.samples.len() + scrape.report.len(),
+        ScrapeCommand::Failed(failed) => failed.report.len(),
+        ScrapeCommand::Gone(_) => 1,
+    }
+}
+
+fn encode(
+    entry: &mut EntryWriter,
+    reader: &ShardReader,
+    shard: ShardId,
+    (command, elsewhere): (&ScrapeCommand, &[u32]),
+) {
     match command {
         ScrapeCommand::Scrape(scrape) => {
             let (mut samples, mut stamped) = (SampleBlock::new(), SampleBlock::new());
@@ -90,6 +192,7 @@ fn encode(entry: &mut EntryWriter, reader: &ShardReader, shard: ShardId, command
                     stamped: &stamped,
                     track_stamped: false,
                     report: &report,
+                    elsewhere,
                 },
             );
         }
@@ -99,14 +202,13 @@ fn encode(entry: &mut EntryWriter, reader: &ShardReader, shard: ShardId, command
         }
         ScrapeCommand::Gone(TargetGone { target, time }) => {
             let target = TargetId(target.0);
-            entry.target_gone(entry::TargetGone { target, time: *time });
+            entry.target_gone(entry::TargetGone { target, time: *time, source: Source::Client });
         }
     }
 }
 
 fn slot(target: crate::scrape::TargetId, slot: Slot, time: narthex_model::Timestamp) -> ScrapeSlot {
-    // Slots are named by their beginning; those before 1970 do not exist.
-    let slot = u64::try_from(slot.0).unwrap_or(0);
+    let slot = forward::slot_number(slot);
     ScrapeSlot { target: TargetId(target.0), slot, time, source: Source::Client }
 }
 
@@ -150,11 +252,11 @@ fn learn(command: &ScrapeCommand, outcome: &CommandOutcome) -> Result<LeftOut, S
         Some(Fence::Foreign { .. }) => {
             Err(SubmitError::Refused("another owner has written since".to_owned()))
         }
-        None => Ok(left_out(outcome)),
+        None => Ok(left_out(|reason| outcome.refused(reason))),
     }
 }
 
-fn left_out(outcome: &CommandOutcome) -> LeftOut {
+fn left_out(refused: impl Fn(Refusal) -> u64) -> LeftOut {
     let mut left_out = LeftOut::default();
     for reason in Refusal::ALL {
         let count = match reason {
@@ -165,7 +267,7 @@ fn left_out(outcome: &CommandOutcome) -> LeftOut {
                 &mut left_out.other
             }
         };
-        *count += outcome.refused(reason);
+        *count += refused(reason);
     }
     left_out
 }

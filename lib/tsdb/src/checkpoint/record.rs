@@ -9,7 +9,9 @@
 //!            extra block
 //! series  := count varint { place u8, labels block }
 //! day     := page span varint, presence: roaring bitmap, portable format
-//! target  := slot varint, time i64 LE, healthy u8, series list, report list
+//! target  := slot varint, time i64 LE, flags u8 (1: healthy, 2: spread),
+//!            if spread: owner varint (0: this shard, else its number plus 1), shard list,
+//!            series list, report list
 //! list    := count varint { zigzag varint, difference to the one before }
 //! block   := len varint, bytes
 //! ```
@@ -29,6 +31,9 @@ use crate::{
 };
 
 const VERSION: u8 = 1;
+/// Bits of a target's flags.
+const HEALTHY: u8 = 1;
+const SPREAD: u8 = 2;
 
 fn begin() -> Vec<u8> {
     vec![VERSION, 0, 0, 0, 0]
@@ -174,16 +179,29 @@ pub(super) fn encode_target(target: &Target) -> Vec<u8> {
     let mut out = begin();
     put_varint(&mut out, target.last_slot);
     out.extend_from_slice(&target.last_time.to_le_bytes());
-    out.push(u8::from(target.healthy));
-    for list in [&target.series, &target.report] {
-        put_varint(&mut out, list.len() as u64);
-        let mut previous = 0i64;
-        for &id in list {
-            put_signed(&mut out, i64::from(id) - previous);
-            previous = i64::from(id);
-        }
+    let is_spread = target.owner.is_some() || !target.elsewhere.is_empty();
+    out.push(if target.healthy { HEALTHY } else { 0 } | if is_spread { SPREAD } else { 0 });
+    if is_spread {
+        put_varint(&mut out, target.owner.map_or(0, |owner| u64::from(owner) + 1));
+        put_list(&mut out, &target.elsewhere);
     }
+    put_list(&mut out, &target.series);
+    put_list(&mut out, &target.report);
     finish(out)
+}
+
+fn put_list(out: &mut Vec<u8>, list: &[u32]) {
+    put_varint(out, list.len() as u64);
+    let mut previous = 0i64;
+    for &number in list {
+        put_signed(out, i64::from(number) - previous);
+        previous = i64::from(number);
+    }
+}
+
+fn owner(number: u64) -> Result<Option<u32>, Malformed> {
+    let owner = number.checked_sub(1).map(u32::try_from);
+    owner.transpose().map_err(|_| Malformed("owner"))
 }
 
 pub(super) fn decode_target(bytes: &[u8]) -> Result<Target, Malformed> {
@@ -191,18 +209,30 @@ pub(super) fn decode_target(bytes: &[u8]) -> Result<Target, Malformed> {
     let mut target = Target {
         last_slot: cursor.varint("slot")?,
         last_time: cursor.i64("time")?,
-        healthy: cursor.u8("healthy")? != 0,
         ..Target::default()
     };
-    for list in [&mut target.series, &mut target.report] {
-        let mut previous = 0i64;
-        for _ in 0..cursor.count(1, "list")? {
-            previous = previous.wrapping_add(cursor.signed("list")?);
-            list.push(u32::try_from(previous).map_err(|_| Malformed("series id"))?);
-        }
+    let flags = cursor.u8("target flags")?;
+    if flags & !(HEALTHY | SPREAD) != 0 {
+        return Err(Malformed("target flags"));
     }
+    target.healthy = flags & HEALTHY != 0;
+    if flags & SPREAD != 0 {
+        target.owner = owner(cursor.varint("owner")?)?;
+        target.elsewhere = list(&mut cursor)?;
+    }
+    target.series = list(&mut cursor)?;
+    target.report = list(&mut cursor)?;
     cursor.end("target end")?;
     Ok(target)
+}
+
+fn list(cursor: &mut Cursor<'_>) -> Result<Vec<u32>, Malformed> {
+    let (mut list, mut previous) = (Vec::new(), 0i64);
+    for _ in 0..cursor.count(1, "list")? {
+        previous = previous.wrapping_add(cursor.signed("list")?);
+        list.push(u32::try_from(previous).map_err(|_| Malformed("number in a list"))?);
+    }
+    Ok(list)
 }
 
 #[cfg(test)]
@@ -229,9 +259,12 @@ mod tests {
             healthy: true,
             series: vec![9, 3, u32::MAX],
             report: vec![1],
-            touched: 0,
+            ..Target::default()
         };
-        assert_eq!(decode_target(&encode_target(&target)), Ok(target));
+        let part = Target { owner: Some(0), elsewhere: vec![1, 7], ..target.clone() };
+        for target in [target, part] {
+            assert_eq!(decode_target(&encode_target(&target)), Ok(target));
+        }
         let labels = Labels::from_pairs([("a", "b")]).expect("valid");
         let series = vec![(3, labels.clone()), (63, labels)];
         assert_eq!(decode_series(&encode_series(series.clone().into_iter())), Ok(series));

@@ -76,6 +76,8 @@ pub struct Scrape<'a> {
     pub track_stamped: bool,
     /// The leader of the target's shard, where this is a part sent to another one.
     pub source: Source,
+    /// The other shards that hold parts of this scrape; none in a part.
+    pub elsewhere: Shards<'a>,
     /// Samples without a timestamp on the page.
     pub samples: Samples<'a>,
     /// Samples that carry their own timestamps; a repeated one is silent.
@@ -106,6 +108,8 @@ pub struct TargetGone {
     pub target: TargetId,
     /// When all its series end, those of its reports too.
     pub time: Timestamp,
+    /// The leader of the target's shard, where parts of its scrapes end.
+    pub source: Source,
 }
 
 /// See [`Command::Horizon`].
@@ -124,6 +128,43 @@ pub struct Digest {
     pub start: Timestamp,
     /// The last sample time that counts.
     pub end: Timestamp,
+}
+
+/// Numbers of shards, rising: `count varint { varint }`, each the distance from the one before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shards<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Shards<'a> {
+    pub(super) fn encode(out: &mut Vec<u8>, shards: &[u32]) {
+        put_varint(out, shards.len() as u64);
+        let mut previous = 0;
+        for &shard in shards {
+            put_varint(out, u64::from(shard.wrapping_sub(previous)));
+            previous = shard;
+        }
+    }
+
+    pub(super) fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        let count = cursor.count(1, "shard count")?;
+        let mut shards = *cursor;
+        for _ in 0..count {
+            cursor.varint_u32("shard")?;
+        }
+        let bytes = shards.bytes(shards.remaining() - cursor.remaining(), "shard")?;
+        Ok(Self { bytes })
+    }
+
+    /// The numbers.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let mut cursor = Cursor::new(self.bytes);
+        let mut previous = 0u32;
+        std::iter::from_fn(move || {
+            previous = previous.wrapping_add(cursor.varint_u32("shard").ok()?);
+            Some(previous)
+        })
+    }
 }
 
 /// Label sets one after the other: `count varint { len varint labels }`.

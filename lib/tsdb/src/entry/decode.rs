@@ -5,10 +5,10 @@ use narthex_model::Timestamp;
 use super::{
     ENTRY_VERSION, Header, Samples,
     command::{
-        Append, Command, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Source,
+        Append, Command, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Shards, Source,
         TargetGone,
     },
-    kind,
+    flag, kind,
 };
 use crate::{
     RetentionClass, Settings, TargetId,
@@ -115,6 +115,7 @@ impl<'a> Commands<'a> {
             kind::TARGET_GONE => Command::TargetGone(TargetGone {
                 target: TargetId(body.u128("target id")?),
                 time: time(&mut body, self.base)?,
+                source: if body.is_empty() { Source::Client } else { source(&mut body)? },
             }),
             kind::SETTINGS => Command::Settings(Settings::decode(&mut body)?),
             kind::HORIZON => Command::Horizon(horizons(&mut body)?),
@@ -153,15 +154,19 @@ fn scrape<'a>(cursor: &mut Cursor<'a>, base: Timestamp) -> Result<Scrape<'a>, Ma
     let slot = cursor.varint("slot")?;
     let time = time(cursor, base)?;
     let source = source(cursor)?;
-    let track_stamped = match cursor.u8("scrape flags")? {
-        0 => false,
-        1 => true,
-        _ => return Err(Malformed("scrape flags")),
+    let flags = cursor.u8("scrape flags")?;
+    if flags & !(flag::TRACK_STAMPED | flag::ELSEWHERE) != 0 {
+        return Err(Malformed("scrape flags"));
+    }
+    let track_stamped = flags & flag::TRACK_STAMPED != 0;
+    let elsewhere = match flags & flag::ELSEWHERE {
+        0 => Shards::default(),
+        _ => Shards::decode(cursor)?,
     };
     let samples = Samples::decode(cursor, time)?;
     let stamped = Samples::decode(cursor, time)?;
     let report = Samples::decode(cursor, time)?;
-    Ok(Scrape { target, slot, time, track_stamped, source, samples, stamped, report })
+    Ok(Scrape { target, slot, time, track_stamped, source, elsewhere, samples, stamped, report })
 }
 
 fn scrape_failed<'a>(

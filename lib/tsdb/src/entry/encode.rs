@@ -4,8 +4,8 @@ use narthex_model::{Labels, Timestamp};
 
 use super::{
     ENTRY_VERSION, Header, SampleBlock, Source,
-    command::{Digest, Foreign, Horizon, LabelSets, TargetGone},
-    kind,
+    command::{Digest, Foreign, Horizon, LabelSets, Shards, TargetGone},
+    flag, kind,
 };
 use crate::{
     Settings, TargetId,
@@ -36,6 +36,8 @@ pub struct ScrapeParts<'a> {
     pub track_stamped: bool,
     /// `up` and the `scrape_*` samples.
     pub report: &'a SampleBlock,
+    /// The other shards that hold parts of this scrape, rising.
+    pub elsewhere: &'a [u32],
 }
 
 /// An entry being written. Commands are applied in the order they were added.
@@ -84,7 +86,14 @@ impl EntryWriter {
     pub fn scrape(&mut self, slot: ScrapeSlot, parts: ScrapeParts<'_>) {
         self.command(kind::SCRAPE, |out, base| {
             put_slot(out, slot, base);
-            out.push(u8::from(parts.track_stamped));
+            let tracked = if parts.track_stamped { flag::TRACK_STAMPED } else { 0 };
+            match parts.elsewhere {
+                [] => out.push(tracked),
+                shards => {
+                    out.push(tracked | flag::ELSEWHERE);
+                    Shards::encode(out, shards);
+                }
+            }
             // The scrape's own time is the base, so that times of the page cost one byte each.
             for samples in [parts.samples, parts.stamped, parts.report] {
                 samples.encode(out, slot.time);
@@ -105,6 +114,9 @@ impl EntryWriter {
         self.command(kind::TARGET_GONE, |out, base| {
             out.extend_from_slice(&gone.target.0.to_le_bytes());
             put_time(out, gone.time, base);
+            if gone.source != Source::Client {
+                put_source(out, gone.source);
+            }
         });
     }
 

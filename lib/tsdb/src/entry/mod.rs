@@ -20,7 +20,8 @@ mod tests;
 use narthex_model::Timestamp;
 
 pub use command::{
-    Append, Command, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Source, TargetGone,
+    Append, Command, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Shards, Source,
+    TargetGone,
 };
 pub use decode::{Commands, Entry, EntryError};
 pub use encode::{EntryWriter, ScrapeParts, ScrapeSlot};
@@ -38,6 +39,12 @@ pub struct Header {
     pub leader_node: u64,
     /// Whose samples these are; 0 until tenancy is built.
     pub tenant: u32,
+}
+
+/// Bits of a scrape's flags, as written.
+mod flag {
+    pub(super) const TRACK_STAMPED: u8 = 1;
+    pub(super) const ELSEWHERE: u8 = 2;
 }
 
 /// Kinds of commands, as written. A number is never given a second meaning.

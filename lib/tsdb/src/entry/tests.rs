@@ -49,11 +49,13 @@ fn full_entry(samples: &SampleBlock) -> Vec<u8> {
     let mut entry = EntryWriter::new(HEADER);
     entry.append(foreign(), samples);
     entry.register([labels("a"), labels("b")].iter());
-    let parts =
-        ScrapeParts { samples, stamped: samples, track_stamped: true, report: &SampleBlock::new() };
+    let report = &SampleBlock::new();
+    let (stamped, elsewhere) = (samples, &[2, 5][..]);
+    let parts = ScrapeParts { samples, stamped, track_stamped: true, report, elsewhere };
     entry.scrape(slot, parts);
     entry.scrape_failed(slot, samples);
-    entry.target_gone(TargetGone { target: TargetId(u128::MAX), time: Timestamp::MIN });
+    let (target, time) = (TargetId(u128::MAX), Timestamp::MIN);
+    entry.target_gone(TargetGone { target, time, source: foreign() });
     entry.settings(&Settings { series_max: 10, ..Settings::default() });
     entry.horizon(&[Horizon { class: RetentionClass(2), time: Timestamp::MAX }]);
     entry.digest(Digest { start: Timestamp::MIN, end: Timestamp::MAX });
@@ -78,6 +80,9 @@ fn one_of_each_command_reads_back() {
     assert_eq!((scrape.target, scrape.slot, scrape.track_stamped), (TargetId(7), 12, true));
     assert_eq!(rows(&scrape.stamped), expected);
     assert!(scrape.report.is_empty());
+    assert_eq!(scrape.elsewhere.iter().collect::<Vec<_>>(), [2, 5]);
+    let Command::TargetGone(gone) = &commands[4] else { panic!("{:?}", commands[4]) };
+    assert_eq!((gone.time, gone.source), (Timestamp::MIN, foreign()));
     let Command::Settings(settings) = &commands[5] else { panic!("{:?}", commands[5]) };
     assert_eq!(settings.series_max, 10);
     let Command::Horizon(horizons) = &commands[6] else { panic!("{:?}", commands[6]) };

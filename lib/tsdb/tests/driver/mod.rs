@@ -285,8 +285,13 @@ impl Driver {
         }
         let mut entry = self.writer();
         let empty = SampleBlock::new();
-        let parts =
-            ScrapeParts { samples: &block, stamped: &empty, track_stamped: false, report: &empty };
+        let parts = ScrapeParts {
+            samples: &block,
+            stamped: &empty,
+            track_stamped: false,
+            report: &empty,
+            elsewhere: &[],
+        };
         entry.scrape(self.slot_of(target), parts);
         self.propose(entry, &fresh);
         self.model.scrape(target, self.slot, self.now, &rows);
@@ -314,7 +319,8 @@ impl Driver {
         self.now += 1000;
         let mut entry = self.writer();
         let time = Timestamp::from_millis(self.now);
-        entry.target_gone(TargetGone { target: TargetId(target as u128), time });
+        let source = Source::Client;
+        entry.target_gone(TargetGone { target: TargetId(target as u128), time, source });
         self.propose(entry, &[]);
         self.model.gone(target, self.now);
     }
