@@ -11,7 +11,8 @@ use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
     client::ShardClient,
     internal::v1::{
-        self as internal, AppendRequest, AppendResponse, Appended, Busy, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, InitRequest,
+        self as internal, AppendRequest, AppendResponse, Appended, Busy, DigestRequest,
+        DigestResponse, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, InitRequest,
         InitResponse, LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse,
         NotLeader, ProposeRequest, ProposeResponse, Refused, ReplicaStatus, SelectRequest,
         SeriesPart, SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
@@ -35,6 +36,7 @@ use crate::{
     shard::{
         Replica, Replicas, batch, checkpointer,
         core::Urgency,
+        digest,
         forward::{self, FENCED},
         fragment,
         task::{Write, WriteError},
@@ -190,6 +192,37 @@ impl NodeService for LocalNode {
             }
             Err(to) => Ok(NamesResponse { names: Vec::new(), not_leader: Some(to) }),
         }
+    }
+
+    async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
+        let not_leader = |leader_node_id| {
+            let to = Some(NotLeader { leader_node_id });
+            Ok(DigestResponse { not_leader: to, ..DigestResponse::default() })
+        };
+        let Some(replica) = self.replicas.get(ShardId(request.shard_id)) else {
+            return not_leader(0);
+        };
+        let index = match request.index {
+            0 => match digest::propose(&replica).await {
+                Ok(index) => index,
+                Err(WriteError::NotLeader { leader }) => {
+                    return not_leader(leader.map_or(0, |leader| leader.0));
+                }
+                Err(problem) => return Err(Status::unavailable(problem.to_string())),
+            },
+            asked => asked,
+        };
+        let digest = digest::at(&replica, index)
+            .await
+            .map_err(|problem| Status::unavailable(problem.to_string()))?;
+        Ok(DigestResponse {
+            index,
+            term: digest.position.term,
+            content: bytes::Bytes::copy_from_slice(&digest.content.to_be_bytes()),
+            samples: digest.samples,
+            outcomes: digest.outcomes,
+            not_leader: None,
+        })
     }
 
     async fn propose(&self, request: ProposeRequest) -> Result<ProposeResponse, Status> {

@@ -25,7 +25,7 @@ use tonic::{Code, Status};
 use crate::{
     connect::Connections,
     internal::v1::{
-        AppendRequest, AppendResponse, Appended, ForwardRequest,
+        AppendRequest, AppendResponse, Appended, DigestRequest, DigestResponse, ForwardRequest,
         FragmentPart, FragmentRequest, LabelValuesRequest, NamesResponse, SelectRequest,
         SeriesPart, append_response, fragment_part,
     },
@@ -225,6 +225,27 @@ impl ShardClient {
         self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
             let request = request.clone();
             Box::pin(async move { names(node.label_values(request).await) })
+        })
+        .await
+    }
+
+    /// Has all replicas digest what they hold; the leader's own digest, which names the index.
+    pub async fn digest(
+        &self,
+        shard: ShardId,
+        deadline: Instant,
+    ) -> Result<DigestResponse, ShardError> {
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = DigestRequest { shard_id: shard.0, index: 0 };
+            Box::pin(async move {
+                match node.digest(request).await {
+                    Ok(DigestResponse { not_leader: Some(to), .. }) => {
+                        Reply::NotLeader(node_id(to.leader_node_id))
+                    }
+                    Ok(digest) => Reply::Answer(digest),
+                    Err(status) => Reply::Failed(status),
+                }
+            })
         })
         .await
     }

@@ -17,7 +17,7 @@ use tonic::{
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, ForwardRequest, FragmentPart,
+        AppendRequest, AppendResponse, DigestRequest, DigestResponse, ForwardRequest, FragmentPart,
         FragmentRequest, InitRequest, InitResponse, LabelValuesRequest, NamesResponse,
         NodeStatusRequest, NodeStatusResponse, ProposeRequest, ProposeResponse, SelectRequest,
         SeriesPart, SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
@@ -53,6 +53,8 @@ pub trait NodeService: Send + Sync + 'static {
     async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status>;
     /// Values of one label on matching series.
     async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status>;
+    /// A hash of what a replica holds.
+    async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status>;
     /// Proposes a command to the control group.
     async fn propose(&self, request: ProposeRequest) -> Result<ProposeResponse, Status>;
     /// Cluster state now and after every change.
@@ -117,6 +119,10 @@ impl NodeService for RemoteNode {
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status> {
         Ok(self.read.clone().label_values(request).await?.into_inner())
+    }
+
+    async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
+        Ok(self.read.clone().digest(request).await?.into_inner())
     }
 
     async fn propose(&self, request: ProposeRequest) -> Result<ProposeResponse, Status> {
@@ -191,6 +197,13 @@ impl ShardRead for Served {
         request: Request<FragmentRequest>,
     ) -> Result<Response<Self::FragmentStream>, Status> {
         self.0.fragment(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn digest(
+        &self,
+        request: Request<DigestRequest>,
+    ) -> Result<Response<DigestResponse>, Status> {
+        self.0.digest(request.into_inner()).await.map(Response::new)
     }
 
     async fn series(

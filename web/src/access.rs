@@ -205,6 +205,8 @@ endpoints! {
     WRITE = "/api/v1/write", [POST], Needs(Write);
     /// Brings what is in memory to disk in its final form.
     ADMIN_SETTLE = "/api/v1/admin/tsdb/settle", [POST, PUT], Needs(Admin);
+    /// Compares what the replicas of each shard hold.
+    ADMIN_DIGESTS = "/api/v1/admin/tsdb/digests", [POST, PUT], Needs(Admin);
 }
 
 /// The gRPC table: a service's full name, a method (`*`: all of them), what it asks.

@@ -1,11 +1,18 @@
 //! Routes for those who run a cluster: `/-/reload` and `/-/quit`, which the web listener serves
-//! only where they were asked for, and `settle`.
+//! only where they were asked for, `settle` and `digests`.
 
-use http::StatusCode;
-use narthex_cluster::NodeId;
-use narthex_proto::{client::ShardClient, internal::v1::SettleRequest};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{StatusCode, header};
+use narthex_cluster::{NodeId, ShardId};
+use narthex_proto::{
+    client::ShardClient,
+    internal::v1::{DigestRequest, SettleRequest},
+};
 use narthex_web::{Routes, access};
-use tokio::task::JoinSet;
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config_file::Reload;
@@ -30,6 +37,59 @@ async fn settle(shards: &ShardClient) -> Result<(), tonic::Status> {
         settled.map_err(|error| tonic::Status::internal(error.to_string()))??;
     }
     Ok(())
+}
+
+/// Adds `digests`: every replica hashes all it holds at one log index, and those of a shard are
+/// compared. A replica without a digest counts as different.
+pub fn add_digests(routes: &mut Routes, shards: ShardClient) {
+    routes.http(&access::ADMIN_DIGESTS, async move || {
+        let state = shards.state();
+        let compared = state
+            .shards()
+            .iter()
+            .map(|(&shard, placement)| compare(&shards, shard, placement.nodes().collect()));
+        let rows = join_all(compared).await;
+        let equal = !rows.is_empty() && rows.iter().all(|row| row["equal"] == true);
+        let answer = json!({ "status": "success", "data": { "equal": equal, "shards": rows } });
+        ([(header::CONTENT_TYPE, "application/json")], answer.to_string())
+    });
+}
+
+async fn compare(shards: &ShardClient, shard: ShardId, replicas: Vec<NodeId>) -> Value {
+    #[expect(clippy::disallowed_methods, reason = "deadlines of network calls are in tokio's time")]
+    let deadline = tokio::time::Instant::now() + DIGEST_TIMEOUT;
+    let led = match shards.digest(shard, deadline).await {
+        Ok(digest) => digest,
+        Err(error) => {
+            return json!({ "shard": shard.0, "equal": false, "error": error.to_string() });
+        }
+    };
+    let asked = replicas.into_iter().map(|node| async move {
+        let request = DigestRequest { shard_id: shard.0, index: led.index };
+        let answer = async { shards.node(node)?.digest(request).await };
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(digest)) => Ok((node, digest)),
+            Ok(Err(status)) => Err((node, status.message().to_owned())),
+            Err(_) => Err((node, "no answer in time".to_owned())),
+        }
+    });
+    let digests = join_all(asked).await;
+    let equal = digests.iter().all(|it| it.as_ref().is_ok_and(|(_, digest)| *digest == led));
+    let rows = digests.iter().map(|it| match it {
+        Ok((node, digest)) => json!({
+            "node": node.0,
+            "content": hex(&digest.content),
+            "samples": digest.samples,
+            "outcomes": format!("{:016x}", digest.outcomes),
+        }),
+        Err((node, error)) => json!({ "node": node.0, "error": error }),
+    });
+    let rows: Vec<Value> = rows.collect();
+    json!({ "shard": shard.0, "index": led.index, "equal": equal, "replicas": rows })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Adds reload and quit. Without a configuration file there is nothing to reload, and it says so.

@@ -164,6 +164,7 @@ impl Parts {
         if let Some(mut options) = querier {
             options.config = status.subscribe();
             admin::add_settle(&mut routes, shards.clone());
+            admin::add_digests(&mut routes, shards.clone());
             let cluster = Arc::new(shards);
             let querier = Querier::new(cluster, Clock::system(), options, &mut registry);
             querier.add_routes(&mut routes);

@@ -42,6 +42,11 @@ impl DigestTask {
         Self { position, start: range.start, end: range.end, outcomes, series }
     }
 
+    /// The log position it will hold at.
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
     /// Reads and hashes the content.
     pub fn run(self) -> Result<Digest, ReadError> {
         let mut digest =

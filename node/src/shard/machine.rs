@@ -12,7 +12,9 @@ use narthex_tsdb::{
     kv::{DataDb, KvError},
 };
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
+use super::digest::AskedDigest;
 use crate::raft::{Applied, Command, CommittedEntry, LogPosition, MachineError, StateMachine};
 
 /// One replica's state. Cloning shares it.
@@ -24,12 +26,8 @@ pub struct ReplicaState {
 struct Inner {
     shard: Shard,
     applied: Applied,
-}
-
-/// A checkpoint that is yet to be written.
-pub struct PendingCheckpoint {
-    frozen: Frozen,
-    applied: Applied,
+    /// The newest digest that an entry asked for.
+    digest: watch::Sender<Option<Arc<AskedDigest>>>,
 }
 
 impl ReplicaState {
@@ -39,12 +37,18 @@ impl ReplicaState {
         let position = raft_position(shard.applied());
         let members = Bytes::copy_from_slice(shard.restored_extra());
         let applied = Applied { position, members };
-        Ok(Self { inner: Arc::new(Mutex::new(Inner { shard, applied })) })
+        let digest = watch::Sender::default();
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { shard, applied, digest })) })
     }
 
     /// Reads the replica while it is written.
     pub fn reader(&self) -> ShardReader {
         self.inner.lock().shard.reader()
+    }
+
+    /// The newest digest that an applied entry asked for, now and from now on.
+    pub(super) fn digests(&self) -> watch::Receiver<Option<Arc<AskedDigest>>> {
+        self.inner.lock().digest.subscribe()
     }
 
     /// How much log a restart would apply again.
@@ -90,6 +94,9 @@ impl StateMachine for ReplicaState {
                 Command::Data(entry) => inner.shard.apply(at, &entry)?.encode().into(),
             };
             inner.applied.position = Some(position);
+            if let Some(task) = inner.shard.take_digests().pop() {
+                inner.digest.send_replace(Some(Arc::new(AskedDigest::new(task))));
+            }
             outcomes.push(outcome);
         }
         Ok(outcomes)

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod checkpointer;
 pub mod core;
+pub mod digest;
 mod due;
 pub mod forward;
 pub mod fragment;
