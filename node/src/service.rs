@@ -21,10 +21,7 @@ use narthex_proto::{
     },
     service::{Answers, NodeService, ready},
 };
-use narthex_tsdb::{
-    CommandOutcome, Refusal, SeriesId, ShardReader,
-    entry::{EntryWriter, SampleBlock, Source},
-};
+use narthex_tsdb::{CommandOutcome, Refusal, SeriesId, ShardReader, entry::Source};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic::Status;
 
@@ -34,11 +31,11 @@ use crate::{
     raft::{GroupId, GroupStatus, ReadError},
     scrape::{DroppedTarget, ScraperHandle, TargetStatus},
     shard::{
-        Replica, Replicas, batch, checkpointer,
+        Replica, Replicas, batch,
         core::Urgency,
         digest,
         forward::{self, FENCED},
-        fragment,
+        fragment, settle,
         task::{Write, WriteError},
     },
 };
@@ -288,9 +285,8 @@ impl NodeService for LocalNode {
         })
     }
 
-    async fn settle(&self, _request: SettleRequest) -> Result<SettleResponse, Status> {
-        checkpointer::settle(&self.shared, &self.replicas).await;
-        Ok(SettleResponse {})
+    async fn settle(&self, request: SettleRequest) -> Result<SettleResponse, Status> {
+        settle::step(&self.shared, &self.replicas, request).await
     }
 
     async fn targets(&self, _request: TargetsRequest) -> Result<TargetsResponse, Status> {

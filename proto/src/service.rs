@@ -63,7 +63,7 @@ pub trait NodeService: Send + Sync + 'static {
     async fn init(&self, request: InitRequest) -> Result<InitResponse, Status>;
     /// What this node hosts.
     async fn node_status(&self, request: NodeStatusRequest) -> Result<NodeStatusResponse, Status>;
-    /// Writes everything to disk in its final form.
+    /// One step of writing everything to disk in its final form.
     async fn settle(&self, request: SettleRequest) -> Result<SettleResponse, Status>;
     /// Scrape targets that this node owns.
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status>;

@@ -1,14 +1,14 @@
 //! Routes for those who run a cluster: `/-/reload` and `/-/quit`, which the web listener serves
 //! only where they were asked for, `settle` and `digests`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use http::{StatusCode, header};
 use narthex_cluster::{NodeId, ShardId};
 use narthex_proto::{
     client::ShardClient,
-    internal::v1::{DigestRequest, SettleRequest},
+    internal::v1::{DigestRequest, LogEnd, SettleRequest, SettleStep},
 };
 use narthex_web::{Routes, access};
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use tokio::{task::JoinSet, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config_file::Reload;
+
+/// How long a shard's replicas may take to hash what they hold.
+const DIGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Adds `settle`: every node writes, merges and compacts all it has, so that its folder is as
 /// small as it gets. For measuring, and before a backup.
@@ -27,16 +30,35 @@ pub fn add_settle(routes: &mut Routes, shards: ShardClient) {
 }
 
 async fn settle(shards: &ShardClient) -> Result<(), tonic::Status> {
+    let sealed = settle_step(shards, SettleStep::Seal, Vec::new()).await?;
+    let written = settle_step(shards, SettleStep::Write, sealed).await?;
+    // A log shrinks below what all its replicas have.
+    let mut ends = BTreeMap::<u32, u64>::new();
+    for LogEnd { group_id, end } in written {
+        ends.entry(group_id).and_modify(|lowest| *lowest = end.min(*lowest)).or_insert(end);
+    }
+    let upto = ends.into_iter().map(|(group_id, end)| LogEnd { group_id, end }).collect();
+    settle_step(shards, SettleStep::Purge, upto).await.map(drop)
+}
+
+async fn settle_step(
+    shards: &ShardClient,
+    step: SettleStep,
+    upto: Vec<LogEnd>,
+) -> Result<Vec<LogEnd>, tonic::Status> {
     let nodes: Vec<NodeId> = shards.state().members().keys().copied().collect();
     let mut settling = JoinSet::new();
     for node in nodes {
         let node = shards.node(node)?;
-        settling.spawn(async move { node.settle(SettleRequest {}).await });
+        let request = SettleRequest { step: step.into(), upto: upto.clone() };
+        settling.spawn(async move { node.settle(request).await });
     }
+    let mut reached = Vec::new();
     while let Some(settled) = settling.join_next().await {
-        settled.map_err(|error| tonic::Status::internal(error.to_string()))??;
+        let settled = settled.map_err(|error| tonic::Status::internal(error.to_string()))??;
+        reached.extend(settled.reached);
     }
-    Ok(())
+    Ok(reached)
 }
 
 /// Adds `digests`: every replica hashes all it holds at one log index, and those of a shard are

@@ -45,6 +45,7 @@ impl Head {
                     }
                 }
                 Command::Digest(digest) => applied.digests.push(digest),
+                Command::Seal => self.seal(),
             }
             self.samples_total += outcome.appended + outcome.stale_markers;
             self.outcomes = outcome.hash(self.outcomes);

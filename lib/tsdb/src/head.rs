@@ -254,6 +254,30 @@ impl Head {
         self.finished.entry(series.0).or_default().push(Arc::new(chunk));
     }
 
+    /// Ends every open chunk. What comes next begins a new one.
+    pub(crate) fn seal(&mut self) {
+        for number in 0..self.groups.len() {
+            let Some(group) = self.groups[number].as_deref_mut() else { continue };
+            let mut ended = Vec::new();
+            for place in 0..group.hot.len() {
+                if let Some(samples) = group.seal(place) {
+                    ended.push((place, samples));
+                }
+            }
+            let late = |cold: &Cold| !cold.late.is_empty();
+            let late: Vec<usize> =
+                (0..group.cold.len()).filter(|&place| late(&group.cold[place])).collect();
+            if !ended.is_empty() || !late.is_empty() {
+                group.touched = self.applied.index;
+            }
+            let id = |place| SeriesId((number * GROUP_SERIES + place) as u32);
+            for (place, samples) in ended {
+                self.finish(id(place), samples);
+            }
+            late.into_iter().for_each(|place| self.finish_late(id(place)));
+        }
+    }
+
     /// The series with these encoded labels; made now if there is none. Tells whether it was.
     pub(crate) fn series(&mut self, labels: &[u8]) -> Result<(SeriesId, bool), Refusal> {
         if let Some(found) = self.index.find(labels) {

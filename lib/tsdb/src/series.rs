@@ -235,6 +235,18 @@ impl Group {
         Rolled { ended, began }
     }
 
+    /// Ends a series' open chunk, if there is one.
+    pub(crate) fn seal(&mut self, place: usize) -> Option<FinishedSamples> {
+        let (hot, cold) = (&mut self.hot[place], &mut self.cold[place]);
+        let count = hot.run.count();
+        if count > 0 {
+            cold.runs.push(Run { words: hot.run.take(), count });
+        }
+        hot.run_left = 0;
+        let is_open = !cold.runs.is_empty();
+        is_open.then(|| FinishedSamples::InOrder(std::mem::take(&mut cold.runs)))
+    }
+
     /// What the open chunk and the late buffer hold at `time`.
     pub(crate) fn known(&self, place: usize, time: i64, value: u64) -> Known {
         let (hot, cold) = (&self.hot[place], &self.cold[place]);

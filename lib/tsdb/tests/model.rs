@@ -30,6 +30,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0..TARGETS).prop_map(Action::TargetGone),
         1 => (0u32..3).prop_map(Action::Horizon),
         1 => (0u64..3).prop_map(Action::Window),
+        1 => Just(Action::Seal),
         3 => Just(Action::Freeze),
         3 => Just(Action::WriteFrozen),
         2 => Just(Action::Flush),

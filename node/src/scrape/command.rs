@@ -139,6 +139,19 @@ pub struct LeftOut {
     pub other: u64,
 }
 
+impl std::ops::Add for LeftOut {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            out_of_order: self.out_of_order + other.out_of_order,
+            duplicate: self.duplicate + other.duplicate,
+            out_of_bounds: self.out_of_bounds + other.out_of_bounds,
+            other: self.other + other.other,
+        }
+    }
+}
+
 /// Why a command did not reach its shard. The scrape is lost; nothing is sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {

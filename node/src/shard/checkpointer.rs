@@ -55,14 +55,12 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>) {
     }
 }
 
-/// Writes and flushes all shards now: what `settle` and a planned stop want.
-pub(crate) async fn settle(shared: &Arc<Shared>, replicas: &Replicas) {
+/// Writes and flushes all shards now, and compacts the store.
+pub(crate) async fn write_all(shared: &Arc<Shared>, replicas: &Replicas) {
     let mut progress = Progress::default();
     let now = shared.clock.monotonic();
     for replica in replicas.all() {
-        if replica.state.behind_checkpoint().bytes > 0 {
-            write(&replica, &mut progress, now).await;
-        }
+        write(&replica, &mut progress, now).await;
     }
     flush(shared, replicas, &mut progress).await;
     let data = shared.data.clone();
@@ -95,11 +93,7 @@ fn backlogs(replicas: &Replicas, progress: &mut Progress, now: Instant) -> Vec<B
 
 async fn write(replica: &Replica, progress: &mut Progress, now: Instant) {
     let state = replica.state.clone();
-    let written = tokio::task::spawn_blocking(move || {
-        let checkpoint = state.freeze().map_err(|error| error.to_string())?;
-        state.write(checkpoint).map_err(|error| error.to_string())
-    });
-    match written.await {
+    match tokio::task::spawn_blocking(move || state.write_checkpoint()).await {
         Ok(Ok(applied)) => {
             debug!(shard = %replica.shard, position = ?applied.position, "checkpoint written");
             progress.behind_since.remove(&replica.shard);
@@ -107,7 +101,8 @@ async fn write(replica: &Replica, progress: &mut Progress, now: Instant) {
             progress.unflushed_since.get_or_insert(now);
         }
         Ok(Err(problem)) => {
-            error!(shard = %replica.shard, %problem, "checkpoint was not written");
+            let error = &problem as &dyn std::error::Error;
+            error!(shard = %replica.shard, error, "checkpoint was not written");
         }
         Err(problem) => error!(shard = %replica.shard, %problem, "BUG: checkpoint panicked"),
     }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use narthex_tsdb::{
-    ApplyError, Behind, Frozen, LogPosition as ShardPosition, OpenError, ReplicaNumber, Shard,
-    ShardReader,
+    ApplyError, Behind, LogPosition as ShardPosition, OpenError, ReplicaNumber, Shard, ShardReader,
     kv::{DataDb, KvError},
 };
 use parking_lot::Mutex;
@@ -21,6 +20,19 @@ use crate::raft::{Applied, Command, CommittedEntry, LogPosition, MachineError, S
 #[derive(Clone)]
 pub struct ReplicaState {
     inner: Arc<Mutex<Inner>>,
+    /// Held while a checkpoint is taken and written, so that an older one never follows a newer.
+    checkpointing: Arc<Mutex<()>>,
+}
+
+/// Why no checkpoint was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The state is torn: the replica is lost until the node restarts.
+    #[error(transparent)]
+    Torn(#[from] ApplyError),
+    /// The disk refuses.
+    #[error("write checkpoint")]
+    Write(#[from] KvError),
 }
 
 struct Inner {
@@ -38,7 +50,8 @@ impl ReplicaState {
         let members = Bytes::copy_from_slice(shard.restored_extra());
         let applied = Applied { position, members };
         let digest = watch::Sender::default();
-        Ok(Self { inner: Arc::new(Mutex::new(Inner { shard, applied, digest })) })
+        let inner = Arc::new(Mutex::new(Inner { shard, applied, digest }));
+        Ok(Self { inner, checkpointing: Arc::default() })
     }
 
     /// Reads the replica while it is written.
@@ -56,15 +69,21 @@ impl ReplicaState {
         self.inner.lock().shard.behind_checkpoint()
     }
 
-    /// Copies what changed since the last checkpoint. Apply waits meanwhile.
-    pub fn freeze(&self) -> Result<PendingCheckpoint, ApplyError> {
-        let mut inner = self.inner.lock();
-        let applied = inner.applied.clone();
-        let frozen = inner.shard.freeze(&applied.members)?;
-        Ok(PendingCheckpoint { frozen, applied })
+    /// Writes what changed since the last checkpoint and gives what is covered, which is durable
+    /// after the next flush of the store. Apply waits for the copy. Blocks on the disk.
+    pub fn write_checkpoint(&self) -> Result<Applied, CheckpointError> {
+        let _alone = self.checkpointing.lock();
+        let (frozen, applied) = {
+            let mut inner = self.inner.lock();
+            let applied = inner.applied.clone();
+            (inner.shard.freeze(&applied.members)?, applied)
+        };
+        let position = frozen.write()?;
+        self.inner.lock().shard.checkpointed(position);
+        Ok(applied)
     }
 
-    /// Writes a checkpoint and gives what it covers, which is durable after the next flush of the
+    /// Gives files that lie whole behind the horizon back to the disk, after a flush of the
     /// store. Blocks on the disk.
     pub fn drop_dead_files(&self) -> Result<(), OpenError> {
         self.inner.lock().shard.drop_dead_files()
@@ -103,8 +122,7 @@ impl StateMachine for ReplicaState {
     }
 
     fn checkpoint(&mut self) -> Result<(), MachineError> {
-        let checkpoint = self.freeze()?;
-        self.write(checkpoint)?;
+        self.write_checkpoint()?;
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ pub mod fragment;
 mod leaders;
 mod machine;
 mod parts;
+pub(crate) mod settle;
 pub mod sink;
 pub mod source;
 pub mod task;

@@ -27,6 +27,8 @@ pub enum Command<'a> {
     Horizon(Vec<Horizon>),
     /// A request to hash the shard's content at this entry.
     Digest(Digest),
+    /// Ends every open chunk, so that the next checkpoint has them in their final form.
+    Seal,
 }
 
 /// Who sent the samples.

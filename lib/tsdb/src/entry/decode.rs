@@ -123,6 +123,7 @@ impl<'a> Commands<'a> {
                 start: Timestamp::from_millis(body.i64("digest start")?),
                 end: Timestamp::from_millis(body.i64("digest end")?),
             }),
+            kind::SEAL => Command::Seal,
             unknown => return Err(EntryError::UnknownCommand(unknown)),
         };
         body.end("command end")?;

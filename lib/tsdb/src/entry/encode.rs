@@ -144,6 +144,11 @@ impl EntryWriter {
         });
     }
 
+    /// Adds the end of all open chunks.
+    pub fn seal(&mut self) {
+        self.command(kind::SEAL, |_, _| ());
+    }
+
     /// The entry's bytes.
     pub fn finish(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.body.len() + 32);

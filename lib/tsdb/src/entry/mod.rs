@@ -57,4 +57,5 @@ mod kind {
     pub(super) const SETTINGS: u8 = 6;
     pub(super) const HORIZON: u8 = 7;
     pub(super) const DIGEST: u8 = 8;
+    pub(super) const SEAL: u8 = 9;
 }

@@ -59,6 +59,7 @@ fn full_entry(samples: &SampleBlock) -> Vec<u8> {
     entry.settings(&Settings { series_max: 10, ..Settings::default() });
     entry.horizon(&[Horizon { class: RetentionClass(2), time: Timestamp::MAX }]);
     entry.digest(Digest { start: Timestamp::MIN, end: Timestamp::MAX });
+    entry.seal();
     entry.finish()
 }
 
@@ -69,7 +70,7 @@ fn one_of_each_command_reads_back() {
     let entry = Entry::decode(&bytes).expect("valid");
     assert_eq!(entry.header(), HEADER);
     let commands: Vec<_> = entry.commands().map(|command| command.expect("valid")).collect();
-    assert_eq!(commands.len(), 8);
+    assert_eq!(commands.len(), 9);
     let Command::Append(append) = &commands[0] else { panic!("{:?}", commands[0]) };
     assert_eq!(append.source, foreign());
     let expected =

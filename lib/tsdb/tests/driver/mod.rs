@@ -46,6 +46,8 @@ pub enum Action {
     Horizon(u32),
     /// The out-of-order window, in half hours.
     Window(u64),
+    /// Ends all open chunks.
+    Seal,
     Freeze,
     WriteFrozen,
     Flush,
@@ -202,6 +204,11 @@ impl Driver {
             Action::TargetGone(target) => self.target_gone(*target),
             Action::Horizon(days) => self.horizon(*days),
             Action::Window(half_hours) => self.window(*half_hours),
+            Action::Seal => {
+                let mut entry = self.writer();
+                entry.seal();
+                self.propose(entry, &[]);
+            }
             Action::Freeze => {
                 let extra = self.log.len().to_le_bytes();
                 self.frozen = Some(self.shard.freeze(&extra).expect("sound"));
