@@ -1,11 +1,15 @@
 //! Whole nodes in one process, over real sockets and files: founding, writing, reading, failing.
 
+mod keeping;
+mod parts;
+mod syncs;
+
 use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
 
-use narthex_cluster::ShardId;
+use narthex_cluster::{Command, Outcome, Request, RequestId, ShardId};
 use narthex_model::{Labels, Sample, Timestamp};
 use narthex_node::{
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     control::founding::FoundingPlan,
     founding::Founders,
     node::{Node, NodeConfig},
@@ -15,7 +19,10 @@ use narthex_promql::{FragmentAnswer, plan::FragmentContent, wire};
 use narthex_proto::{
     batch::BatchWriter,
     client::append_request,
-    internal::v1::{FragmentRequest, SelectRequest, fragment_part::Part},
+    internal::v1::{
+        Appended, FragmentRequest, ProposeRequest, SelectRequest, fragment_part::Part,
+        propose_response,
+    },
 };
 use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt as _;
@@ -63,6 +70,12 @@ fn up(value: f64, millis: i64) -> (Labels, Sample) {
 }
 
 async fn append(node: &Node, labels: &Labels, sample: Sample) -> ShardId {
+    let (shard, appended) = try_append(node, labels, sample).await;
+    assert_eq!(appended.samples, 1, "{:?}", appended.refused);
+    shard
+}
+
+async fn try_append(node: &Node, labels: &Labels, sample: Sample) -> (ShardId, Appended) {
     let client = node.client();
     let state = client.state();
     let tenant = narthex_cluster::TenantId(0);
@@ -71,8 +84,48 @@ async fn append(node: &Node, labels: &Labels, sample: Sample) -> ShardId {
     batch.push(labels, std::iter::once(sample));
     let request = append_request(shard, state.revision(), batch.finish());
     let appended = client.append(shard, request, deadline()).await.expect("appended");
-    assert_eq!(appended.samples, 1, "{:?}", appended.refused);
-    shard
+    (shard, appended)
+}
+
+/// One node that founds a cluster by itself.
+async fn alone(folder: &Path, change: impl FnOnce(&mut NodeConfig)) -> Node {
+    log();
+    let listener = listener();
+    let address = listener.local_addr().expect("bound").to_string();
+    let mut config = config(folder, listener, &Founders::alone("n1", &address));
+    change(&mut config);
+    Node::start(config).await.expect("started")
+}
+
+/// Has the control group do something.
+async fn request(node: &Node, command: Command) {
+    let id = RequestId(uuid::Uuid::new_v4().as_u128());
+    let request = Request { id, at: Timestamp::default(), command };
+    let command = request.encode().expect("short").into();
+    let response = node.service().propose(ProposeRequest { command }).await.expect("answered");
+    let Some(propose_response::Result::Outcome(outcome)) = response.result else {
+        panic!("{response:?}")
+    };
+    Outcome::decode(&outcome).expect("an outcome").accepted().expect("accepted");
+}
+
+/// Waits for a condition, with a deadline.
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = deadline();
+    loop {
+        let seen = match look().await {
+            Ok(found) => return found,
+            Err(seen) => seen,
+        };
+        #[expect(clippy::disallowed_methods, reason = "a test's deadline is real time")]
+        let now = Instant::now();
+        assert!(now < deadline, "{what}: last seen: {seen}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn wall_millis() -> i64 {
+    SystemClock.now().millis()
 }
 
 async fn values(node: &Node, shard: ShardId, query: &str, at_millis: i64) -> Vec<(String, f64)> {
@@ -110,9 +163,7 @@ async fn what_one_node_acknowledged_is_there_after_a_restart() {
     let address = listener.local_addr().expect("bound");
     let founders = Founders::alone("n1", &address.to_string());
     let node = Node::start(config(folder.path(), listener, &founders)).await.expect("started");
-    #[expect(clippy::disallowed_methods, reason = "samples are of now")]
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("now");
-    let now = now.as_millis() as i64;
+    let now = wall_millis();
     let (labels, sample) = up(1.0, now);
     let shard = append(&node, &labels, sample).await;
     assert_eq!(values(&node, shard, "up", now).await, [(labels.to_string(), 1.0)]);
@@ -144,9 +195,7 @@ async fn three_nodes_found_a_cluster_and_two_go_on_without_the_third() {
     while let Some(started) = starting.join_next().await {
         nodes.push(started.expect("no panic").expect("started"));
     }
-    #[expect(clippy::disallowed_methods, reason = "samples are of now")]
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("now");
-    let now = now.as_millis() as i64;
+    let now = wall_millis();
     let (labels, first) = up(1.0, now);
     let shard = append(&nodes[0], &labels, first).await;
     for node in &nodes {
