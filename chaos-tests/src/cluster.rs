@@ -13,10 +13,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{api::Api, wait::until};
+use crate::{api::Api, disk::Disk, wait::until};
 
 /// From the start of the process until it answers, on a loaded machine.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Hashing all that three nodes hold.
+const DIGEST_DEADLINE: Duration = Duration::from_secs(60);
 /// One answer over HTTP.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// From SIGTERM until every process has ended.
@@ -28,6 +30,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// `narthex up --nodes 3` in a folder of its own. Dropping it kills what is left of it.
 #[derive(Debug)]
 pub struct Cluster {
+    /// The nodes' own, by their names; dropped before the folder that they are mounted in.
+    disks: Vec<Disk>,
     folder: TempDir,
     flags: Vec<String>,
     process: Option<Process>,
@@ -53,6 +57,23 @@ impl Cluster {
 
     /// Three nodes with these flags too; without a configuration they watch themselves.
     pub fn start_with(config: Option<&str>, more_flags: &[&str]) -> Self {
+        let mut cluster = Self::prepare(config, more_flags);
+        cluster.start_again();
+        cluster
+    }
+
+    /// Three nodes with a disk each, or the reason why this machine has none.
+    pub fn start_on_disks(config: &str) -> Result<Self, String> {
+        let mut cluster = Self::prepare(Some(config), &["--listen=127.0.0.1:0"]);
+        for name in ["n1", "n2", "n3"] {
+            let image = cluster.folder.path().join(name);
+            cluster.disks.push(Disk::make(&image, &cluster.data().join(name))?);
+        }
+        cluster.start_again();
+        Ok(cluster)
+    }
+
+    fn prepare(config: Option<&str>, more_flags: &[&str]) -> Self {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
         let folder = folder.expect("a temporary folder can be made");
@@ -64,9 +85,12 @@ impl Cluster {
             fs::write(&file, config).expect("a temporary file can be written");
             flags.push(format!("--config.file={}", file.display()));
         }
-        let mut cluster = Self { folder, flags, process: None, _alone: alone };
-        cluster.start_again();
-        cluster
+        Self { disks: Vec::new(), folder, flags, process: None, _alone: alone }
+    }
+
+    /// The disks of `n1`, `n2` and `n3`, where it was started on any.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
     }
 
     /// Starts the same cluster in the same folder, after it was stopped or killed.
@@ -149,6 +173,33 @@ impl Cluster {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+
+    /// Whether all three nodes answer and every shard is led.
+    pub fn all_reachable(&self) -> Result<(), String> {
+        let status = self.status()?;
+        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+        let reachable = nodes.iter().filter(|node| node["reachable"] == true).count();
+        let led = status["shards"].as_array().is_some_and(|shards| {
+            shards.len() == 6 && shards.iter().all(|shard| shard["leader"] != 0)
+        });
+        if reachable == 3 && led { Ok(()) } else { Err(status.to_string()) }
+    }
+
+    /// Whether the three replicas of every shard hold the same at the same log index.
+    pub fn digests_equal(&self) -> Result<(), String> {
+        let api = Api::new(&self.running().url, DIGEST_DEADLINE);
+        let (_, body) = api.post("/api/v1/admin/tsdb/digests")?;
+        let answer: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+        let shards = answer["data"]["shards"].as_array().cloned().unwrap_or_default();
+        let is_whole = |shard: &Value| shard["replicas"].as_array().is_some_and(|it| it.len() == 3);
+        let equal = answer["data"]["equal"] == true;
+        let samples: u64 =
+            shards.iter().filter_map(|it| it["replicas"][0]["samples"].as_u64()).sum();
+        match equal && shards.len() == 6 && shards.iter().all(is_whole) && samples > 0 {
+            true => Ok(()),
+            false => Err(body),
+        }
     }
 
     /// The name of the node that leads this shard.

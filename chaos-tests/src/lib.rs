@@ -2,8 +2,8 @@
 //!
 //! A test starts `narthex up --nodes 3` in a folder of its own ([`cluster`]), loads it with
 //! writers that journal what they tried and what was acknowledged ([`writer`]) and with scrape
-//! targets that log what they served ([`targets`]), kills processes, and checks one thing above
-//! all: an acknowledged sample is there, once, with its bits.
+//! targets that log what they served ([`targets`]), kills processes or cuts the power of their disks
+//! ([`disk`]), and checks one thing above all: an acknowledged sample is there, once, with its bits.
 //!
 //! Clusters talk over loopback, so faults of networks are not here. Nothing sleeps for a fixed
 //! time and hopes: everything waits for a condition, with a deadline ([`wait`]).
@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod disk;
 pub mod namespaces;
 pub mod node;
 pub mod peers;

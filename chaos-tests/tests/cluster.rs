@@ -76,7 +76,7 @@ fn killing_leaders_loses_nothing_and_hides_nothing() {
         });
         until("all nodes are reachable", Duration::from_secs(40), || {
             expect_honest(&api);
-            all_reachable(&cluster)
+            cluster.all_reachable()
         });
     }
     let written = writer.stop();
@@ -84,6 +84,7 @@ fn killing_leaders_loses_nothing_and_hides_nothing() {
     written.check(&api);
     check_scrapes(&api, "fast", FAST_SECONDS, &fast, &kills);
     check_scrapes(&api, "slow", SLOW_SECONDS, &slow, &kills);
+    until("replicas hold the same", RESUME_DEADLINE, || cluster.digests_equal());
     let late: Vec<_> = pauses.iter().filter(|pause| **pause > RESUME_MAX).collect();
     assert!(late.is_empty(), "writes resumed only after {late:?}");
 }
@@ -101,6 +102,7 @@ fn killing_everything_at_once_loses_nothing() {
     let written = writer.stop();
     cluster.start_again();
     written.check(&cluster.api());
+    until("replicas hold the same", RESUME_DEADLINE, || cluster.digests_equal());
 }
 
 /// A query either fails or counts every series that was ever acknowledged.
@@ -108,16 +110,6 @@ fn expect_honest(api: &Api) {
     if let Ok(count) = api.single("count(chaos_written)") {
         assert!(count == f64::from(SERIES), "a short answer without an error: {count}");
     }
-}
-
-fn all_reachable(cluster: &Cluster) -> Result<(), String> {
-    let status = cluster.status()?;
-    let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
-    let reachable = nodes.iter().filter(|node| node["reachable"] == true).count();
-    let led = status["shards"]
-        .as_array()
-        .is_some_and(|shards| shards.len() == 6 && shards.iter().all(|shard| shard["leader"] != 0));
-    if reachable == 3 && led { Ok(()) } else { Err(status.to_string()) }
 }
 
 /// Every stored page is one that its target served, no slot is stored twice, and no gap is
