@@ -1,7 +1,7 @@
 //! What a shard must know of cluster state, brought to it as entries by its leader: settings, and
 //! the horizon that retention moves from one midnight to the next.
 //!
-//! [`due`] decides; [`run`] performs.
+//! `due` decides; `run` performs.
 
 use std::{sync::Arc, time::Duration};
 
