@@ -71,18 +71,28 @@ impl HistogramSum {
         self.add(&lost)
     }
 
-    /// The sum as plain floats add up, and what it has lost; both of one layout.
-    pub fn into_parts(self) -> (FloatHistogram, FloatHistogram) {
+    /// The sum as plain floats add up, and what it has lost; both of one layout. The second's hint
+    /// tells which hints were met, as that of a sum forgets them: `Gauge` says both.
+    pub fn into_parts(mut self) -> (FloatHistogram, FloatHistogram) {
+        self.lost.counter_reset_hint = match (self.has_reset, self.has_not_reset) {
+            (false, false) => CounterResetHint::Unknown,
+            (true, false) => CounterResetHint::Reset,
+            (false, true) => CounterResetHint::NotReset,
+            (true, true) => CounterResetHint::Gauge,
+        };
         (self.total, self.lost)
     }
 
     /// The sum that [`HistogramSum::into_parts`] took apart.
     pub fn from_parts(total: &FloatHistogram, lost: &FloatHistogram) -> Self {
         let mut sum = Self::new(total);
+        let met = lost.counter_reset_hint;
         let mut lost = lost.clone();
         lost.counter_reset_hint = total.counter_reset_hint;
         // Parts of one layout always combine.
         let _ = sum.add(&lost);
+        sum.has_reset |= matches!(met, CounterResetHint::Reset | CounterResetHint::Gauge);
+        sum.has_not_reset |= matches!(met, CounterResetHint::NotReset | CounterResetHint::Gauge);
         sum
     }
 
@@ -266,6 +276,29 @@ mod tests {
 
     fn parse(text: &str) -> FloatHistogram {
         FloatHistogram::parse_test_expression(text).expect("valid")
+    }
+
+    #[test]
+    fn a_sum_in_parts_still_knows_which_hints_it_met() {
+        let with = |hint: &str| parse(&format!("{{{{count:1 buckets:[1] {hint}}}}}"));
+        let of = |hints: &[&str]| {
+            let mut sum = HistogramSum::new(&with(hints[0]));
+            hints[1..].iter().for_each(|hint| sum.add(&with(hint)).expect("compatible"));
+            let (total, lost) = sum.into_parts();
+            HistogramSum::from_parts(&total, &lost)
+        };
+        let (gauge, reset, not_reset) = (
+            "counter_reset_hint:gauge",
+            "counter_reset_hint:reset",
+            "counter_reset_hint:not_reset",
+        );
+        let mut sum = of(&[gauge, reset]);
+        assert!(!sum.has_conflicting_resets());
+        sum.merge(&of(&[gauge, gauge])).expect("compatible");
+        assert!(!sum.has_conflicting_resets());
+        sum.merge(&of(&[not_reset, gauge])).expect("compatible");
+        assert!(sum.has_conflicting_resets());
+        assert!(of(&[reset, gauge, not_reset]).has_conflicting_resets());
     }
 
     #[test]
