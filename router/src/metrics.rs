@@ -15,11 +15,11 @@ use prometheus_client::{
 const SHARD_REASONS: &[&str] = &[
     "out_of_order",
     "too_old",
-    "duplicate_timestamp",
-    "out_of_bounds",
+    "conflict",
+    "behind_horizon",
+    "too_far_ahead",
     "series_limit",
-    "label_limit",
-    "future",
+    "invalid_labels",
 ];
 
 /// See the module.
