@@ -1,20 +1,40 @@
 //! The samples of an append request: what a router sends to a shard's leader.
 //!
 //! ```text
-//! batch  := version(1) series_count(varint, padded to 5 bytes) { series }
-//! series := subject sample_count(varint) { sample }
+//! batch  := version(1) item_count(varint, padded to 5 bytes) { item }
+//! item   := series | 0 kind(u8) by kind      a series of floats never begins with 0
+//!           kind 0: samples                  of the empty label set
+//!           kind 1: subject rich             a series with more than floats
+//!           kind 2: metadata                 of a metric family
+//! series := subject samples
 //! subject := varint of labels_len << 1      labels
 //!          | varint of series << 1 | 1      fingerprint: u32, little-endian
-//! sample := zigzag varint of (timestamp in ms − that of the sample before in the batch)
-//!           value: f64, little-endian                       the first one counts from 0
+//! samples := sample_count(varint) { sample }
+//! sample := time value: f64, little-endian
+//! time   := zigzag varint of (timestamp in ms − that of the sample before in the batch)
+//!                                                           the first one counts from 0
+//! rich   := floats varint { sample start } histograms varint { time start histogram block }
+//!           exemplars varint { time value labels block }
+//! start  := zigzag varint of (timestamp − start timestamp, 0 if unknown)
+//! metadata := type u8, family block, help block, unit block
+//! block  := length varint, bytes
 //! ```
 //!
 //! Labels are in the encoding of `narthex_model::Labels`; the router has checked them. A series
 //! whose number in the shard the router has learnt comes with that number and the fingerprint of
-//! its labels. Values keep all their bits.
+//! its labels. Values keep all their bits; histograms are in the encoding of `narthex_model`.
+//! What is rich is rare: floats without start timestamps pay nothing for it.
+
+mod rich;
+#[cfg(test)]
+mod tests;
 
 use bytes::{Buf, Bytes};
-use narthex_model::{InvalidLabels, Labels, Sample, Timestamp};
+use narthex_model::{
+    FamilyMetadata, InvalidLabels, Labels, Sample, Timestamp, histogram::MalformedHistogram,
+};
+
+pub use rich::{EncodedExemplar, Owner, Point, Rich, RichRows};
 
 const VERSION: u8 = 1;
 /// Version and series count. A writer learns the count last, so it leaves room for a varint of
@@ -23,6 +43,8 @@ const HEAD_BYTES: usize = 1 + COUNT_BYTES;
 const COUNT_BYTES: usize = 5;
 /// A sample takes at least this many bytes: bounds what a count may promise.
 const SAMPLE_BYTES_MIN: usize = 9;
+/// What an item begins with that is no series of floats.
+const NOT_PLAIN: u8 = 0;
 
 /// Why bytes are no batch. The sender will send the same again: refuse it for good.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -39,6 +61,26 @@ pub enum MalformedBatch {
     /// Labels that are not in their encoding.
     #[error("labels in a batch")]
     Labels(#[from] InvalidLabels),
+    /// Written by a newer version.
+    #[error("item kind {0} in a batch is not known")]
+    Kind(u8),
+    /// Damaged, or written by a newer version.
+    #[error("histogram in a batch")]
+    Histogram(#[from] MalformedHistogram),
+    /// Metadata that is not text, or of an unknown type.
+    #[error("metadata in a batch")]
+    Metadata,
+}
+
+/// What a batch brings next.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A series whose floats are in the buffer that the caller gave.
+    Floats(Subject<'a>),
+    /// A series with more than floats.
+    Rich(Rich<'a>),
+    /// What is known of a metric family.
+    Metadata(FamilyMetadata<'a>),
 }
 
 /// Whose samples a batch brings.
@@ -63,7 +105,7 @@ pub struct KnownSeries {
 #[derive(Debug)]
 pub struct BatchWriter {
     bytes: Vec<u8>,
-    series: u32,
+    items: u32,
     samples: usize,
     last_millis: i64,
 }
@@ -77,13 +119,16 @@ impl Default for BatchWriter {
 impl BatchWriter {
     /// An empty batch.
     pub fn new() -> Self {
-        Self { bytes: vec![0; HEAD_BYTES], series: 0, samples: 0, last_millis: 0 }
+        Self { bytes: vec![0; HEAD_BYTES], items: 0, samples: 0, last_millis: 0 }
     }
 
     /// Adds the samples of one series; a series may come again.
     pub fn push(&mut self, labels: &Labels, samples: impl ExactSizeIterator<Item = Sample>) {
         put_varint(&mut self.bytes, (labels.as_bytes().len() as u64) << 1);
         self.bytes.extend_from_slice(labels.as_bytes());
+        if labels.is_empty() {
+            self.bytes.push(rich::kind::NO_LABELS);
+        }
         self.push_samples(samples);
     }
 
@@ -106,6 +151,15 @@ impl BatchWriter {
         labels: &[(&str, &str)],
         samples: impl ExactSizeIterator<Item = Sample>,
     ) -> u32 {
+        let fingerprint = self.put_pairs(labels);
+        if labels.is_empty() {
+            self.bytes.push(rich::kind::NO_LABELS);
+        }
+        self.push_samples(samples);
+        fingerprint
+    }
+
+    fn put_pairs(&mut self, labels: &[(&str, &str)]) -> u32 {
         let len_of = |text: &str| text.len() + varint_len(text.len() as u64);
         let len: usize = labels.iter().map(|(name, value)| len_of(name) + len_of(value)).sum();
         self.bytes.reserve(len + 10);
@@ -115,24 +169,27 @@ impl BatchWriter {
             put_varint(&mut self.bytes, text.len() as u64);
             self.bytes.extend_from_slice(text.as_bytes());
         }
-        let fingerprint = Labels::fingerprint_of(&self.bytes[start..]);
-        self.push_samples(samples);
-        fingerprint
+        Labels::fingerprint_of(&self.bytes[start..])
     }
 
     fn push_samples(&mut self, samples: impl ExactSizeIterator<Item = Sample>) {
-        self.series += 1;
+        self.items += 1;
         put_varint(&mut self.bytes, samples.len() as u64);
         for Sample { timestamp, value } in samples {
-            let delta = timestamp.millis().wrapping_sub(self.last_millis);
-            self.last_millis = timestamp.millis();
-            put_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 63)) as u64);
+            self.put_time(timestamp);
             self.bytes.extend_from_slice(&value.to_bits().to_le_bytes());
             self.samples += 1;
         }
     }
 
-    /// Samples so far.
+    #[inline]
+    fn put_time(&mut self, timestamp: Timestamp) {
+        let delta = timestamp.millis().wrapping_sub(self.last_millis);
+        self.last_millis = timestamp.millis();
+        put_signed(&mut self.bytes, delta);
+    }
+
+    /// Samples so far, floats and histograms.
     pub fn samples(&self) -> usize {
         self.samples
     }
@@ -142,9 +199,9 @@ impl BatchWriter {
         self.bytes.len()
     }
 
-    /// Whether no series was added.
+    /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
-        self.series == 0
+        self.items == 0
     }
 
     /// The finished batch.
@@ -152,7 +209,7 @@ impl BatchWriter {
         self.bytes[0] = VERSION;
         for (i, byte) in self.bytes[1..HEAD_BYTES].iter_mut().enumerate() {
             let more = if i + 1 < COUNT_BYTES { 0x80 } else { 0 };
-            *byte = (self.series >> (7 * i)) as u8 & 0x7f | more;
+            *byte = (self.items >> (7 * i)) as u8 & 0x7f | more;
         }
         self.bytes.into()
     }
@@ -162,7 +219,7 @@ impl BatchWriter {
 #[derive(Debug)]
 pub struct BatchReader<'a> {
     rest: &'a [u8],
-    series_left: u64,
+    items_left: u64,
     last_millis: i64,
 }
 
@@ -176,46 +233,63 @@ impl<'a> BatchReader<'a> {
             VERSION => {}
             version => return Err(MalformedBatch::Version(version)),
         }
-        let series_left = take_varint(&mut bytes, "its series count")?;
-        Ok(Self { rest: bytes, series_left, last_millis: 0 })
+        let items_left = take_varint(&mut bytes, "its item count")?;
+        Ok(Self { rest: bytes, items_left, last_millis: 0 })
     }
 
-    /// The next series, while `samples` is filled with what it brings. `None` behind the last.
-    pub fn next(
-        &mut self,
-        samples: &mut Vec<Sample>,
-    ) -> Result<Option<Subject<'a>>, MalformedBatch> {
+    /// What comes next, while `samples` is filled with the floats of a plain series. `None`
+    /// behind the last.
+    pub fn next(&mut self, samples: &mut Vec<Sample>) -> Result<Option<Item<'a>>, MalformedBatch> {
         samples.clear();
-        if self.series_left == 0 {
+        if self.items_left == 0 {
             return Ok(None);
         }
-        self.series_left -= 1;
+        self.items_left -= 1;
+        if self.rest.first() == Some(&NOT_PLAIN) {
+            return self.not_plain(samples).map(Some);
+        }
         let subject = self.subject()?;
-        let count = take_varint(&mut self.rest, "a sample count")?;
-        if count > (self.rest.len() / SAMPLE_BYTES_MIN) as u64 {
-            return Err(MalformedBatch::Truncated("samples"));
-        }
+        self.samples(samples)?;
+        Ok(Some(Item::Floats(subject)))
+    }
+
+    fn samples(&mut self, samples: &mut Vec<Sample>) -> Result<(), MalformedBatch> {
+        let count = self.count(SAMPLE_BYTES_MIN, "samples")?;
         for _ in 0..count {
-            let zigzag = take_varint(&mut self.rest, "a timestamp")?;
-            let delta = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-            self.last_millis = self.last_millis.wrapping_add(delta);
-            if self.rest.len() < 8 {
-                return Err(MalformedBatch::Truncated("a value"));
-            }
-            let value = self.rest.get_f64_le();
-            samples.push(Sample { timestamp: Timestamp::from_millis(self.last_millis), value });
+            let timestamp = self.time()?;
+            samples.push(Sample { timestamp, value: self.value()? });
         }
-        Ok(Some(subject))
+        Ok(())
+    }
+
+    #[inline]
+    fn time(&mut self) -> Result<Timestamp, MalformedBatch> {
+        let delta = unzigzag(take_varint(&mut self.rest, "a timestamp")?);
+        self.last_millis = self.last_millis.wrapping_add(delta);
+        Ok(Timestamp::from_millis(self.last_millis))
+    }
+
+    #[inline]
+    fn value(&mut self) -> Result<f64, MalformedBatch> {
+        if self.rest.len() < 8 {
+            return Err(MalformedBatch::Truncated("a value"));
+        }
+        Ok(self.rest.get_f64_le())
+    }
+
+    /// A count of things that take at least `bytes_each` of what is left.
+    fn count(&mut self, bytes_each: usize, what: &'static str) -> Result<u64, MalformedBatch> {
+        let count = take_varint(&mut self.rest, what)?;
+        if count > (self.rest.len() / bytes_each) as u64 {
+            return Err(MalformedBatch::Truncated(what));
+        }
+        Ok(count)
     }
 
     fn subject(&mut self) -> Result<Subject<'a>, MalformedBatch> {
         let head = take_varint(&mut self.rest, "labels")?;
         if head & 1 == 0 {
-            let len = usize::try_from(head >> 1).unwrap_or(usize::MAX);
-            let (labels, rest) =
-                self.rest.split_at_checked(len).ok_or(MalformedBatch::Truncated("labels"))?;
-            self.rest = rest;
-            return Ok(Subject::Labels(labels));
+            return Ok(Subject::Labels(self.bytes(head >> 1, "labels")?));
         }
         let series = u32::try_from(head >> 1).map_err(|_| MalformedBatch::Series(head >> 1))?;
         if self.rest.len() < 4 {
@@ -223,6 +297,14 @@ impl<'a> BatchReader<'a> {
         }
         let fingerprint = self.rest.get_u32_le();
         Ok(Subject::Known(KnownSeries { series, fingerprint }))
+    }
+
+    fn bytes(&mut self, len: u64, what: &'static str) -> Result<&'a [u8], MalformedBatch> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let (bytes, rest) =
+            self.rest.split_at_checked(len).ok_or(MalformedBatch::Truncated(what))?;
+        self.rest = rest;
+        Ok(bytes)
     }
 }
 
@@ -233,6 +315,16 @@ fn put_varint(into: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     into.push(value as u8);
+}
+
+#[inline]
+fn put_signed(into: &mut Vec<u8>, value: i64) {
+    put_varint(into, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+#[inline]
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[inline]
@@ -253,79 +345,4 @@ fn take_varint(from: &mut &[u8], what: &'static str) -> Result<u64, MalformedBat
         }
     }
     Err(MalformedBatch::Truncated(what))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Debug, Clone, PartialEq)]
-    enum Who {
-        Labels(Labels),
-        Known(KnownSeries),
-    }
-
-    fn read(bytes: &[u8]) -> Result<Vec<(Who, Vec<Sample>)>, MalformedBatch> {
-        let mut reader = BatchReader::new(bytes)?;
-        let (mut found, mut samples) = (Vec::new(), Vec::new());
-        while let Some(subject) = reader.next(&mut samples)? {
-            let who = match subject {
-                Subject::Labels(labels) => Who::Labels(Labels::from_bytes(labels)?),
-                Subject::Known(known) => Who::Known(known),
-            };
-            found.push((who, samples.clone()));
-        }
-        Ok(found)
-    }
-
-    fn who() -> impl Strategy<Value = Who> {
-        let labels = "[a-z]{1,9}"
-            .prop_map(|name| Who::Labels(Labels::from_pairs([("__name__", name)]).unwrap()));
-        let known = any::<(u32, u32)>()
-            .prop_map(|(series, fingerprint)| Who::Known(KnownSeries { series, fingerprint }));
-        prop_oneof![labels, known]
-    }
-
-    proptest! {
-        #[test]
-        fn a_batch_reads_back_bit_by_bit(
-            series in proptest::collection::vec(
-                (who(), proptest::collection::vec((any::<i64>(), any::<u64>()), 0..5)), 0..5),
-        ) {
-            let mut writer = BatchWriter::new();
-            let mut want = Vec::new();
-            for (who, samples) in series {
-                let samples: Vec<Sample> = samples.into_iter().map(|(millis, bits)| Sample {
-                    timestamp: Timestamp::from_millis(millis),
-                    value: f64::from_bits(bits),
-                }).collect();
-                match &who {
-                    Who::Labels(labels) => writer.push(labels, samples.iter().copied()),
-                    Who::Known(known) => writer.push_known(*known, samples.iter().copied()),
-                }
-                want.push((who, samples));
-            }
-            prop_assert_eq!(read(&writer.finish()).unwrap(), want);
-        }
-
-        #[test]
-        fn pairs_are_written_as_labels_are(
-            pairs in proptest::collection::btree_map("[a-z]{1,3}", "[a-z]{1,200}", 0..5),
-        ) {
-            let labels = Labels::from_pairs(&pairs).unwrap();
-            let (mut one, mut other) = (BatchWriter::new(), BatchWriter::new());
-            one.push(&labels, std::iter::once(Sample::default()));
-            let pairs: Vec<_> = labels.iter().collect();
-            let fingerprint = other.push_pairs(&pairs, std::iter::once(Sample::default()));
-            prop_assert_eq!(fingerprint, Labels::fingerprint_of(labels.as_bytes()));
-            prop_assert_eq!(one.finish(), other.finish());
-        }
-
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(&bytes);
-        }
-    }
 }

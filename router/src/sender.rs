@@ -2,7 +2,7 @@
 //! and a shard's leader that reads batches.
 
 use narthex_model::{Labels, Sample};
-use narthex_proto::batch::{BatchReader, KnownSeries, Subject};
+use narthex_proto::batch::{BatchReader, Item, KnownSeries, Subject};
 
 /// A series on its way out.
 #[derive(Debug, Clone)]
@@ -48,7 +48,8 @@ pub fn read_batch(
 ) -> Vec<(Labels, Vec<Sample>)> {
     let mut reader = BatchReader::new(bytes).expect("a batch that a router wrote");
     let (mut all, mut samples) = (Vec::new(), Vec::new());
-    while let Some(subject) = reader.next(&mut samples).expect("a batch that a router wrote") {
+    while let Some(item) = reader.next(&mut samples).expect("a batch that a router wrote") {
+        let Item::Floats(subject) = item else { panic!("{item:?} was never sent") };
         let labels = match subject {
             Subject::Labels(labels) => Labels::from_bytes(labels).expect("checked labels"),
             Subject::Known(series) => known(series),

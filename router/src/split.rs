@@ -367,7 +367,7 @@ mod tests {
 
     use narthex_cluster::Ring;
     use narthex_model::Labels;
-    use narthex_proto::batch::{BatchReader, KnownSeries, Subject};
+    use narthex_proto::batch::{BatchReader, Item, KnownSeries, Subject};
     use proptest::prelude::*;
 
     use super::*;
@@ -478,8 +478,8 @@ mod tests {
             for batch in batches {
                 let mut reader = BatchReader::new(&batch.bytes).unwrap();
                 let (mut learnt, mut labelled) = (Vec::new(), batch.labelled.iter());
-                while let Some(subject) = reader.next(&mut Vec::new()).unwrap() {
-                    let Subject::Labels(bytes) = subject else { continue };
+                while let Some(item) = reader.next(&mut Vec::new()).unwrap() {
+                    let Item::Floats(Subject::Labels(bytes)) = item else { continue };
                     let labelled = labelled.next().unwrap();
                     let (series, fingerprint) = (numbers.len() as u32, labelled.fingerprint);
                     assert_eq!(fingerprint, Labels::fingerprint_of(bytes));

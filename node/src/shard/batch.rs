@@ -1,7 +1,7 @@
 //! Batches of samples, as routers and other leaders send them, made ready for an entry.
 
 use narthex_model::Labels;
-use narthex_proto::batch::{BatchReader, KnownSeries, MalformedBatch, Subject};
+use narthex_proto::batch::{BatchReader, Item, KnownSeries, MalformedBatch, Subject};
 use narthex_tsdb::{SeriesId, ShardReader, entry::SampleBlock};
 
 use super::task::WriteError;
@@ -16,7 +16,10 @@ pub fn block(
     let mut read = BatchReader::new(batch).map_err(invalid)?;
     let (mut block, mut samples, mut names) = (SampleBlock::new(), Vec::new(), Vec::new());
     let lookup = reader.look_up();
-    while let Some(subject) = read.next(&mut samples).map_err(invalid)? {
+    while let Some(item) = read.next(&mut samples).map_err(invalid)? {
+        let Item::Floats(subject) = item else {
+            return Err(WriteError::Invalid("only floats are stored".to_owned()));
+        };
         let series = match subject {
             Subject::Known(KnownSeries { series, fingerprint }) => {
                 let series = SeriesId(series);

@@ -8,7 +8,7 @@ use narthex_cluster::{
 };
 use narthex_model::{Labels, Sample, Timestamp};
 use narthex_proto::{
-    batch::{BatchReader, Subject},
+    batch::{BatchReader, Item, Subject},
     internal::v1::{Appended, Refused},
 };
 
@@ -79,8 +79,8 @@ impl ShardWrites for Shards {
         let mut answer = (self.answer)(shard);
         if let Ok(answer) = &mut answer {
             let mut reader = BatchReader::new(&batch).expect("a batch");
-            while let Some(subject) = reader.next(&mut Vec::new()).expect("a batch") {
-                if let Subject::Labels(bytes) = subject {
+            while let Some(item) = reader.next(&mut Vec::new()).expect("a batch") {
+                if let Item::Floats(Subject::Labels(bytes)) = item {
                     answer.series.push(numbers.len() as u32);
                     numbers.push(Labels::from_bytes(bytes).expect("labels"));
                 }

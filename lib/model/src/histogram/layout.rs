@@ -1,8 +1,8 @@
 //! Bringing histograms into one layout.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::AddAssign, sync::Arc};
 
-use super::{Bucket, CUSTOM_BUCKETS_SCHEMA, FloatHistogram};
+use super::{Bucket, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram};
 
 /// One histogram has exponential buckets, the other custom ones: they never combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +82,7 @@ impl Layout {
     }
 }
 
-impl FloatHistogram {
+impl<C: Copy + AddAssign> Histogram<C> {
     /// Merges buckets into those of a coarser exponential schema. Does nothing if the schema is
     /// not coarser or the bounds are custom.
     pub fn reduce_resolution(&mut self, schema: i32) {
@@ -94,7 +94,9 @@ impl FloatHistogram {
         merge_buckets(&mut self.negative, |index| ((index - 1) >> shift) + 1);
         self.schema = schema;
     }
+}
 
+impl FloatHistogram {
     /// Moves buckets that begin below `threshold` into the zero bucket. The threshold lies on a
     /// bound or in an empty bucket: [`FloatHistogram::zero_threshold_at_least`] finds one.
     pub(super) fn widen_zero_bucket(&mut self, threshold: f64) {
@@ -145,7 +147,10 @@ impl FloatHistogram {
 }
 
 /// Gives each bucket a new index, which never decreases, and adds up those that meet.
-fn merge_buckets(buckets: &mut Vec<Bucket>, new_index: impl Fn(i32) -> i32) {
+fn merge_buckets<C: Copy + AddAssign>(
+    buckets: &mut Vec<Bucket<C>>,
+    new_index: impl Fn(i32) -> i32,
+) {
     for bucket in buckets.iter_mut() {
         bucket.index = new_index(bucket.index);
     }

@@ -1,4 +1,4 @@
-//! Native histograms with float counts.
+//! Native histograms.
 //!
 //! A histogram has a *schema*. Schemas -4 to 8 are exponential: bucket `i` of schema `n` holds
 //! absolute values in `(2^((i-1)/2^n), 2^(i/2^n)]`, once for positive and once for negative
@@ -12,12 +12,15 @@
 //! * two histograms are combined in one layout: the coarser schema, the wider zero bucket, or the
 //!   bounds that both share. An exponential one and one with custom bounds never combine.
 //!
-//! There are no integer histograms here: storage converts them when it decodes.
+//! Only float histograms are computed with. Integer ones are what senders send and storage keeps;
+//! they become float ones when they are read.
 
 mod arithmetic;
 mod bounds;
+mod codec;
 mod estimate;
 mod layout;
+mod native;
 mod reset;
 mod sum;
 mod text;
@@ -27,8 +30,10 @@ use std::sync::Arc;
 
 pub use arithmetic::Combined;
 pub use bounds::BucketRange;
+pub use codec::{EncodedHistogram, MalformedHistogram};
 pub use estimate::{Fraction, NanInfluence, Quantile};
 pub use layout::IncompatibleBuckets;
+pub use native::{InvalidHistogram, NativeHistogram, SpannedCounts, SpannedHistogram};
 pub use sum::{HistogramMean, HistogramSum};
 pub use text::InvalidHistogramText;
 
@@ -38,6 +43,8 @@ pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
 pub const EXPONENTIAL_SCHEMA_MIN: i32 = -4;
 /// The finest exponential schema.
 pub const EXPONENTIAL_SCHEMA_MAX: i32 = 8;
+/// A stored histogram has at most this many populated buckets, and as many custom bounds.
+pub const BUCKETS_MAX: usize = 16 << 10;
 
 /// What is known about resets between this histogram and the one before it in its series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -55,11 +62,11 @@ pub enum CounterResetHint {
 
 /// A bucket of an exponential or custom schema.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bucket {
+pub struct Bucket<C = f64> {
     /// Its place in the schema.
     pub index: i32,
     /// Observations in it alone, not in those below.
-    pub count: f64,
+    pub count: C,
 }
 
 /// A run of adjacent buckets, as histograms are written on the wire.
@@ -71,9 +78,12 @@ pub struct Span {
     pub length: u32,
 }
 
-/// A histogram.
+/// A histogram that PromQL computes with.
+pub type FloatHistogram = Histogram<f64>;
+
+/// A histogram whose counts are `C`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct FloatHistogram {
+pub struct Histogram<C> {
     /// What is known about resets.
     pub counter_reset_hint: CounterResetHint,
     /// The schema.
@@ -81,20 +91,20 @@ pub struct FloatHistogram {
     /// Half the width of the zero bucket.
     pub zero_threshold: f64,
     /// Observations in the zero bucket.
-    pub zero_count: f64,
+    pub zero_count: C,
     /// All observations, NaN among them.
-    pub count: f64,
+    pub count: C,
     /// The sum of all observations; the staleness marker where a series ends.
     pub sum: f64,
     /// Buckets of positive observations, or of all with custom bounds.
-    pub positive: Vec<Bucket>,
+    pub positive: Vec<Bucket<C>>,
     /// Buckets of negative observations, by absolute value.
-    pub negative: Vec<Bucket>,
+    pub negative: Vec<Bucket<C>>,
     /// Upper bounds of the custom buckets, strictly increasing, without +Inf.
     pub custom_values: Arc<[f64]>,
 }
 
-impl FloatHistogram {
+impl<C> Histogram<C> {
     /// Whether the bounds are custom.
     pub fn uses_custom_buckets(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA
@@ -104,7 +114,9 @@ impl FloatHistogram {
     pub fn is_stale(&self) -> bool {
         crate::is_stale(self.sum)
     }
+}
 
+impl FloatHistogram {
     /// Drops buckets of count zero.
     pub fn compact(&mut self) {
         self.positive.retain(|bucket| bucket.count != 0.0);
