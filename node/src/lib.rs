@@ -4,7 +4,6 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod discovery;
-pub mod exposition;
 pub mod founding;
 pub mod host;
 pub mod identity;

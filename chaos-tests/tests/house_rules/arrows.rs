@@ -5,6 +5,7 @@ use crate::{expect_none, sources};
 /// Which of our crates each may depend on: the arrows of ARCHITECTURE.md, followed to the end.
 const ARROWS: &[(&str, &[&str])] = &[
     ("narthex-model", &[]),
+    ("narthex-exposition", &["narthex-model"]),
     ("narthex-promql", &["narthex-model"]),
     ("narthex-tsdb", &["narthex-model"]),
     ("narthex-cluster", &["narthex-model"]),
@@ -16,12 +17,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "narthex-web",
             "narthex-proto",
             "narthex-cluster",
+            "narthex-exposition",
             "narthex-promql",
             "narthex-tsdb",
             "narthex-model",
         ],
     ),
-    ("narthex-router", &["narthex-web", "narthex-proto", "narthex-cluster", "narthex-model"]),
+    (
+        "narthex-router",
+        &["narthex-web", "narthex-proto", "narthex-cluster", "narthex-exposition", "narthex-model"],
+    ),
     (
         "narthex-querier",
         &["narthex-web", "narthex-proto", "narthex-cluster", "narthex-promql", "narthex-model"],
@@ -35,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "narthex-web",
             "narthex-proto",
             "narthex-cluster",
+            "narthex-exposition",
             "narthex-promql",
             "narthex-model",
         ],

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use narthex_exposition::{Item, Parser, parse_series};
+
 use super::*;
-use crate::exposition::{Item, Parser, parse_series};
 
 /// Families that this page has: everything of the real exporter that begins so must be equal.
 const PREFIXES: [&str; 9] = [

@@ -7,14 +7,13 @@
 
 use std::sync::Arc;
 
+use narthex_exposition::{
+    Item, ParseError, ParsedSeries, Parser, SampleLine, SeriesCache, parse_series,
+};
 use narthex_model::{INSTANCE, JOB, Labels, LabelsBuilder, METRIC_NAME, Timestamp};
 
 use super::command::{ScrapedSample, ScrapedSeries};
-use crate::{
-    config::ScrapeLimits,
-    exposition::{Item, ParseError, ParsedSeries, Parser, SampleLine, SeriesCache, parse_series},
-    relabel::Rules,
-};
+use crate::{config::ScrapeLimits, relabel::Rules};
 
 /// How far ahead of the scrape a page's own timestamps may lie.
 const AHEAD_MILLIS_MAX: i64 = 10 * 60 * 1000;

@@ -10,6 +10,8 @@
 //!
 //! OpenMetrics and protobuf are not read here, and no limit on labels or samples is enforced.
 
+#![forbid(unsafe_code)]
+
 mod cache;
 mod number;
 mod series;

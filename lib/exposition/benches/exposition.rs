@@ -3,7 +3,7 @@
 use std::{hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use narthex_node::exposition::{Item, Parser, SeriesCache, parse_series};
+use narthex_exposition::{Item, Parser, SeriesCache, parse_series};
 
 /// The page to read: `NARTHEX_BENCH_PAGE`, or a made-up one of 900 samples.
 fn page() -> Vec<u8> {
