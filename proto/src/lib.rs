@@ -7,12 +7,42 @@ pub mod batch;
 pub mod client;
 pub mod connect;
 pub mod follow;
+mod otlp_json;
 pub mod service;
 
 /// The public API. Its `.proto` files are its documentation.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("narthex.v1");
+}
+
+/// OpenTelemetry's metrics, in protobuf and JSON. Modules are the protocol's packages.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod opentelemetry {
+    pub mod proto {
+        pub mod common {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.common.v1");
+            }
+        }
+        pub mod resource {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.resource.v1");
+            }
+        }
+        pub mod metrics {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.metrics.v1");
+            }
+        }
+        pub mod collector {
+            pub mod metrics {
+                pub mod v1 {
+                    tonic::include_proto!("opentelemetry.proto.collector.metrics.v1");
+                }
+            }
+        }
+    }
 }
 
 /// Between the processes of one cluster.

@@ -203,6 +203,10 @@ endpoints! {
     STATUS_CLUSTER = "/api/v1/status/cluster", [GET], Needs(Read);
     /// Remote write.
     WRITE = "/api/v1/write", [POST], Needs(Write);
+    /// Prometheus's text format, of any length and age.
+    IMPORT = "/api/v1/import/prometheus", [POST], Needs(Write);
+    /// OpenTelemetry's metrics.
+    OTLP_METRICS = "/api/v1/otlp/v1/metrics", [POST], Needs(Write);
     /// Brings what is in memory to disk in its final form.
     ADMIN_SETTLE = "/api/v1/admin/tsdb/settle", [POST, PUT], Needs(Admin);
     /// Compares what the replicas of each shard hold.
@@ -217,6 +221,8 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.v1.Cluster", "Shards", Needs(Read)),
     ("narthex.v1.Cluster", "Config", Needs(Read)),
     ("narthex.v1.Cluster", "Watch", Needs(Read)),
+    ("narthex.v1.Append", "Append", Needs(Write)),
+    ("opentelemetry.proto.collector.metrics.v1.MetricsService", "Export", Needs(Write)),
     ("grpc.health.v1.Health", "*", Public),
     ("grpc.reflection.v1.ServerReflection", "*", Needs(Read)),
     ("grpc.reflection.v1alpha.ServerReflection", "*", Needs(Read)),
