@@ -7,10 +7,15 @@ use narthex_cluster::{Epoch, Ring, ShardId};
 use narthex_model::Timestamp;
 use narthex_proto::batch::KnownSeries;
 use narthex_router::{
-    remote_write::{Series, WriteRequest, decompress},
-    sender::{Outgoing, compress, encode},
+    Limits,
+    remote_write::{
+        decompress,
+        v1::{LabelSpans, WriteRequest},
+    },
+    sender::{Outgoing, compress, encode, encode_v2},
+    series::Series,
     series_cache::{Home, SeriesCache},
-    split::{Labelled, Naming, split},
+    split::{Labelled, Naming, Split, SplitBy, split_v1, split_v2},
 };
 
 /// One host's page: 847 series with eight labels, one sample each.
@@ -38,38 +43,49 @@ fn benches(criterion: &mut Criterion) {
         ring: Arc::new(Ring::new((0..6).map(ShardId))),
         spread_jobs: BTreeSet::new(),
     }];
-    let now = Timestamp::from_millis(1_700_000_000_000);
+    let cache = SeriesCache::new(10_000, 1);
+    let by = SplitBy {
+        epochs: &epochs,
+        now: Timestamp::from_millis(1_700_000_000_000),
+        cache: &cache,
+        naming: Naming::Labels,
+        limits: &Limits::default(),
+    };
+    let known = SplitBy { naming: Naming::Known, ..by };
     let mut group = criterion.benchmark_group("remote_write");
     group.throughput(Throughput::Elements(page.len() as u64));
-    group.bench_function("decompress", |b| b.iter(|| decompress(black_box(&body))));
+    group.bench_function("decompress", |b| b.iter(|| decompress(black_box(&body), 32 << 20)));
     group.bench_function("decode", |b| {
         b.iter(|| {
             let mut decoder = WriteRequest::new(black_box(&request));
-            let mut series = Series::default();
+            let (mut series, mut spans) = (Series::default(), LabelSpans::default());
             let mut samples = 0;
             while let Some(raw) = decoder.next_series().expect("valid") {
-                series.read(raw).expect("valid");
+                raw.read(&mut series, &mut spans).expect("valid");
                 samples += series.samples.len();
             }
             samples
         });
     });
-    let cache = SeriesCache::new(10_000, 1);
-    group.bench_function("split", |b| {
-        b.iter(|| split(black_box(&request), &epochs, now, &cache, Naming::Labels));
-    });
-    let first = split(&request, &epochs, now, &cache, Naming::Labels).expect("valid");
-    for (shard, batch) in first.batches.iter().flat_map(|(s, b)| b.iter().map(move |b| (s, b))) {
+    group.bench_function("split", |b| b.iter(|| split_v1(black_box(&request), &by)));
+    learn(&cache, &split_v1(&request, &by).expect("valid"));
+    group.bench_function("split known", |b| b.iter(|| split_v1(black_box(&request), &known)));
+    let request = encode_v2(&page);
+    group.bench_function("split 2.0", |b| b.iter(|| split_v2(black_box(&request), &by)));
+    learn(&cache, &split_v2(&request, &by).expect("valid"));
+    group.bench_function("split known 2.0", |b| b.iter(|| split_v2(black_box(&request), &known)));
+    group.finish();
+}
+
+/// Learns as from the answers of shards.
+fn learn(cache: &SeriesCache, split: &Split) {
+    for (shard, batch) in split.batches.iter().flat_map(|(s, b)| b.iter().map(move |b| (s, b))) {
         let home = |(series, labelled): (usize, &Labelled)| {
             let series = KnownSeries { series: series as u32, fingerprint: labelled.fingerprint };
             Some((labelled.hash?, Home { epoch: labelled.epoch, shard: *shard, series }))
         };
         cache.learn(batch.labelled.iter().enumerate().filter_map(home));
     }
-    group.bench_function("split known", |b| {
-        b.iter(|| split(black_box(&request), &epochs, now, &cache, Naming::Known));
-    });
-    group.finish();
 }
 
 criterion_group!(remote_write, benches);

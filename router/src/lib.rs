@@ -8,15 +8,24 @@
 
 #![forbid(unsafe_code)]
 
+mod append;
+mod exposition;
+pub mod histogram;
+pub mod limits;
 mod metrics;
+mod otlp;
+mod payload;
 pub mod remote_write;
 #[doc(hidden)]
 pub mod sender;
+pub mod series;
 pub mod series_cache;
 mod shards;
 pub mod split;
+mod wire;
 mod write;
 
+pub use limits::{InvalidLimits, Limits};
 pub use metrics::RouterMetrics;
 pub use shards::ShardWrites;
-pub use write::{Router, RouterOptions};
+pub use write::{AcceptedMessages, MESSAGE_1, MESSAGE_2, Router, RouterOptions};

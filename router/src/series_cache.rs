@@ -5,9 +5,13 @@
 //! parsed, checked or sent on. Senders repeat the order of series too, so the series that
 //! followed last time is compared before anything is looked up.
 //!
+//! Remote write 2.0 sends references into a table of symbols that is new in every request. There
+//! the symbols are hashed once each, and a series by the hashes of its symbols in their order.
+//!
 //! Invariants
 //! * an entry is what a shard's leader answered for exactly these bytes, as far as 128 bits of a
 //!   hash with a secret of this process tell;
+//! * bytes of labels and sequences of symbols never find each other's entries;
 //! * there are never more than `capacity` entries: one that was not asked for since the hand
 //!   last passed it gives way.
 //!
@@ -27,18 +31,60 @@ const SECRET_BYTES: usize = 192;
 /// No entry.
 const NONE: u32 = u32::MAX;
 
-/// Of the bytes of a series' labels, as they lie in a request.
+/// Of a series' labels as they lie in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LabelHash {
     high: u64,
     low: u64,
-    len: u32,
+    /// What was hashed.
+    what: Hashed,
+}
+
+/// What was hashed, so that one kind is never taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hashed {
+    /// As many bytes of labels.
+    Bytes(u32),
+    /// As many symbols.
+    Symbols(u32),
+    /// As many labels, in order of their names.
+    Labels(u32),
 }
 
 impl LabelHash {
-    /// How many bytes were hashed.
-    pub fn labels_len(self) -> usize {
-        self.len as usize
+    fn new(hash: u128, what: Hashed) -> Self {
+        Self { high: (hash >> 64) as u64, low: hash as u64, what }
+    }
+
+    /// How many bytes were hashed, where it was bytes.
+    pub fn labels_len(self) -> Option<usize> {
+        match self.what {
+            Hashed::Bytes(len) => Some(len as usize),
+            Hashed::Symbols(_) | Hashed::Labels(_) => None,
+        }
+    }
+}
+
+/// Hashes series whose labels are references into a table of symbols.
+#[derive(Debug)]
+pub struct SymbolHasher<'c> {
+    secret: &'c [u8; SECRET_BYTES],
+    /// Of each symbol.
+    hashes: Vec<[u8; 16]>,
+    /// Those of one series, side by side.
+    series: Vec<u8>,
+}
+
+impl SymbolHasher<'_> {
+    /// The hash of the symbols that `refs` name; `None` if one lies beyond the table.
+    #[inline]
+    pub fn hash(&mut self, refs: &[u32]) -> Option<LabelHash> {
+        self.series.clear();
+        for &reference in refs {
+            self.series.extend_from_slice(self.hashes.get(reference as usize)?);
+        }
+        let hash = xxh3_128_with_secret(&self.series, self.secret);
+        Some(LabelHash::new(hash, Hashed::Symbols(refs.len() as u32)))
     }
 }
 
@@ -91,7 +137,8 @@ impl SeriesCache {
 
     /// Begins to look up the series of a request. Holds up [`SeriesCache::learn`].
     pub fn look_up(&self) -> Lookup<'_> {
-        Lookup { secret: &self.secret, entries: self.entries.read(), last: NONE }
+        let entries = self.entries.read();
+        Lookup { secret: &self.secret, entries, last: NONE, labels: Vec::new() }
     }
 
     /// Remembers where series live, one after the other as they lay in a request.
@@ -182,9 +229,11 @@ pub struct Lookup<'c> {
     secret: &'c [u8; SECRET_BYTES],
     entries: RwLockReadGuard<'c, Entries>,
     last: u32,
+    /// Those that are being hashed.
+    labels: Vec<u8>,
 }
 
-impl Lookup<'_> {
+impl<'c> Lookup<'c> {
     /// The series whose labels are the first bytes of `message`; otherwise the hash to learn it
     /// by, if `labels_len` finds where the labels end.
     #[inline]
@@ -195,17 +244,51 @@ impl Lookup<'_> {
     ) -> Result<Found, Option<LabelHash>> {
         let predicted = self.entries.entries.get(self.last as usize).map(|e| e.next.load(Relaxed));
         if let Some((place, entry)) = predicted.and_then(|at| Some((at, self.entry(at)?)))
-            && let Some(labels) = message.get(..entry.hash.len as usize)
+            && let Some(labels) = entry.hash.labels_len().and_then(|len| message.get(..len))
             && self.hash(labels) == entry.hash
         {
             return Ok(self.hit(place));
         }
         let hash = self.hash_of(message, labels_len()).ok_or(None)?;
-        let place = self.entries.find(hash).ok_or(Some(hash))?;
+        self.find_place(hash).ok_or(Some(hash))
+    }
+
+    /// The series of a hash.
+    #[inline]
+    pub fn find_hash(&mut self, hash: LabelHash) -> Option<Found> {
+        let predicted = self.entry(self.last).map(|last| last.next.load(Relaxed));
+        if let Some(place) = predicted
+            && self.entry(place).is_some_and(|entry| entry.hash == hash)
+        {
+            return Some(self.hit(place));
+        }
+        self.find_place(hash)
+    }
+
+    /// The hash of labels in order of their names.
+    pub fn hash_of_labels(&mut self, labels: &[(&str, &str)]) -> LabelHash {
+        self.labels.clear();
+        for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+            self.labels.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            self.labels.extend_from_slice(text.as_bytes());
+        }
+        let hash = xxh3_128_with_secret(&self.labels, self.secret);
+        LabelHash::new(hash, Hashed::Labels(labels.len() as u32))
+    }
+
+    /// Hashes what comes as references to these symbols.
+    pub fn symbol_hasher(&self, symbols: &[&[u8]]) -> SymbolHasher<'c> {
+        let hash = |symbol: &&[u8]| xxh3_128_with_secret(symbol, self.secret).to_le_bytes();
+        let hashes = symbols.iter().map(hash).collect();
+        SymbolHasher { secret: self.secret, hashes, series: Vec::new() }
+    }
+
+    fn find_place(&mut self, hash: LabelHash) -> Option<Found> {
+        let place = self.entries.find(hash)?;
         if let Some(last) = self.entry(self.last) {
             last.next.store(place, Relaxed);
         }
-        Ok(self.hit(place))
+        Some(self.hit(place))
     }
 
     /// The hash to learn a series by, if its labels are the first bytes of `message`.
@@ -234,7 +317,7 @@ impl Lookup<'_> {
 
     fn hash(&self, labels: &[u8]) -> LabelHash {
         let hash = xxh3_128_with_secret(labels, self.secret);
-        LabelHash { high: (hash >> 64) as u64, low: hash as u64, len: labels.len() as u32 }
+        LabelHash::new(hash, Hashed::Bytes(labels.len() as u32))
     }
 }
 
@@ -258,7 +341,7 @@ mod tests {
             let message = [labels.as_bytes(), b"\x12rest"].concat();
             let hit = lookup.find(&message, || Some(labels.len())).ok();
             found.push(hit.map(|found| {
-                assert_eq!(found.hash.labels_len(), labels.len());
+                assert_eq!(found.hash.labels_len(), Some(labels.len()));
                 found.home.series.series
             }));
             if hit.is_none() {
@@ -299,6 +382,29 @@ mod tests {
             learn(&cache, &[new]);
             assert_eq!(cache.len(), 4);
         }
+    }
+
+    /// The table's order is the sender's choice and differs from request to request.
+    #[test]
+    fn symbols_are_found_wherever_they_stand_in_the_table() {
+        let cache = SeriesCache::new(10, 1);
+        let hash =
+            |symbols: &[&[u8]], refs: &[u32]| cache.look_up().symbol_hasher(symbols).hash(refs);
+        let first = hash(&[b"", b"a", b"b"], &[1, 2]).expect("within the table");
+        cache.learn(std::iter::once((first, home(1))));
+        assert_eq!(hash(&[b"b", b"x", b"a"], &[2, 0]), Some(first));
+        let others: [(&[&[u8]], &[u32]); 4] = [
+            (&[b"b", b"a"], &[0, 1]),
+            (&[b"ab", b""], &[0, 1]),
+            (&[b"a", b"b"], &[0, 1, 0, 1]),
+            (&[b"a", b"b"], &[0]),
+        ];
+        for (symbols, refs) in others {
+            let other = hash(symbols, refs).expect("within the table");
+            assert!(cache.look_up().find_hash(other).is_none(), "{symbols:?} {refs:?}");
+        }
+        assert_eq!(hash(&[b"a"], &[0, 1]), None);
+        assert!(cache.look_up().find_hash(first).is_some());
     }
 
     proptest! {

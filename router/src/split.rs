@@ -7,16 +7,22 @@
 //! * the samples of a series keep their order within a shard;
 //! * with or without a cache, the same samples go to the same shards.
 
+mod v1;
+mod v2;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use narthex_cluster::{Epoch, ShardId, TenantId, routing::routing_key};
 use narthex_model::{METRIC_NAME, Sample, Timestamp};
 use narthex_proto::batch::BatchWriter;
+pub use v1::split_v1;
+pub use v2::split_v2;
 
 use crate::{
-    remote_write::{DecodeError, RawSeries, Series, WriteRequest},
-    series_cache::{Found, Home, LabelHash, Lookup, SeriesCache},
+    limits::Limits,
+    series::Series,
+    series_cache::{Home, LabelHash, Lookup, SeriesCache},
 };
 
 /// A batch that has grown this large is closed, well below the largest message.
@@ -38,8 +44,20 @@ pub enum RefuseReason {
     DuplicateLabel,
     /// No metric name.
     MissingName,
+    /// More labels than a series may have.
+    TooManyLabels,
+    /// A label's name longer than it may be.
+    LabelNameTooLong,
+    /// A label's value longer than it may be.
+    LabelValueTooLong,
     /// More than ten minutes ahead of our clock.
     TooFarInFuture,
+    /// Values since the point before: nothing here adds them up.
+    DeltaTemporality,
+    /// A metric or a point with nothing in it.
+    NoData,
+    /// A metric's name of which nothing is left in Prometheus's characters.
+    InvalidName,
     /// Native histograms are not stored yet.
     NativeHistogram,
     /// Exemplars are not stored yet.
@@ -54,7 +72,13 @@ impl RefuseReason {
             Self::EmptyLabelName => "empty_label_name",
             Self::DuplicateLabel => "duplicate_label",
             Self::MissingName => "missing_metric_name",
+            Self::TooManyLabels => "too_many_labels",
+            Self::LabelNameTooLong => "label_name_too_long",
+            Self::LabelValueTooLong => "label_value_too_long",
             Self::TooFarInFuture => "too_far_in_future",
+            Self::DeltaTemporality => "delta_temporality",
+            Self::NoData => "no_data",
+            Self::InvalidName => "invalid_metric_name",
             Self::NativeHistogram => "native_histogram",
             Self::Exemplar => "exemplar",
         }
@@ -99,7 +123,7 @@ pub struct Split {
     pub samples: u64,
     /// What is in no batch.
     pub refused: BTreeMap<RefuseReason, Refusal>,
-    /// Metadata, which remote write 1.0 sends on the side and which is not stored.
+    /// Descriptions of metrics, which are not stored.
     pub metadata: u64,
 }
 
@@ -112,39 +136,26 @@ pub enum Naming {
     Labels,
 }
 
-/// Decodes `decompressed` and splits it by the rings of `epochs`, of which there is at least one.
-pub fn split(
-    decompressed: &[u8],
-    epochs: &[Epoch],
-    now: Timestamp,
-    cache: &SeriesCache,
-    naming: Naming,
-) -> Result<Split, DecodeError> {
-    let mut splitter = Splitter {
-        epochs,
-        latest: now.saturating_add_millis(AHEAD_MILLIS_MAX),
-        ..Splitter::default()
-    };
-    let mut lookup = cache.look_up();
-    let mut request = WriteRequest::new(decompressed);
-    let (mut series, mut samples) = (Series::default(), Vec::new());
-    while let Some(raw) = request.next_series()? {
-        match naming {
-            Naming::Known if splitter.add_known(raw, &mut lookup, &mut samples) => continue,
-            Naming::Known => {}
-            Naming::Labels => splitter.hash = lookup.hash_of(raw.bytes(), raw.labels_len()),
-        }
-        series.read(raw)?;
-        splitter.add(&mut series);
-    }
-    splitter.split.metadata = request.metadata() as u64;
-    Ok(splitter.finish())
+/// What requests are split by.
+#[derive(Debug, Clone, Copy)]
+pub struct SplitBy<'e> {
+    /// At least one.
+    pub epochs: &'e [Epoch],
+    /// Our clock.
+    pub now: Timestamp,
+    /// What shards call series.
+    pub cache: &'e SeriesCache,
+    /// How batches name what is in the cache.
+    pub naming: Naming,
+    /// What a series may be.
+    pub limits: &'e Limits,
 }
 
 #[derive(Default)]
-struct Splitter<'e> {
+pub(crate) struct Splitter<'e> {
     epochs: &'e [Epoch],
     latest: Timestamp,
+    limits: Limits,
     open: Vec<Open>,
     /// The routing key met last and the place of its shard in `open`: a target's series come one
     /// after the other.
@@ -160,29 +171,20 @@ struct Open {
     labelled: Vec<Labelled>,
 }
 
-impl Splitter<'_> {
-    /// Adds a series that the cache knows, if that is all there is to it.
-    #[inline]
-    fn add_known(
-        &mut self,
-        raw: RawSeries<'_>,
-        lookup: &mut Lookup<'_>,
-        samples: &mut Vec<Sample>,
-    ) -> bool {
-        self.hash = None;
-        let Found { home, hash } = match lookup.find(raw.bytes(), || raw.labels_len()) {
-            Ok(found) => found,
-            Err(hash) => {
-                self.hash = hash;
-                lookup.lose_place();
-                return false;
-            }
-        };
-        if !raw.samples_behind(hash.labels_len(), samples) {
-            return false;
+impl<'e> Splitter<'e> {
+    pub(crate) fn new(by: &SplitBy<'e>) -> Self {
+        Self {
+            epochs: by.epochs,
+            latest: by.now.saturating_add_millis(AHEAD_MILLIS_MAX),
+            limits: *by.limits,
+            ..Self::default()
         }
+    }
+
+    /// Adds samples of a series that the cache knows; `false` if they must be looked at singly.
+    #[inline]
+    fn add_known(&mut self, home: Home, samples: &[Sample]) -> bool {
         if !self.are_covered(samples, home) {
-            self.hash = Some(hash);
             return false;
         }
         let open_at = match self.last {
@@ -210,18 +212,59 @@ impl Splitter<'_> {
         })
     }
 
-    fn add(&mut self, series: &mut Series<'_>) {
-        if series.histograms > 0 {
-            self.refuse(RefuseReason::NativeHistogram, series.histograms, &series.labels);
+    /// Adds a series by its labels; `hash` is what finds them in the cache from then on.
+    fn add(&mut self, series: &mut Series<'_>, hash: Option<LabelHash>) {
+        if self.check(series) {
+            self.hash = hash;
+            self.route(&series.labels, &series.samples);
         }
-        if series.exemplars > 0 {
-            self.refuse(RefuseReason::Exemplar, series.exemplars, &series.labels);
-        }
-        if series.samples.is_empty() {
+    }
+
+    /// Adds a series whose sender has no bytes or symbols that stay the same from request to
+    /// request: the cache is asked by its labels in order.
+    pub(crate) fn add_by_labels(
+        &mut self,
+        series: &mut Series<'_>,
+        lookup: &mut Lookup<'_>,
+        naming: Naming,
+    ) {
+        if !self.check(series) {
             return;
         }
+        let hash = lookup.hash_of_labels(&series.labels);
+        if naming == Naming::Known {
+            match lookup.find_hash(hash) {
+                Some(found) if self.add_known(found.home, &series.samples) => return,
+                Some(_) => {}
+                None => lookup.lose_place(),
+            }
+        }
+        self.hash = Some(hash);
+        self.route(&series.labels, &series.samples);
+    }
+
+    /// Puts a series in order and refuses what of it can never be stored. Whether anything is
+    /// left.
+    fn check(&mut self, series: &mut Series<'_>) -> bool {
+        if !series.histograms.is_empty() {
+            let refused = series.histograms.len();
+            self.refuse(RefuseReason::NativeHistogram, refused, &series.labels);
+        }
+        if !series.exemplars.is_empty() {
+            self.refuse(RefuseReason::Exemplar, series.exemplars.len(), &series.labels);
+        }
+        self.split.metadata += u64::from(series.metadata.is_some());
+        if series.samples.is_empty() {
+            return false;
+        }
         if let Err(reason) = put_in_order(series) {
-            return self.refuse(reason, series.samples.len(), &series.labels);
+            self.refuse(reason, series.samples.len(), &series.labels);
+            return false;
+        }
+        if let Some((reason, excess)) = self.limits.exceeded_by(&series.labels) {
+            let example = || format!("{}: {excess}", describe(&series.labels));
+            self.refuse_with(reason, series.samples.len(), example);
+            return false;
         }
         let sent = series.samples.len();
         let latest = self.latest;
@@ -230,7 +273,7 @@ impl Splitter<'_> {
             let refused = sent - series.samples.len();
             self.refuse(RefuseReason::TooFarInFuture, refused, &series.labels);
         }
-        self.route(&series.labels, &series.samples);
+        !series.samples.is_empty()
     }
 
     /// Adds runs of samples that one epoch covers to the batch of their shard.
@@ -288,15 +331,21 @@ impl Splitter<'_> {
     }
 
     fn refuse(&mut self, reason: RefuseReason, samples: usize, labels: &[(&str, &str)]) {
-        let refusal = self
-            .split
-            .refused
-            .entry(reason)
-            .or_insert_with(|| Refusal { samples: 0, example: describe(labels) });
+        self.refuse_with(reason, samples, || describe(labels));
+    }
+
+    pub(crate) fn refuse_with(
+        &mut self,
+        reason: RefuseReason,
+        samples: usize,
+        example: impl FnOnce() -> String,
+    ) {
+        let refused = self.split.refused.entry(reason);
+        let refusal = refused.or_insert_with(|| Refusal { samples: 0, example: example() });
         refusal.samples += samples as u64;
     }
 
-    fn finish(mut self) -> Split {
+    pub(crate) fn finish(mut self) -> Split {
         for mut open in self.open {
             if !open.writer.is_empty() {
                 self.split.batches.entry(open.shard).or_default().push(open.close());
@@ -362,226 +411,4 @@ fn describe(labels: &[(&str, &str)]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
-
-    use narthex_cluster::Ring;
-    use narthex_model::Labels;
-    use narthex_proto::batch::{BatchReader, Item, KnownSeries, Subject};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::sender::{Outgoing, encode, none_known, read_batch};
-
-    fn epoch(number: u64, from: i64, shards: u32) -> Epoch {
-        Epoch {
-            number,
-            from: Timestamp::from_millis(from),
-            ring: Arc::new(Ring::new((0..shards).map(ShardId))),
-            spread_jobs: BTreeSet::new(),
-        }
-    }
-
-    fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Outgoing {
-        Outgoing {
-            labels: labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
-            samples: samples.to_vec(),
-        }
-    }
-
-    fn split_of(request: &[Outgoing], epochs: &[Epoch]) -> Split {
-        let cache = SeriesCache::new(1, 1);
-        let now = Timestamp::from_millis(1_000_000);
-        split(&encode(request), epochs, now, &cache, Naming::Known).expect("valid request")
-    }
-
-    type Stored = BTreeSet<(u32, String, i64, u64)>;
-
-    fn stored(split: &Split) -> Stored {
-        let mut all = Stored::new();
-        for (shard, batches) in &split.batches {
-            for (labels, samples) in
-                batches.iter().flat_map(|batch| read_batch(&batch.bytes, none_known))
-            {
-                for s in samples {
-                    all.insert((
-                        shard.0,
-                        labels.to_string(),
-                        s.timestamp.millis(),
-                        s.value.to_bits(),
-                    ));
-                }
-            }
-        }
-        all
-    }
-
-    #[test]
-    fn a_target_lies_on_one_shard_and_labels_are_put_in_order() {
-        let request = [
-            series(
-                &[("job", "a"), ("__name__", "up"), ("instance", "x"), ("zone", "")],
-                &[(1, 1.0)],
-            ),
-            series(
-                &[("__name__", "cpu"), ("cpu", "0"), ("instance", "x"), ("job", "a")],
-                &[(1, 2.0)],
-            ),
-        ];
-        let split = split_of(&request, &[epoch(0, i64::MIN, 6)]);
-        assert_eq!((split.batches.len(), split.samples), (1, 2));
-        assert!(split.refused.is_empty());
-        assert!(
-            stored(&split).iter().any(|row| row.1 == r#"{__name__="up", instance="x", job="a"}"#)
-        );
-    }
-
-    #[test]
-    fn bad_series_are_refused_and_the_rest_kept() {
-        let name = ("__name__", "m");
-        let request = [
-            series(&[name, ("a", "1"), ("a", "2")], &[(1, 1.0), (2, 1.0)]),
-            series(&[name, ("", "1")], &[(1, 1.0)]),
-            series(&[("a", "1")], &[(1, 1.0)]),
-            series(&[name], &[(1, 1.0), (1_000_000 + AHEAD_MILLIS_MAX + 1, 1.0)]),
-        ];
-        let split = split_of(&request, &[epoch(0, i64::MIN, 3)]);
-        let counts: Vec<_> = split.refused.iter().map(|(r, n)| (r.name(), n.samples)).collect();
-        let expected = [
-            ("empty_label_name", 1),
-            ("duplicate_label", 2),
-            ("missing_metric_name", 1),
-            ("too_far_in_future", 1),
-        ];
-        assert_eq!(counts, expected);
-        assert_eq!((split.samples, stored(&split).len()), (1, 1));
-        assert_eq!(
-            split.refused[&RefuseReason::DuplicateLabel].example,
-            r#"{__name__="m", a="1", a="2"}"#
-        );
-    }
-
-    #[test]
-    fn a_large_request_becomes_several_batches() {
-        let samples: Vec<_> = (0..400_000).map(|t| (t, 0.5)).collect();
-        let request = [series(&[("__name__", "m")], &samples)];
-        let split = split_of(&request, &[epoch(0, i64::MIN, 3)]);
-        let batches: Vec<_> = split.batches.values().flatten().collect();
-        assert!(batches.len() > 1);
-        assert!(batches.iter().all(|batch| batch.bytes.len() < 2 * BATCH_BYTES));
-        assert_eq!(stored(&split).len(), 400_000);
-    }
-
-    /// Learns from a split as a router does from the answers; series are numbered by labels.
-    fn learn(cache: &SeriesCache, split: &Split, numbers: &mut Vec<Labels>) {
-        for (&shard, batches) in &split.batches {
-            for batch in batches {
-                let mut reader = BatchReader::new(&batch.bytes).unwrap();
-                let (mut learnt, mut labelled) = (Vec::new(), batch.labelled.iter());
-                while let Some(item) = reader.next(&mut Vec::new()).unwrap() {
-                    let Item::Floats(Subject::Labels(bytes)) = item else { continue };
-                    let labelled = labelled.next().unwrap();
-                    let (series, fingerprint) = (numbers.len() as u32, labelled.fingerprint);
-                    assert_eq!(fingerprint, Labels::fingerprint_of(bytes));
-                    numbers.push(Labels::from_bytes(bytes).unwrap());
-                    let home = Home {
-                        epoch: labelled.epoch,
-                        shard,
-                        series: KnownSeries { series, fingerprint },
-                    };
-                    learnt.extend(labelled.hash.map(|hash| (hash, home)));
-                }
-                cache.learn(learnt.into_iter());
-            }
-        }
-    }
-
-    fn rows(split: &Split, numbers: &[Labels]) -> BTreeMap<u32, Vec<String>> {
-        let mut all: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-        for (shard, batch) in split.batches.iter().flat_map(|(s, b)| b.iter().map(move |b| (s, b)))
-        {
-            let known = |known: KnownSeries| numbers[known.series as usize].clone();
-            for (labels, samples) in read_batch(&batch.bytes, known) {
-                let rows = samples.iter().map(|s| format!("{labels} {} {}", s.timestamp, s.value));
-                all.entry(shard.0).or_default().extend(rows);
-            }
-        }
-        all
-    }
-
-    /// A series whose labels may stand around its samples, as nobody writes them but may.
-    fn odd(labels: &[(String, String)], behind: usize, times: &[i64]) -> Vec<u8> {
-        let field = |outgoing: Outgoing| {
-            // One series alone: its field's head is two bytes, as it is short.
-            encode(&[outgoing])[2..].to_vec()
-        };
-        let (before, after) = labels.split_at(labels.len() - behind.min(labels.len()));
-        let samples = times.iter().map(|time| (*time, 0.5)).collect();
-        let mut message = field(Outgoing { labels: before.to_vec(), samples });
-        message.extend(field(Outgoing { labels: after.to_vec(), samples: Vec::new() }));
-        [&[10, message.len() as u8][..], &message].concat()
-    }
-
-    proptest! {
-        /// With a cache that learns, every request is split as without one.
-        #[test]
-        fn a_cache_changes_nothing_but_bytes(
-            requests in proptest::collection::vec(
-                proptest::collection::vec(
-                    ("[ab]", "[xy]?", 0usize..4, proptest::collection::vec(0..900i64, 0..3)), 0..6,
-                ), 1..8,
-            ),
-            capacity in 1usize..12,
-        ) {
-            let epochs = [epoch(0, i64::MIN, 2), epoch(1, 300, 5), epoch(2, 600, 9)];
-            let cache = SeriesCache::new(capacity, 5);
-            let mut numbers = Vec::new();
-            for request in requests {
-                let mut bytes = Vec::new();
-                for (job, instance, behind, times) in &request {
-                    let labels = [("__name__", "m"), ("job", job), ("instance", instance)];
-                    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-                    let behind = if *behind == 3 { 0 } else { *behind };
-                    bytes.extend(odd(&labels, behind, times));
-                }
-                let now = Timestamp::from_millis(1_000);
-                let plain = split(&bytes, &epochs, now, &cache, Naming::Labels).unwrap();
-                let cached = split(&bytes, &epochs, now, &cache, Naming::Known).unwrap();
-                prop_assert_eq!(rows(&cached, &numbers), rows(&plain, &[]));
-                prop_assert_eq!(cached.samples, plain.samples);
-                prop_assert_eq!(&cached.refused, &plain.refused);
-                learn(&cache, &cached, &mut numbers);
-            }
-        }
-    }
-
-    proptest! {
-        /// The shard of each sample is R1's, whatever lies next to it in the request.
-        #[test]
-        fn each_sample_goes_to_its_epochs_shard(
-            rows in proptest::collection::vec(
-                (0..3u8, 0..3u8, proptest::collection::vec(0..1_000i64, 1..6)), 1..8,
-            )
-        ) {
-            let epochs = [epoch(0, i64::MIN, 2), epoch(1, 300, 5), epoch(2, 600, 9)];
-            let values = ["", "p", "q"];
-            let (mut request, mut expected) = (Vec::new(), Stored::new());
-            for (job, instance, times) in &rows {
-                let labels = [
-                    ("__name__", "m"),
-                    ("instance", values[usize::from(*instance)]),
-                    ("job", values[usize::from(*job)]),
-                ];
-                let samples: Vec<_> = times.iter().map(|&t| (t, 1.0)).collect();
-                request.push(series(&labels, &samples));
-                let set = Labels::from_pairs(labels).expect("valid");
-                for &time in times {
-                    let epoch = &epochs[usize::from(time >= 300) + usize::from(time >= 600)];
-                    let shard = epoch.shard_of(TenantId(0), &set).0;
-                    expected.insert((shard, set.to_string(), time, 1f64.to_bits()));
-                }
-            }
-            prop_assert_eq!(stored(&split_of(&request, &epochs)), expected);
-        }
-    }
-}
+mod tests;

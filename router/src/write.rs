@@ -1,8 +1,16 @@
-//! `POST /api/v1/write`.
+//! From a request's body to the answers of all shards.
 //!
-//! Answers: 204 when every shard has its part; 400 when the request or some of its samples can
-//! never be accepted (the rest is stored); 413 for one that is too large; 429 and 503, with
-//! `Retry-After`, when sending it again can succeed.
+//! Every protocol comes here with a [`Payload`]; what it answers its sender is its own business.
+//!
+//! Invariants
+//! * a request is acknowledged only when every shard has its part;
+//! * what is under way is bounded, in all and for each shard, and more is told to wait.
+
+mod answer;
+mod append;
+mod import;
+mod otlp;
+mod remote_write;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,29 +18,37 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::Request,
-    response::{IntoResponse as _, Response},
-};
+use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, StatusCode, header};
 use narthex_cluster::{ClusterState, ShardId};
-use narthex_proto::{batch::KnownSeries, client::ShardError, internal::v1::Appended};
+use narthex_proto::{
+    PUBLIC_DESCRIPTORS, batch::KnownSeries, client::ShardError, internal::v1::Appended,
+    opentelemetry::proto::collector::metrics::v1::metrics_service_server::MetricsServiceServer,
+    v1::append_server::AppendServer,
+};
 use narthex_web::{
     Clock, Routes, access,
     body::{self, BodyError},
 };
 use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::codec::CompressionEncoding;
 use tracing::{debug, warn};
 
+pub use self::remote_write::{AcceptedMessages, MESSAGE_1, MESSAGE_2};
+use self::{
+    answer::{Appends, Ingested, Parts, RETRY_AFTER, WriteError},
+    append::AppendService,
+    otlp::OtlpService,
+};
 use crate::{
+    limits::Limits,
     metrics::RouterMetrics,
-    remote_write::{DECODED_BYTES_MAX, DecodeError, decompress},
+    payload::Payload,
     series_cache::{Home, SeriesCache},
     shards::ShardWrites,
-    split::{Batch, Labelled, Naming, Refusal, Split, split},
+    split::{Batch, Labelled, Naming, Split, SplitBy},
 };
 
 /// Time a sender has to send its body.
@@ -40,49 +56,23 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// Time the shards have for a request: below the 30 s after which senders give up, so that they
 /// hear why.
 const APPEND_TIME: Duration = Duration::from_secs(20);
-/// Decompressed bytes of all requests under way. More is refused, so that a burst costs senders a
-/// pause and not this process its memory.
-const IN_FLIGHT_KIB: u32 = 256 << 10;
-/// The part of it that may wait for one shard: a shard without a leader must not starve others.
-const WAITING_BYTES_PER_SHARD: usize = 32 << 20;
+/// The part of the memory for requests that may wait for one shard: a shard without a leader must
+/// not starve others.
+const WAITING_SHARE: usize = 8;
 /// A larger request is decoded off the network threads.
-const DECODED_INLINE_BYTES: usize = 512 << 10;
-/// What a sender is asked to wait after 429 or 503.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Why a write request fails. Each variant is one thing the sender does next.
-#[derive(Debug, thiserror::Error)]
-enum WriteError {
-    /// Send remote write 1.0.
-    #[error("{0}")]
-    Unsupported(String),
-    /// The body could not be read.
-    #[error(transparent)]
-    Body(#[from] BodyError),
-    /// Drop it: it will be refused every time.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// Some samples will be refused every time; the rest is stored.
-    #[error("{0}")]
-    Samples(String),
-    /// Wait, then send again.
-    #[error("{0}")]
-    Busy(String, Duration),
-    /// Wait, then send again: parts of it may be stored, which is harmless.
-    #[error("{0}")]
-    Unavailable(String),
-    /// A shard's node cannot work with what we send.
-    #[error("{0}")]
-    Internal(String),
-}
+const DECODED_INLINE_BYTES: u64 = 512 << 10;
 
 /// What a router may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RouterOptions {
     /// Series whose numbers it remembers, about 64 bytes each.
     pub series_cached_max: usize,
     /// Random: keeps senders from guessing how their labels are hashed.
     pub seed: u128,
+    /// What it takes.
+    pub limits: Limits,
+    /// Which remote write it takes.
+    pub accepted_messages: AcceptedMessages,
 }
 
 /// The write front door of a process.
@@ -91,6 +81,8 @@ pub struct Router {
     series: Arc<SeriesCache>,
     clock: Clock,
     metrics: RouterMetrics,
+    options: RouterOptions,
+    /// KiB of requests under way.
     in_flight: Arc<Semaphore>,
     waiting: parking_lot::Mutex<HashMap<ShardId, usize>>,
 }
@@ -110,7 +102,8 @@ impl Router {
             series: Arc::new(SeriesCache::new(options.series_cached_max, options.seed)),
             clock,
             metrics,
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
+            in_flight: Arc::new(Semaphore::new(options.limits.memory_kib())),
+            options,
             waiting: parking_lot::Mutex::default(),
         })
     }
@@ -118,54 +111,87 @@ impl Router {
     /// Adds the routes that a router serves.
     pub fn add_routes(self: &Arc<Self>, routes: &mut Routes) {
         let router = Arc::clone(self);
-        routes.http(&access::WRITE, async move |request: Request| {
-            match router.write(request).await {
-                Ok(()) => StatusCode::NO_CONTENT.into_response(),
-                Err(error) => router.refuse(&error),
-            }
-        });
+        routes
+            .http(&access::WRITE, async move |request: Request| router.remote_write(request).await);
+        let router = Arc::clone(self);
+        routes
+            .http(&access::OTLP_METRICS, async move |request: Request| router.otlp(request).await);
+        let router = Arc::clone(self);
+        routes.http(&access::IMPORT, async move |request: Request| router.import(request).await);
     }
 
-    async fn write(&self, request: Request) -> Result<(), WriteError> {
-        check_headers(request.headers())?;
-        let compressed_max = snap::raw::max_compress_len(DECODED_BYTES_MAX);
-        let body = body::read(request.into_body(), compressed_max, BODY_TIME).await?;
-        let _permit = self.admit(&body)?;
+    /// Adds the gRPC services that a router serves.
+    pub fn add_services(self: &Arc<Self>, routes: &mut Routes) {
+        let message_bytes_max = self.options.limits.request_bytes_max;
+        let otlp = MetricsServiceServer::new(OtlpService(Arc::clone(self)))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(message_bytes_max);
+        let append = AppendServer::new(AppendService(Arc::clone(self)))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(message_bytes_max);
+        routes.grpc(otlp).grpc(append).reflect(PUBLIC_DESCRIPTORS);
+    }
+
+    /// Reads a body of at most `bytes_max`.
+    async fn receive(&self, body: Body, bytes_max: usize) -> Result<Bytes, WriteError> {
+        body::read(body, bytes_max, BODY_TIME).await.map_err(|error| match error {
+            BodyError::TooLarge { bytes_max } => {
+                let limit = self.options.limits.request_bytes_max;
+                WriteError::BodyTooLarge { body_bytes_max: bytes_max, limit }
+            }
+            BodyError::TimedOut => WriteError::BodyTimedOut,
+            BodyError::BrokeOff => WriteError::BodyBrokeOff,
+        })
+    }
+
+    /// Decodes a request and appends every shard's part.
+    async fn ingest(&self, payload: Payload) -> Ingested {
+        let mut ingested = Ingested::default();
+        match self.append_parts(payload).await {
+            Ok(parts) => {
+                let refused = parts.refused.into_iter();
+                ingested.refused = refused.map(|(by, it)| (by.name().to_owned(), it)).collect();
+                let shards = parts.shards.into_iter();
+                shards.for_each(|(_, appends)| ingested.add(appends, &self.metrics));
+            }
+            Err(error) => ingested.failed = Some(error),
+        }
+        ingested
+    }
+
+    /// The same, told apart by shards.
+    async fn append_parts(&self, payload: Payload) -> Result<Parts, WriteError> {
+        let _permit = self.admit(&payload)?;
         let state = self.shards.state();
-        let split = self.decode(&body, &state, Naming::Known).await?;
+        let split = self.decode(&payload, &state, Naming::Known).await?;
         self.metrics.metadata.inc_by(split.metadata);
         let started = self.clock.monotonic();
         let mut appended = self.append_all(split.batches, &state).await;
         let unknown: BTreeSet<ShardId> = appended.iter().filter_map(unknown_series).collect();
         if !unknown.is_empty() {
             self.metrics.relabelled.inc();
-            appended.retain(|appends| unknown_series(appends).is_none());
-            let mut again = self.decode(&body, &state, Naming::Labels).await?.batches;
+            appended.retain(|(shard, _)| !unknown.contains(shard));
+            let mut again = self.decode(&payload, &state, Naming::Labels).await?.batches;
             again.retain(|shard, _| unknown.contains(shard));
             appended.extend(self.append_all(again, &state).await);
         }
         let took = self.clock.monotonic().saturating_sub(started);
         self.metrics.append_seconds.observe(took.as_secs_f64());
-        let mut refused: BTreeMap<String, Refusal> = BTreeMap::new();
-        for (reason, refusal) in split.refused {
+        for (reason, refusal) in &split.refused {
             self.metrics.samples(reason.name(), refusal.samples);
-            refused.insert(reason.name().to_owned(), refusal);
         }
-        self.gather(appended, &mut refused)?;
-        match refused.is_empty() {
-            true => Ok(()),
-            false => Err(WriteError::Samples(describe(&refused, split.samples))),
-        }
+        Ok(Parts { refused: split.refused, shards: appended })
     }
 
     /// Holds a share of memory for the request's decompressed size.
-    fn admit(&self, body: &[u8]) -> Result<InFlight, WriteError> {
+    fn admit(&self, payload: &Payload) -> Result<InFlight, WriteError> {
         // Malformed heads are reported by the decoder.
-        let declared = snap::raw::decompress_len(body).unwrap_or(0).min(DECODED_BYTES_MAX);
-        let kib = u32::try_from(declared.div_ceil(1024)).unwrap_or(IN_FLIGHT_KIB);
+        let bytes_max = self.options.limits.request_bytes_max;
+        let declared = payload.declared_len().unwrap_or(0).min(bytes_max as u64);
+        let kib = u32::try_from(declared.div_ceil(1024)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.in_flight)
             .try_acquire_many_owned(kib)
-            .map_err(|_| WriteError::Busy("too many bytes under way".to_owned(), RETRY_AFTER))?;
+            .map_err(|_| WriteError::Busy(self.options.limits.memory_is_full(), RETRY_AFTER))?;
         let gauge = self.metrics.in_flight_bytes.clone();
         gauge.inc_by(declared as i64);
         Ok(InFlight { _permit: permit, gauge, bytes: declared as i64 })
@@ -173,21 +199,25 @@ impl Router {
 
     async fn decode(
         &self,
-        body: &Bytes,
+        payload: &Payload,
         state: &Arc<ClusterState>,
         naming: Naming,
     ) -> Result<Split, WriteError> {
         if state.epochs().is_empty() {
             return Err(WriteError::Unavailable("cluster state is not known yet".to_owned()));
         }
-        let now = self.clock.now();
-        let inline = snap::raw::decompress_len(body).is_ok_and(|len| len <= DECODED_INLINE_BYTES);
-        if inline {
-            return Ok(split(&decompress(body)?, state.epochs(), now, &self.series, naming)?);
+        let (now, limits) = (self.clock.now(), self.options.limits);
+        let (state, series) = (Arc::clone(state), Arc::clone(&self.series));
+        let run = move |payload: &Payload| {
+            let by =
+                SplitBy { epochs: state.epochs(), now, cache: &series, naming, limits: &limits };
+            payload.split(limits.request_bytes_max, &by)
+        };
+        if payload.declared_len().is_some_and(|len| len <= DECODED_INLINE_BYTES) {
+            return Ok(run(payload)?);
         }
-        let (body, state, series) = (body.clone(), Arc::clone(state), Arc::clone(&self.series));
-        let run = move || split(&decompress(&body)?, state.epochs(), now, &series, naming);
-        match tokio::task::spawn_blocking(run).await {
+        let payload = payload.clone();
+        match tokio::task::spawn_blocking(move || run(&payload)).await {
             Ok(split) => Ok(split?),
             Err(_) => Err(WriteError::Internal("decoding was interrupted".to_owned())),
         }
@@ -198,10 +228,10 @@ impl Router {
         &self,
         batches: BTreeMap<ShardId, Vec<Batch>>,
         state: &ClusterState,
-    ) -> Vec<Appends> {
+    ) -> Vec<(ShardId, Appends)> {
         let revision = state.revision();
-        let parts = batches.into_iter();
-        join_all(parts.map(|(shard, batches)| self.append(shard, batches, revision))).await
+        let append = async |(shard, batches)| (shard, self.append(shard, batches, revision).await);
+        join_all(batches.into_iter().map(append)).await
     }
 
     async fn append(&self, shard: ShardId, batches: Vec<Batch>, revision: u64) -> Appends {
@@ -237,80 +267,22 @@ impl Router {
         let mut waiting = self.waiting.lock();
         let of_shard = waiting.entry(shard).or_default();
         // A request that comes alone is always let through.
-        if *of_shard > 0 && *of_shard + bytes > WAITING_BYTES_PER_SHARD {
+        let waiting_max = self.options.limits.memory_bytes_max / WAITING_SHARE;
+        if *of_shard > 0 && *of_shard + bytes > waiting_max {
             return None;
         }
         *of_shard += bytes;
         Some(Waiting { router: self, shard, bytes })
     }
 
-    /// Adds what shards refused to `refused`, or says which failure the sender must hear of. One
-    /// that sending again can mend wins over one that it cannot: the samples of the first are lost
-    /// otherwise.
-    fn gather(
-        &self,
-        appends: Vec<Appends>,
-        refused: &mut BTreeMap<String, Refusal>,
-    ) -> Result<(), WriteError> {
-        let mut worst: Option<WriteError> = None;
-        for append in appends {
-            let answers = match append {
-                Ok(answers) => answers,
-                Err(error) => {
-                    let error = write_error(error);
-                    if worst.as_ref().is_none_or(|worst| rank(&error) > rank(worst)) {
-                        worst = Some(error);
-                    }
-                    continue;
-                }
-            };
-            for answer in answers {
-                self.metrics.samples("appended", answer.samples);
-                for row in answer.refused {
-                    self.metrics.samples_refused_by_shard(&row.reason, row.samples);
-                    let refusal = refused.entry(row.reason).or_default();
-                    refusal.samples += row.samples;
-                    if refusal.example.is_empty() {
-                        refusal.example = row.example;
-                    }
-                }
-            }
-        }
-        worst.map_or(Ok(()), Err)
-    }
-
-    /// The one place that chooses a status code.
+    /// Counts a refusal and gives its answer.
     fn refuse(&self, error: &WriteError) -> Response {
-        let (status, outcome) = match error {
-            WriteError::Unsupported(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported"),
-            WriteError::Body(BodyError::TooLarge { .. })
-            | WriteError::Decode(DecodeError::TooLarge { .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
-            }
-            WriteError::Body(BodyError::TimedOut) => (StatusCode::REQUEST_TIMEOUT, "body"),
-            WriteError::Body(BodyError::BrokeOff) => (StatusCode::BAD_REQUEST, "body"),
-            WriteError::Decode(_) => (StatusCode::BAD_REQUEST, "malformed"),
-            WriteError::Samples(_) => (StatusCode::BAD_REQUEST, "samples"),
-            WriteError::Busy(..) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-            WriteError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            WriteError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
-        self.metrics.request_failed(outcome);
+        self.metrics.request_failed(error.status().1);
         match error {
             WriteError::Internal(_) => warn!(%error, "write request failed"),
             _ => debug!(%error, "write request refused"),
         }
-        let mut response = (status, format!("{error}\n")).into_response();
-        let retry_after = match error {
-            WriteError::Busy(_, after) => Some(*after),
-            WriteError::Unavailable(_) => Some(RETRY_AFTER),
-            _ => None,
-        };
-        if let Some(after) = retry_after {
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
-        }
-        response
+        error.response()
     }
 }
 
@@ -320,11 +292,8 @@ impl std::fmt::Debug for Router {
     }
 }
 
-/// What a shard said to each of its batches, or why it did not take them all.
-type Appends = Result<Vec<Appended>, ShardError>;
-
 /// The shard, if it must be sent labels.
-fn unknown_series(appends: &Appends) -> Option<ShardId> {
+fn unknown_series((_, appends): &(ShardId, Appends)) -> Option<ShardId> {
     match appends {
         Err(ShardError::UnknownSeries { shard }) => Some(*shard),
         _ => None,
@@ -360,64 +329,6 @@ impl Drop for Waiting<'_> {
             left => waiting.insert(self.shard, left),
         };
     }
-}
-
-fn check_headers(headers: &HeaderMap) -> Result<(), WriteError> {
-    let text =
-        |name| headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).to_lowercase());
-    let content_type =
-        text(header::CONTENT_TYPE).unwrap_or_else(|| "application/x-protobuf".into());
-    let mut parts = content_type.split(';').map(str::trim);
-    let is_protobuf = parts.next() == Some("application/x-protobuf");
-    let is_version_1 = parts
-        .filter_map(|part| part.strip_prefix("proto="))
-        .all(|message| message.trim_matches('"') == "prometheus.writerequest");
-    if !is_protobuf || !is_version_1 {
-        return Err(WriteError::Unsupported(format!(
-            "content type {content_type:?} is not supported, only application/x-protobuf with \
-             remote write 1.0 is"
-        )));
-    }
-    match text(header::CONTENT_ENCODING).as_deref() {
-        None | Some("snappy") => Ok(()),
-        Some(other) => Err(WriteError::Unsupported(format!(
-            "content encoding {other:?} is not supported, only snappy is"
-        ))),
-    }
-}
-
-fn write_error(error: ShardError) -> WriteError {
-    let text = error.to_string();
-    match error {
-        ShardError::Unavailable { .. } => WriteError::Unavailable(text),
-        ShardError::Busy { retry_after, .. } => WriteError::Busy(text, retry_after),
-        ShardError::Refused { status, .. } => {
-            WriteError::Internal(format!("{text}: {}", status.message()))
-        }
-        // It was sent labels, and still says so.
-        ShardError::UnknownSeries { .. } => WriteError::Unavailable(text),
-    }
-}
-
-/// Which failure is reported where there are several.
-fn rank(error: &WriteError) -> u8 {
-    match error {
-        WriteError::Unavailable(_) => 2,
-        WriteError::Busy(..) => 1,
-        _ => 0,
-    }
-}
-
-fn describe(refused: &BTreeMap<String, Refusal>, sent: u64) -> String {
-    let all: u64 = refused.values().map(|refusal| refusal.samples).sum();
-    let reasons: Vec<_> = refused
-        .iter()
-        .map(|(reason, refusal)| {
-            format!("{} {reason} (for example {})", refusal.samples, refusal.example)
-        })
-        .collect();
-    let kept = if sent > 0 { "the rest is stored" } else { "nothing is stored" };
-    format!("{all} samples refused, {kept}: {}", reasons.join(", "))
 }
 
 #[cfg(test)]

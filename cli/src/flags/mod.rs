@@ -14,8 +14,8 @@ pub use client::{
     QueryArguments, TestArguments,
 };
 pub use server::{
-    JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments, QueryFlags,
-    RouterArguments, UpArguments, WebFlags,
+    IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,
+    QueryFlags, RouterArguments, UpArguments, WebFlags,
 };
 
 /// A monitoring cluster that speaks Prometheus.

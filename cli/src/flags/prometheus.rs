@@ -67,14 +67,9 @@ const REFUSED: &[Refused] = &[
     refused("storage.tsdb.wal-segment-size", NO_WAL),
     refused("web.console.libraries", NO_CONSOLES),
     refused("web.console.templates", NO_CONSOLES),
-    refused("web.enable-otlp-receiver", NOT_YET),
     refused("web.local-assets", "the page is part of the program"),
     refused("web.max-notifications-subscribers", NOT_YET),
     refused("web.page-title", NOT_YET),
-    refused(
-        "web.remote-write-receiver.accepted-protobuf-messages",
-        "remote write 1.0 is accepted, 2.0 is not built yet",
-    ),
     refused("web.user-assets", "the page is part of the program"),
 ];
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use narthex_router::{Limits, MESSAGE_1, MESSAGE_2};
 
 /// `narthex up`.
 #[derive(Debug, Args)]
@@ -29,6 +30,8 @@ pub struct UpArguments {
     pub web: WebFlags,
     #[command(flatten)]
     pub storage: StorageFlags,
+    #[command(flatten)]
+    pub ingest: IngestFlags,
     #[command(flatten)]
     pub query: QueryFlags,
     #[command(flatten)]
@@ -73,6 +76,8 @@ pub struct RouterArguments {
     pub cluster: JoinFlags,
     #[command(flatten)]
     pub web: WebFlags,
+    #[command(flatten)]
+    pub ingest: IngestFlags,
     #[command(flatten)]
     pub log: LogFlags,
 }
@@ -177,6 +182,9 @@ pub struct WebFlags {
         env = "NARTHEX_WEB_ENABLE_REMOTE_WRITE_RECEIVER"
     )]
     pub enable_remote_write_receiver: bool,
+    /// Accepted for Prometheus's sake: OTLP is always received
+    #[arg(long = "web.enable-otlp-receiver", env = "NARTHEX_WEB_ENABLE_OTLP_RECEIVER")]
+    pub enable_otlp_receiver: bool,
 }
 
 /// Where a process keeps what outlives it.
@@ -190,6 +198,50 @@ pub struct StorageFlags {
         default_value = "narthex-data"
     )]
     pub path: PathBuf,
+}
+
+/// What senders may send.
+#[derive(Debug, Clone, Args)]
+pub struct IngestFlags {
+    /// Messages that are taken as remote write
+    #[arg(
+        long = "web.remote-write-receiver.accepted-protobuf-messages",
+        env = "NARTHEX_WEB_REMOTE_WRITE_RECEIVER_ACCEPTED_PROTOBUF_MESSAGES",
+        value_delimiter = ',',
+        value_parser = [MESSAGE_1, MESSAGE_2],
+        default_values = [MESSAGE_1, MESSAGE_2],
+        value_name = "MESSAGES"
+    )]
+    pub accepted_messages: Vec<String>,
+    /// Bytes of one request, decompressed
+    #[arg(long = "ingest.max-request-bytes", env = "NARTHEX_INGEST_MAX_REQUEST_BYTES",
+        default_value_t = Limits::default().request_bytes_max)]
+    pub max_request_bytes: usize,
+    /// Bytes of all requests under way, decompressed
+    #[arg(long = "ingest.max-memory-bytes", env = "NARTHEX_INGEST_MAX_MEMORY_BYTES",
+        default_value_t = Limits::default().memory_bytes_max)]
+    pub max_memory_bytes: usize,
+    /// Labels of a series, its name among them; 0 is no limit
+    #[arg(
+        long = "ingest.max-labels-per-series",
+        env = "NARTHEX_INGEST_MAX_LABELS_PER_SERIES",
+        default_value_t = 0
+    )]
+    pub max_labels: usize,
+    /// Bytes of a label's name; 0 is no limit
+    #[arg(
+        long = "ingest.max-label-name-length",
+        env = "NARTHEX_INGEST_MAX_LABEL_NAME_LENGTH",
+        default_value_t = 0
+    )]
+    pub max_label_name_length: usize,
+    /// Bytes of a label's value; 0 is no limit
+    #[arg(
+        long = "ingest.max-label-value-length",
+        env = "NARTHEX_INGEST_MAX_LABEL_VALUE_LENGTH",
+        default_value_t = 0
+    )]
+    pub max_label_value_length: usize,
 }
 
 /// Limits of queries.

@@ -12,7 +12,7 @@ use narthex_proto::{
     client::ShardClient, connect::Connections, follow::follow, service::NodeService,
 };
 use narthex_querier::{Querier, QuerierOptions};
-use narthex_router::{Router, RouterOptions};
+use narthex_router::{AcceptedMessages, Limits, MESSAGE_1, MESSAGE_2, Router, RouterOptions};
 use narthex_web::{Clock, Readiness, Routes};
 use prometheus_client::registry::Registry;
 use tokio::{runtime, sync::watch};
@@ -26,7 +26,7 @@ use crate::{
     client,
     config_file::Importer,
     config_status,
-    flags::{JoinFlags, QuerierArguments, RouterArguments, UpArguments},
+    flags::{IngestFlags, JoinFlags, QuerierArguments, RouterArguments, UpArguments},
     listener,
     output::answer,
     proposer::Proposer,
@@ -69,7 +69,7 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
     let seeds = front.nodes.iter().map(|node| node.cluster.to_string()).collect();
     let parts = Parts {
         prepared: front.prepared,
-        router: true,
+        router: Some(router_options(&front.arguments.ingest)?),
         querier: Some(options),
         retention,
         listener: front.listener,
@@ -90,7 +90,7 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
 /// What a process of routers and queriers is put together from.
 struct Parts {
     prepared: Prepared,
-    router: bool,
+    router: Option<RouterOptions>,
     querier: Option<QuerierOptions>,
     /// What the cluster's retention is to be.
     retention: Option<Duration>,
@@ -149,14 +149,11 @@ impl Parts {
     ) -> Result<(), RoleError> {
         let Self { prepared, router, querier, retention, listener, tasks, quit, stop } = self;
         let Reached { shards, nodes, state } = reached;
-        if router {
-            let options = RouterOptions {
-                series_cached_max: series_cached_max(),
-                seed: Uuid::new_v4().as_u128(),
-            };
+        if let Some(options) = router {
             let shards = Arc::new(shards.clone());
             let router = Router::new(shards, Clock::system(), options, &mut registry);
             router.add_routes(&mut routes);
+            router.add_services(&mut routes);
         }
         let status = config_status::open(&mut registry);
         let follow = config_status::follow(state.clone(), status.clone());
@@ -229,7 +226,8 @@ async fn follow_readiness(
 /// `narthex router`.
 pub fn run_router(arguments: &RouterArguments) -> Result<ExitCode, RoleError> {
     let prepared = Prepared::new(&arguments.web, None)?;
-    run(prepared, arguments.web_listen_address, &arguments.cluster, None)
+    let role = Role::Router(router_options(&arguments.ingest)?);
+    run(prepared, arguments.web_listen_address, &arguments.cluster, role)
 }
 
 /// `narthex querier`.
@@ -240,16 +238,26 @@ pub fn run_querier(arguments: &QuerierArguments) -> Result<ExitCode, RoleError> 
     let external_url = arguments.web.external_url.clone();
     options.external_url =
         external_url.unwrap_or_else(|| format!("{}://{address}", prepared.scheme));
-    run(prepared, address, &arguments.cluster, Some(options))
+    run(prepared, address, &arguments.cluster, Role::Querier(options))
 }
 
-/// Runs a querier, or a router where there are no options for one, until told to stop.
+/// What a process without state is.
+enum Role {
+    Router(RouterOptions),
+    Querier(QuerierOptions),
+}
+
+/// Runs a role until told to stop.
 fn run(
     prepared: Prepared,
     address: SocketAddr,
     join: &JoinFlags,
-    querier: Option<QuerierOptions>,
+    role: Role,
 ) -> Result<ExitCode, RoleError> {
+    let (router, querier) = match role {
+        Role::Router(options) => (Some(options), None),
+        Role::Querier(options) => (None, Some(options)),
+    };
     prepared.check_address(address)?;
     let tls = join.certs.as_deref().map(client::peer_tls).transpose()?;
     let connections = Connections::new(tls);
@@ -260,7 +268,7 @@ fn run(
         let stop = signals::stop_token(StartedBy::User)?;
         let parts = Parts {
             prepared,
-            router: querier.is_none(),
+            router,
             querier,
             retention: None,
             listener,
@@ -276,6 +284,28 @@ fn run(
     });
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result
+}
+
+/// What the flags say of senders.
+fn router_options(flags: &IngestFlags) -> Result<RouterOptions, RoleError> {
+    let accepts = |message: &str| flags.accepted_messages.iter().any(|name| name == message);
+    let limits = Limits {
+        request_bytes_max: flags.max_request_bytes,
+        memory_bytes_max: flags.max_memory_bytes,
+        labels_max: flags.max_labels,
+        label_name_bytes_max: flags.max_label_name_length,
+        label_value_bytes_max: flags.max_label_value_length,
+    };
+    limits.validate()?;
+    Ok(RouterOptions {
+        series_cached_max: series_cached_max(),
+        seed: Uuid::new_v4().as_u128(),
+        limits,
+        accepted_messages: AcceptedMessages {
+            version_1: accepts(MESSAGE_1),
+            version_2: accepts(MESSAGE_2),
+        },
+    })
 }
 
 /// A 64th of the machine's memory for the router's series, at about 64 bytes each.

@@ -17,6 +17,7 @@ use narthex_node::{
     node::StartError,
 };
 use narthex_proto::connect::ConnectError;
+use narthex_router::InvalidLimits;
 use narthex_web::{Clock, Tls, Web, WebError, WebFile, WebFileError, WebOptions, access::RoleSet};
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +54,9 @@ pub enum RoleError {
     /// Leave it out.
     #[error(transparent)]
     Feature(#[from] UnknownFeature),
+    /// Correct the flag.
+    #[error(transparent)]
+    Limits(#[from] InvalidLimits),
     /// Make the certificates, or correct the folder.
     #[error(transparent)]
     Certificates(#[from] ClientError),

@@ -1,6 +1,9 @@
+//! Shards that answer as told, and what a router does whichever protocol its senders speak.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use axum::body::Body;
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use narthex_cluster::{
     Addresses, Binary, ClusterId, ClusterState, ClusterVersion, Command, Found, Founder, NodeId,
@@ -15,7 +18,7 @@ use narthex_proto::{
 use super::*;
 use crate::sender::{Outgoing, compress, encode, read_batch};
 
-const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+pub const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 fn founded() -> ClusterState {
     let addresses = Addresses { cluster: "127.0.0.1:1".to_owned(), ..Addresses::default() };
@@ -34,16 +37,16 @@ fn founded() -> ClusterState {
     state
 }
 
-type Answer = fn(ShardId) -> Result<Appended, ShardError>;
+pub type Answer = fn(ShardId) -> Result<Appended, ShardError>;
 
 /// Shards that remember what they were sent and answer as told. They number their series.
-struct Shards {
+pub struct Shards {
     state: Arc<ClusterState>,
     answer: Answer,
-    stored: parking_lot::Mutex<Vec<(ShardId, Labels, Sample)>>,
+    pub stored: parking_lot::Mutex<Vec<(ShardId, Labels, Sample)>>,
     numbers: parking_lot::Mutex<Vec<Labels>>,
     /// Bytes of all batches so far.
-    received: AtomicUsize,
+    pub received: AtomicUsize,
 }
 
 impl ShardWrites for Shards {
@@ -90,13 +93,17 @@ impl ShardWrites for Shards {
     }
 }
 
-struct Case {
-    router: Arc<Router>,
-    shards: Arc<Shards>,
+pub struct Case {
+    pub router: Arc<Router>,
+    pub shards: Arc<Shards>,
     registry: Registry,
 }
 
-fn case(answer: Answer) -> Case {
+pub fn case(answer: Answer) -> Case {
+    case_with(answer, Limits::default())
+}
+
+pub fn case_with(answer: Answer, limits: Limits) -> Case {
     let shards = Arc::new(Shards {
         state: Arc::new(founded()),
         answer,
@@ -105,13 +112,18 @@ fn case(answer: Answer) -> Case {
         received: AtomicUsize::new(0),
     });
     let mut registry = Registry::default();
-    let options = RouterOptions { series_cached_max: 1000, seed: 1 };
+    let options = RouterOptions {
+        series_cached_max: 1000,
+        seed: 1,
+        limits,
+        accepted_messages: AcceptedMessages::default(),
+    };
     let router = Router::new(shards.clone(), Clock::fixed(NOW), options, &mut registry);
     Case { router, shards, registry }
 }
 
 /// Fifty series of different targets, so that every shard has some.
-fn request() -> Vec<Outgoing> {
+pub fn request() -> Vec<Outgoing> {
     let series = |i: usize| {
         let labels = [("__name__", "up"), ("job", "a")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         let instance = ("instance".to_owned(), format!("host-{i}"));
@@ -121,36 +133,42 @@ fn request() -> Vec<Outgoing> {
     (0..50).map(series).collect()
 }
 
+/// What a sender is told.
+pub type Told = (StatusCode, HeaderMap, String);
+
+/// The parts of an answer.
+pub async fn told(response: Response) -> Told {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("body").to_bytes();
+    (head.status, head.headers, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// A POST.
+pub fn post(headers: &[(&str, &str)], body: impl Into<Body>) -> Request {
+    let mut builder = Request::builder().method("POST").uri("/");
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(body.into()).expect("request")
+}
+
 impl Case {
-    async fn send(
-        &self,
-        headers: &[(&str, &str)],
-        body: Vec<u8>,
-    ) -> (StatusCode, HeaderMap, String) {
-        let mut builder = Request::builder().method("POST").uri("/api/v1/write");
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        let request = builder.body(Body::from(body)).expect("request");
-        let response = match self.router.write(request).await {
-            Ok(()) => StatusCode::NO_CONTENT.into_response(),
-            Err(error) => self.router.refuse(&error),
-        };
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.expect("body").to_bytes();
-        (head.status, head.headers, String::from_utf8_lossy(&body).into_owned())
+    /// Sends remote write.
+    pub async fn send(&self, headers: &[(&str, &str)], body: Vec<u8>) -> Told {
+        told(self.router.remote_write(post(headers, body)).await).await
     }
 
-    async fn write(&self, series: &[Outgoing]) -> (StatusCode, HeaderMap, String) {
+    /// Sends remote write 1.0.
+    pub async fn write(&self, series: &[Outgoing]) -> Told {
         self.send(&[("Content-Encoding", "snappy")], compress(&encode(series))).await
     }
 
-    fn metrics(&self) -> String {
+    pub fn metrics(&self) -> String {
         narthex_web::metrics::encode(&self.registry).expect("text")
     }
 }
 
-fn took_all(_: ShardId) -> Result<Appended, ShardError> {
+pub fn took_all(_: ShardId) -> Result<Appended, ShardError> {
     Ok(Appended { samples: 1, ..Appended::default() })
 }
 
@@ -168,7 +186,7 @@ async fn a_request_is_acknowledged_when_every_shard_has_its_part() {
     drop(stored);
     assert!(case.metrics().contains(r#"narthex_router_append_samples_total{outcome="appended"}"#));
     assert!(case.router.waiting.lock().is_empty());
-    assert_eq!(case.router.in_flight.available_permits(), IN_FLIGHT_KIB as usize);
+    assert_eq!(case.router.in_flight.available_permits(), Limits::default().memory_kib());
 }
 
 #[tokio::test]
@@ -219,35 +237,15 @@ async fn refused_samples_are_counted_by_reason() {
     assert!(metrics.contains(r#"append_samples_total{outcome="out_of_order"} 8"#), "{metrics}");
 }
 
-const V2: &[(&str, &str)] =
-    &[("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")];
-
-#[tokio::test]
-async fn what_is_not_remote_write_1_is_refused() {
-    let case = case(took_all);
-    let body = compress(&encode(&request()));
-    type Headers = &'static [(&'static str, &'static str)];
-    let cases: [(Headers, Vec<u8>, u16); 5] = [
-        (V2, body.clone(), 415),
-        (&[("Content-Type", "application/json")], body.clone(), 415),
-        (&[("Content-Encoding", "gzip")], body.clone(), 415),
-        (&[], b"no snappy".to_vec(), 400),
-        (&[], vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0], 413),
-    ];
-    for (headers, body, status) in cases {
-        let got = case.send(headers, body).await;
-        assert_eq!(got.0.as_u16(), status, "{headers:?}: {}", got.2);
-    }
-    let v1 = [("Content-Type", "application/x-protobuf;proto=prometheus.WriteRequest")];
-    assert_eq!(case.send(&v1, body).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(case.send(&[], compress(&[])).await.0, StatusCode::NO_CONTENT);
-}
-
 #[tokio::test]
 async fn a_burst_beyond_memory_is_told_to_wait() {
     let case = case(took_all);
-    let all = Arc::clone(&case.router.in_flight).acquire_many_owned(IN_FLIGHT_KIB).await;
-    assert_eq!(case.write(&request()).await.0, StatusCode::TOO_MANY_REQUESTS);
+    let kib = u32::try_from(Limits::default().memory_kib()).expect("few");
+    let all = Arc::clone(&case.router.in_flight).acquire_many_owned(kib).await;
+    let (status, headers, text) = case.write(&request()).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(headers[header::RETRY_AFTER], "1");
+    assert!(text.contains("268435456 bytes (--ingest.max-memory-bytes)"), "{text}");
     drop(all);
     assert_eq!(case.write(&request()).await.0, StatusCode::NO_CONTENT);
 }

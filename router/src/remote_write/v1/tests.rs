@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::*;
+use super::{super::decompress, *};
+use crate::remote_write::DecodeError;
+
+const LIMIT: usize = 32 << 20;
 
 /// The messages of remote write 1.0, decoded by a library, as a model.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -44,11 +47,11 @@ struct ModelMetadata {
 
 type Decoded = Vec<(Vec<(String, String)>, Vec<(i64, u64)>)>;
 
-fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+fn decode(bytes: &[u8]) -> Result<Decoded, Malformed> {
     let mut request = WriteRequest::new(bytes);
     let (mut series, mut all) = (Series::default(), Vec::new());
     while let Some(raw) = request.next_series()? {
-        series.read(raw)?;
+        raw.read(&mut series, &mut LabelSpans::default())?;
         let labels = series.labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         let samples = series.samples.iter().map(|s| (s.timestamp.millis(), s.value.to_bits()));
         all.push((labels.collect(), samples.collect()));
@@ -85,7 +88,7 @@ proptest! {
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = decode(&bytes);
-        let _ = decompress(&bytes);
+        let _ = decompress(&bytes, LIMIT);
     }
 
     /// Near misses of real requests find more than random bytes do.
@@ -120,7 +123,8 @@ fn a_staleness_marker_keeps_its_bits() {
 fn a_declared_length_beyond_the_limit_allocates_nothing() {
     // 4 GiB - 1, declared in five bytes.
     let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
-    assert_eq!(decompress(&bomb), Err(DecodeError::TooLarge { declared: u32::MAX as usize }));
+    let error = DecodeError::TooLarge { declared: u32::MAX.into(), limit: LIMIT };
+    assert_eq!(decompress(&bomb, LIMIT), Err(error));
 }
 
 #[test]
@@ -129,12 +133,12 @@ fn text_that_is_not_utf8_is_counted() {
     let bytes = [10, 16, 10, 6, 10, 1, b'a', 18, 1, 0xff, 10, 6, 10, 1, b'b', 18, 1, b'c'];
     let mut series = Series::default();
     let raw = WriteRequest::new(&bytes).next_series().unwrap().unwrap();
-    assert_eq!(series.read(raw), Ok(()));
+    assert_eq!(raw.read(&mut series, &mut LabelSpans::default()), Ok(()));
     assert_eq!((series.labels.as_slice(), series.labels_not_utf8), ([("b", "c")].as_slice(), 1));
 }
 
 #[test]
 fn the_offset_of_damage_is_named() {
-    let error = DecodeError::Protobuf { offset: 2, what: "length beyond the message" };
+    let error = Malformed { offset: 2, what: "length beyond the message" };
     assert_eq!(decode(&[10, 9, 10]), Err(error));
 }

@@ -1,0 +1,204 @@
+//! What a sender sent, and how it is read: once to find known series by number, and once more
+//! where a shard asks for labels.
+
+use std::{io::Read as _, sync::Arc};
+
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+use narthex_proto::{
+    opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest, v1::AppendBatch,
+};
+use prost::Message as _;
+
+use crate::{
+    append::split_batch,
+    exposition::{ImportOptions, split_text},
+    otlp::split_otlp,
+    remote_write::{self, DecodeError},
+    split::{Split, SplitBy, split_v1, split_v2},
+};
+
+/// A request.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// `prometheus.WriteRequest` in a snappy block.
+    RemoteWrite1(Bytes),
+    /// `io.prometheus.write.v2.Request` in a snappy block.
+    RemoteWrite2(Bytes),
+    /// OpenTelemetry's `ExportMetricsServiceRequest` as a body.
+    Otlp(Body, OtlpEncoding),
+    /// The same as gRPC has decoded it, and how many bytes it had.
+    OtlpMessage(Arc<ExportMetricsServiceRequest>, usize),
+    /// Whole lines of Prometheus's text format.
+    Text {
+        /// The lines.
+        text: Bytes,
+        /// How many were in front of them.
+        lines_before: usize,
+        /// What else the import says.
+        options: Arc<ImportOptions>,
+    },
+    /// A batch of our own API, and how many bytes it had.
+    Batch(Arc<AppendBatch>, usize),
+}
+
+/// A body, perhaps compressed.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// As received.
+    pub bytes: Bytes,
+    /// How it is compressed.
+    pub compression: Compression,
+}
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Identity,
+    /// gzip, one member.
+    Gzip,
+}
+
+impl Compression {
+    /// The compression that `Content-Encoding` names.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "" | "identity" => Some(Self::Identity),
+            "gzip" => Some(Self::Gzip),
+            _ => None,
+        }
+    }
+}
+
+/// How an OTLP message is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtlpEncoding {
+    /// As protobuf.
+    Protobuf,
+    /// As OTLP's JSON.
+    Json,
+}
+
+impl Payload {
+    /// What it says it takes in memory; `None` if its head is malformed. Nothing is allocated
+    /// beyond that.
+    pub fn declared_len(&self) -> Option<u64> {
+        match self {
+            Self::RemoteWrite1(body) | Self::RemoteWrite2(body) => {
+                snap::raw::decompress_len(body).ok().map(|len| len as u64)
+            }
+            Self::Otlp(body, _) => body.declared_len(),
+            Self::OtlpMessage(_, bytes) | Self::Batch(_, bytes) => Some(*bytes as u64),
+            Self::Text { text, .. } => Some(text.len() as u64),
+        }
+    }
+
+    /// Decompresses to at most `bytes_max`, decodes and splits.
+    pub fn split(&self, bytes_max: usize, by: &SplitBy<'_>) -> Result<Split, DecodeError> {
+        match self {
+            Self::RemoteWrite1(body) => split_v1(&remote_write::decompress(body, bytes_max)?, by),
+            Self::RemoteWrite2(body) => split_v2(&remote_write::decompress(body, bytes_max)?, by),
+            Self::Otlp(body, encoding) => {
+                let message = encoding.decode(body.decompress(bytes_max)?)?;
+                Ok(split_otlp(&message, by))
+            }
+            Self::OtlpMessage(message, _) => Ok(split_otlp(message, by)),
+            Self::Text { text, lines_before, options } => {
+                split_text(text, *lines_before, options, by)
+            }
+            Self::Batch(batch, _) => split_batch(batch, by),
+        }
+    }
+}
+
+impl Body {
+    /// gzip says at its end what it decompresses to, modulo 4 GiB.
+    fn declared_len(&self) -> Option<u64> {
+        match self.compression {
+            Compression::Identity => Some(self.bytes.len() as u64),
+            Compression::Gzip => {
+                self.bytes.last_chunk::<4>().map(|len| u32::from_le_bytes(*len).into())
+            }
+        }
+    }
+
+    /// The body as it was before it was compressed, of at most `bytes_max`.
+    fn decompress(&self, bytes_max: usize) -> Result<Bytes, DecodeError> {
+        let declared = self.declared_len().unwrap_or(0);
+        if declared > bytes_max as u64 {
+            return Err(DecodeError::TooLarge { declared, limit: bytes_max });
+        }
+        if self.compression == Compression::Identity {
+            return Ok(self.bytes.clone());
+        }
+        let malformed = |reason: String| DecodeError::Compression { format: "gzip", reason };
+        let mut decompressed = Vec::with_capacity(declared as usize);
+        let mut decoder = GzDecoder::new(&self.bytes[..]);
+        // One byte more than declared is enough to see that the declaration is false.
+        let read = decoder.by_ref().take(declared + 1).read_to_end(&mut decompressed);
+        read.map_err(|error| malformed(error.to_string()))?;
+        if decompressed.len() as u64 != declared || !decoder.into_inner().is_empty() {
+            return Err(malformed("its length is not what its end says".to_owned()));
+        }
+        Ok(decompressed.into())
+    }
+}
+
+impl OtlpEncoding {
+    fn decode(self, body: Bytes) -> Result<ExportMetricsServiceRequest, DecodeError> {
+        match self {
+            Self::Protobuf => ExportMetricsServiceRequest::decode(body).map_err(|error| {
+                DecodeError::Otlp { format: "protobuf", reason: error.to_string() }
+            }),
+            Self::Json => serde_json::from_slice(&body)
+                .map_err(|error| DecodeError::Otlp { format: "JSON", reason: error.to_string() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression as Level, write::GzEncoder};
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Body {
+        let mut encoder = GzEncoder::new(Vec::new(), Level::default());
+        encoder.write_all(bytes).expect("memory");
+        let bytes = encoder.finish().expect("memory").into();
+        Body { bytes, compression: Compression::Gzip }
+    }
+
+    #[test]
+    fn gzip_is_undone_up_to_the_limit() {
+        let zeros = vec![0; 1000];
+        assert_eq!(gzip(&zeros).decompress(1000).expect("fits"), zeros);
+        assert_eq!(gzip(b"").decompress(1000).expect("fits"), "");
+        let error = DecodeError::TooLarge { declared: 1000, limit: 999 };
+        assert_eq!(gzip(&zeros).decompress(999), Err(error));
+    }
+
+    /// A bomb that says it is small is stopped where it said it ends.
+    #[test]
+    fn what_gzip_says_of_itself_must_be_true() {
+        for said in [0u32, 5, 999, 1001] {
+            let mut bytes = gzip(&vec![0; 1000]).bytes.to_vec();
+            let end = bytes.len() - 4;
+            bytes[end..].copy_from_slice(&said.to_le_bytes());
+            let body = Body { bytes: bytes.into(), compression: Compression::Gzip };
+            let error = body.decompress(1 << 20).expect_err("false");
+            assert!(error.to_string().starts_with("malformed gzip"), "{error}");
+        }
+        let mut two = gzip(b"a").bytes.to_vec();
+        two.extend_from_slice(&gzip(b"b").bytes);
+        let two = Body { bytes: two.into(), compression: Compression::Gzip };
+        assert!(two.decompress(100).is_err(), "one member only");
+        for end in 0..two.bytes.len() {
+            let cut = Body { bytes: two.bytes.slice(..end), compression: Compression::Gzip };
+            let _ = cut.decompress(100);
+        }
+    }
+}
