@@ -343,6 +343,10 @@ fn append_result(
             samples: outcome.appended + outcome.repeated,
             refused: refused(&outcome, reader),
             series: numbers(names, &outcome),
+            histograms: outcome.histograms,
+            exemplars: outcome.exemplars,
+            exemplars_refused: outcome.exemplars_refused,
+            families_refused: outcome.families_refused,
         })),
         Err(WriteError::UnknownSeries) => Ok(Response::UnknownSeries(UnknownSeries {})),
         Err(WriteError::NotLeader { leader }) => {

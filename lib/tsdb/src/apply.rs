@@ -1,16 +1,20 @@
 //! Applying an entry: each command's effect on the head.
 
-use narthex_model::Timestamp;
+use narthex_model::{Labels, Timestamp};
 
 use crate::{
     SeriesId,
     bytes::Malformed,
+    days::day_of,
     entry::{
-        Append, Command, Digest, Entry, EntryError, LabelSets, Samples, Scrape, ScrapeFailed,
-        Source, Subject, TargetGone,
+        Append, Command, Digest, Entry, EntryError, ExemplarRow, LabelSets, Rich, RichRow,
+        RichValue, Samples, Scrape, ScrapeFailed, Source, Subject, TargetGone,
     },
-    head::{Head, Incoming, Lateness},
+    exemplars::{self, Added, StoredExemplar},
+    families::Told,
+    head::{Head, Incoming, IncomingRich, Lateness},
     outcome::{CommandOutcome, Outcome, Refusal, RefusedSample},
+    series::Value,
     targets::vanished,
 };
 
@@ -37,6 +41,7 @@ impl Head {
                 Command::TargetGone(gone) => self.apply_gone(gone, &mut outcome),
                 Command::Settings(settings) => {
                     self.settings = settings;
+                    self.exemplars.shrink(settings.exemplars_max as usize, self.applied.index);
                     self.renew_limits();
                 }
                 Command::Horizon(horizons) => {
@@ -122,7 +127,73 @@ impl Head {
             self.append(sample, lateness, outcome);
             seen(series);
         }
+        let resolved = Resolved { first, refusals };
+        self.apply_rich(samples.rich(), lateness, (outcome, &resolved), seen)
+    }
+
+    /// Stores what a block has beside plain floats.
+    fn apply_rich(
+        &mut self,
+        rich: &Rich<'_>,
+        lateness: Lateness,
+        (outcome, resolved): (&mut CommandOutcome, &Resolved),
+        seen: &mut impl FnMut(SeriesId),
+    ) -> Result<(), Malformed> {
+        for row in rich.rows() {
+            let RichRow { subject, times, value } = row?;
+            let series = match resolved.series(subject, outcome) {
+                Ok(series) => series,
+                Err(reason) => {
+                    let (series, timestamp) = (SeriesId::NONE, times.timestamp);
+                    outcome.refuse(RefusedSample { reason, series, timestamp });
+                    continue;
+                }
+            };
+            let value = match value {
+                RichValue::Float(bits) => Value::Float(bits),
+                RichValue::Histogram(histogram) => Value::Histogram(histogram),
+            };
+            let (time, start) = (times.timestamp.millis(), times.start.millis());
+            self.append_rich(IncomingRich { series, time, value, start }, lateness, outcome);
+            seen(series);
+        }
+        for exemplar in rich.exemplars() {
+            let exemplar = exemplar?;
+            let series = resolved.series(exemplar.subject, outcome);
+            self.add_exemplar(series.ok(), &exemplar, outcome);
+        }
+        for metadata in rich.families() {
+            let told = self.families.tell(&metadata?, day_of(self.leader_time), self.applied.index);
+            outcome.families_refused += u64::from(told == Told::Refused);
+        }
         Ok(())
+    }
+
+    fn add_exemplar(
+        &mut self,
+        series: Option<SeriesId>,
+        row: &ExemplarRow<'_>,
+        outcome: &mut CommandOutcome,
+    ) {
+        let series = series.filter(|&series| self.group(series).is_some());
+        let labels = Labels::from_bytes(row.labels).ok().filter(exemplars::are_short);
+        let added = match (series, labels) {
+            (Some(series), Some(labels)) if self.keeps(row.timestamp) => {
+                let exemplar = StoredExemplar {
+                    series,
+                    time: row.timestamp,
+                    bits: row.bits,
+                    labels: labels.as_bytes().into(),
+                };
+                let max = self.settings.exemplars_max as usize;
+                self.exemplars.add(exemplar, self.applied.index, max)
+            }
+            _ => Added::Refused,
+        };
+        match added {
+            Added::Stored | Added::Repeated => outcome.exemplars += 1,
+            Added::Refused => outcome.exemplars_refused += 1,
+        }
     }
 
     fn apply_scrape(
@@ -197,6 +268,26 @@ impl Head {
     fn end_series(&mut self, series: &[SeriesId], time: i64, outcome: &mut CommandOutcome) {
         for &id in series {
             outcome.stale_markers += u64::from(self.write_stale_marker(id, time));
+        }
+    }
+}
+
+/// The series of a block's inline label sets.
+struct Resolved {
+    /// Where they begin among all that the command resolved.
+    first: usize,
+    /// Why those without one have none.
+    refusals: Vec<Refusal>,
+}
+
+impl Resolved {
+    fn series(&self, subject: Subject, outcome: &CommandOutcome) -> Result<SeriesId, Refusal> {
+        match subject {
+            Subject::Known(id) => Ok(id),
+            Subject::Inline(position) => match outcome.resolved[self.first + position] {
+                SeriesId::NONE => Err(self.refusals[position]),
+                id => Ok(id),
+            },
         }
     }
 }

@@ -52,7 +52,7 @@ impl Frozen {
         let mut pages: BTreeMap<(i64, u32), Vec<SealedChunk>> = BTreeMap::new();
         for chunk in &self.finished {
             let mut samples = Columns::new();
-            chunk.read(&mut samples);
+            chunk.read(i64::MIN, &mut samples);
             let group = chunk.series.0 / GROUP_SERIES as u32;
             let sealed = SealedChunk {
                 place: (chunk.series.0 % GROUP_SERIES as u32) as u8,
@@ -105,6 +105,8 @@ pub(crate) fn freeze(core: &Arc<Core>, head: &mut Head, plan: &FreezePlan<'_>) -
     frozen.put_finished(head);
     frozen.put_days(head, plan.confirmed);
     frozen.put_targets(head, plan.confirmed);
+    frozen.put_exemplars(head, plan.confirmed);
+    frozen.put_families(head, plan.confirmed);
     let record = HeadRecord::of(head, plan.extra);
     frozen.batch.put(Space::State, keys::head(core.replica), record.encode());
     frozen
@@ -182,6 +184,28 @@ impl Frozen {
         }
         for (id, target) in head.targets.iter().filter(|(_, target)| target.touched > confirmed) {
             self.batch.put(Space::State, key(id), record::encode_target(target));
+        }
+    }
+
+    fn put_exemplars(&mut self, head: &Head, confirmed: u64) {
+        let key = |page| keys::exemplars(self.core.replica, page);
+        for page in head.exemplars.left() {
+            self.batch.delete(Space::State, key(page));
+        }
+        for (page, body) in head.exemplars.changed(confirmed) {
+            self.batch.put(Space::State, key(page), record::encode_body(&body));
+        }
+    }
+
+    fn put_families(&mut self, head: &Head, confirmed: u64) {
+        let key = |name: &str| keys::family(self.core.replica, name);
+        for name in head.families.gone() {
+            self.batch.delete(Space::State, key(name));
+        }
+        for (name, family) in head.families.changed(confirmed) {
+            let mut body = Vec::new();
+            family.encode(name, &mut body);
+            self.batch.put(Space::State, key(name), record::encode_body(&body));
         }
     }
 }

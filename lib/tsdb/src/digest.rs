@@ -1,7 +1,8 @@
 //! Digests: a hash of a shard's logical content at one log position.
 //!
 //! Replicas have made different checkpoints and merged different pages; what they show must be
-//! equal all the same. Only labels, times, value bits and outcomes count.
+//! equal all the same. Only labels, times, value bits, histograms, start timestamps, exemplars,
+//! metadata and outcomes count.
 
 use narthex_model::Timestamp;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
@@ -16,7 +17,8 @@ use crate::{
 pub struct Digest {
     /// The log position it holds at.
     pub position: LogPosition,
-    /// The sum of the hashes of all samples, each with its series' labels.
+    /// The sum of the hashes of all samples, each with its series' labels, of all exemplars and
+    /// of all metadata.
     pub content: u128,
     /// How many samples that were.
     pub samples: u64,
@@ -32,6 +34,7 @@ pub struct DigestTask {
     start: Timestamp,
     end: Timestamp,
     outcomes: u64,
+    side_content: u128,
     series: Vec<SelectedSeries>,
 }
 
@@ -39,7 +42,8 @@ impl DigestTask {
     pub(crate) fn new(reader: &ShardReader, range: entry::Digest) -> Self {
         let (position, outcomes) = reader.position_and_outcomes();
         let series = reader.select(&[], range.start, range.end);
-        Self { position, start: range.start, end: range.end, outcomes, series }
+        let side_content = reader.side_content(&range);
+        Self { position, start: range.start, end: range.end, outcomes, side_content, series }
     }
 
     /// The log position it will hold at.
@@ -49,18 +53,36 @@ impl DigestTask {
 
     /// Reads and hashes the content.
     pub fn run(self) -> Result<Digest, ReadError> {
-        let mut digest =
-            Digest { position: self.position, content: 0, samples: 0, outcomes: self.outcomes };
+        let mut digest = Digest {
+            position: self.position,
+            content: self.side_content,
+            samples: 0,
+            outcomes: self.outcomes,
+        };
         let mut columns = Columns::new();
         for series in &self.series {
             columns.clear();
             series.samples.read(self.start, self.end, &mut columns)?;
             let seed = xxh3_64(series.labels.as_bytes());
+            let mut add = |bytes: &[u8]| {
+                digest.content = digest.content.wrapping_add(xxh3_128_with_seed(bytes, seed));
+            };
             for (time, value) in columns.timestamps.iter().zip(&columns.values) {
                 let mut sample = [0; 16];
                 sample[..8].copy_from_slice(&time.to_le_bytes());
                 sample[8..].copy_from_slice(&value.to_bits().to_le_bytes());
-                digest.content = digest.content.wrapping_add(xxh3_128_with_seed(&sample, seed));
+                add(&sample);
+            }
+            for (row, histogram) in &columns.histograms {
+                let mut bytes = columns.timestamps[*row].to_le_bytes().to_vec();
+                histogram.encode(&mut bytes);
+                add(&bytes);
+            }
+            for (row, start) in &columns.starts {
+                let mut bytes = [0; 17];
+                bytes[..8].copy_from_slice(&columns.timestamps[*row].to_le_bytes());
+                bytes[8..16].copy_from_slice(&start.to_le_bytes());
+                add(&bytes);
             }
             digest.samples += columns.len() as u64;
         }

@@ -13,16 +13,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hashbrown::HashMap;
-use narthex_model::{Labels, STALE_NAN_BITS, Timestamp};
+use narthex_model::{Labels, STALE_NAN_BITS, Timestamp, histogram::EncodedHistogram};
 
 use crate::{
     LogPosition, RetentionClass, SeriesId, Settings,
     days::{Days, day_of},
     entry::Header,
+    exemplars::Exemplars,
+    families::Families,
     index::Index,
     outcome::{CommandOutcome, Refusal, RefusedSample},
+    rich::RichSeries,
     series::{
-        Cold, FinishedChunk, FinishedSamples, GROUP_SERIES, Group, Hot, Known, LATE_SAMPLES, place,
+        Cold, Ended, FinishedChunk, GROUP_SERIES, Group, Hot, Known, LATE_SAMPLES, Value, place,
     },
     targets::{Sources, Targets},
 };
@@ -40,6 +43,8 @@ pub(crate) struct Head {
     pub(crate) days: Days,
     pub(crate) targets: Targets,
     pub(crate) sources: Sources,
+    pub(crate) exemplars: Exemplars,
+    pub(crate) families: Families,
     /// Finished chunks that no confirmed checkpoint has written, by series, oldest first.
     pub(crate) finished: HashMap<u32, Vec<Arc<FinishedChunk>>, foldhash::fast::RandomState>,
     /// Groups whose series are all gone, with the log index, until a checkpoint has written that.
@@ -71,12 +76,22 @@ pub(crate) enum Lateness {
     Refused,
 }
 
-/// A sample on its way in.
+/// A float on its way in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming {
     pub(crate) series: SeriesId,
     pub(crate) time: i64,
     pub(crate) value: u64,
+}
+
+/// Any sample on its way in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IncomingRich<'a> {
+    pub(crate) series: SeriesId,
+    pub(crate) time: i64,
+    pub(crate) value: Value<'a>,
+    /// When what it counts began; 0 if unknown.
+    pub(crate) start: i64,
 }
 
 impl Head {
@@ -92,6 +107,8 @@ impl Head {
             days: Days::default(),
             targets: Targets::default(),
             sources: Sources::default(),
+            exemplars: Exemplars::default(),
+            families: Families::default(),
             finished: HashMap::default(),
             emptied: Vec::new(),
             outcomes: 0,
@@ -125,6 +142,11 @@ impl Head {
         self.horizons.get(&class).copied().unwrap_or(i64::MIN)
     }
 
+    /// Whether samples of this time are kept.
+    pub(crate) fn keeps(&self, time: i64) -> bool {
+        (self.limits.floor..=self.limits.ceiling).contains(&time)
+    }
+
     #[inline]
     pub(crate) fn group(&self, id: SeriesId) -> Option<(&Group, usize)> {
         let (group, place) = place(id);
@@ -132,7 +154,7 @@ impl Head {
         group.hot.get(place).is_some_and(|hot| hot.alive).then_some((group, place))
     }
 
-    /// Stores one sample, or counts why not.
+    /// Stores one float without a start timestamp, or counts why not.
     #[inline]
     pub(crate) fn append(
         &mut self,
@@ -144,7 +166,7 @@ impl Head {
         let found = self.groups.get_mut(group).and_then(Option::as_deref_mut);
         if let Some(group) = found
             && let Some(hot) = group.hot.get_mut(place)
-            && hot.alive
+            && hot.plain
             && hot.takes(sample.time)
             && (self.limits.floor..=self.limits.ceiling).contains(&sample.time)
         {
@@ -153,17 +175,23 @@ impl Head {
             outcome.appended += 1;
             return;
         }
-        self.append_slowly(sample, lateness, outcome);
+        let Incoming { series, time, value } = sample;
+        let sample = IncomingRich { series, time, value: Value::Float(value), start: 0 };
+        self.append_rich(sample, lateness, outcome);
     }
 
+    /// Stores one sample of any kind, or counts why not.
     #[inline(never)]
-    fn append_slowly(
+    pub(crate) fn append_rich(
         &mut self,
-        sample: Incoming,
+        sample: IncomingRich<'_>,
         lateness: Lateness,
         outcome: &mut CommandOutcome,
     ) {
-        match self.try_append(sample, lateness) {
+        let stored = self.try_append(sample, lateness);
+        let is_histogram = matches!(sample.value, Value::Histogram(_));
+        outcome.histograms += u64::from(stored.is_ok() && is_histogram);
+        match stored {
             Ok(true) => outcome.appended += 1,
             Ok(false) => outcome.repeated += 1,
             Err(reason) => outcome.refuse(RefusedSample {
@@ -175,8 +203,12 @@ impl Head {
     }
 
     /// `Ok(false)` for a sample that was stored before.
-    fn try_append(&mut self, sample: Incoming, lateness: Lateness) -> Result<bool, Refusal> {
-        let Incoming { series, time, value } = sample;
+    fn try_append(
+        &mut self,
+        mut sample: IncomingRich<'_>,
+        lateness: Lateness,
+    ) -> Result<bool, Refusal> {
+        let IncomingRich { series, time, start, .. } = sample;
         let at = self.applied.index;
         let Some((group, place)) = self.group(series) else {
             return Err(Refusal::UnknownSeries);
@@ -187,30 +219,35 @@ impl Head {
         if time > self.limits.ceiling {
             return Err(Refusal::TooFarAhead);
         }
+        if sample.value == Value::Float(STALE_NAN_BITS) {
+            sample.value = stale_marker(group, place);
+        }
         if !group.hot[place].is_newest(time) {
             return self.append_late(sample, lateness);
         }
         let group = self.groups[series.0 as usize / GROUP_SERIES]
             .as_deref_mut()
             .expect("the group was just found");
-        let mut ended = None;
-        if !group.hot[place].takes(time) {
-            let rolled = group.roll(series, time);
-            if rolled.began {
-                self.days.mark(time, series, at);
-            }
-            ended = rolled.ended;
-        }
-        group.hot[place].append(time, value);
+        let rolled = match sample.value {
+            Value::Float(bits) => group.append_float(series, (time, bits), start),
+            Value::Histogram(histogram) => group.append_histogram(series, (time, histogram), start),
+        };
         group.touched = at;
-        if let Some(samples) = ended {
-            self.finish(series, samples);
+        if rolled.began {
+            self.days.mark(time, series, at);
+        }
+        if let Some(ended) = rolled.ended {
+            self.finish(series, ended);
         }
         Ok(true)
     }
 
-    fn append_late(&mut self, sample: Incoming, lateness: Lateness) -> Result<bool, Refusal> {
-        let Incoming { series, time, value } = sample;
+    fn append_late(
+        &mut self,
+        sample: IncomingRich<'_>,
+        lateness: Lateness,
+    ) -> Result<bool, Refusal> {
+        let IncomingRich { series, time, value, start } = sample;
         let (at, limits) = (self.applied.index, self.limits);
         let (group, place) = place(series);
         let group = self.groups[group].as_deref_mut().expect("the caller found the group");
@@ -225,32 +262,27 @@ impl Head {
         if group.hot[place].run.last_time().saturating_sub(time) > limits.window {
             return Err(Refusal::TooOld);
         }
-        let late = &mut group.cold[place].late;
-        let position = late.partition_point(|found| found.0 < time);
-        late.insert(position, (time, value));
+        let waiting = group.add_late(place, (time, value), start);
         group.touched = at;
-        let full = late.len() >= LATE_SAMPLES;
         self.days.mark(time, series, at);
-        if full {
+        if waiting >= LATE_SAMPLES {
             self.finish_late(series);
         }
         Ok(true)
     }
 
-    /// Makes chunks, one a day, of a series' late samples.
+    /// Makes chunks, one a day and kind, of a series' late samples.
     fn finish_late(&mut self, series: SeriesId) {
         let (group, place) = place(series);
         let group = self.groups[group].as_deref_mut().expect("the caller found the group");
-        let late = std::mem::take(&mut group.cold[place].late);
-        let newest = late.last().map_or(i64::MIN, |sample| sample.0);
-        group.late_end = group.late_end.max(newest);
-        for day in late.chunk_by(|a, b| day_of(a.0) == day_of(b.0)) {
-            self.finish(series, FinishedSamples::Late(day.to_vec()));
+        let late = group.take_late(place);
+        for ended in late {
+            self.finish(series, ended);
         }
     }
 
-    fn finish(&mut self, series: SeriesId, samples: FinishedSamples) {
-        let chunk = FinishedChunk { series, at: self.applied.index, samples };
+    fn finish(&mut self, series: SeriesId, chunk: Ended) {
+        let chunk = FinishedChunk { series, at: self.applied.index, chunk };
         self.finished.entry(series.0).or_default().push(Arc::new(chunk));
     }
 
@@ -264,9 +296,8 @@ impl Head {
                     ended.push((place, samples));
                 }
             }
-            let late = |cold: &Cold| !cold.late.is_empty();
             let late: Vec<usize> =
-                (0..group.cold.len()).filter(|&place| late(&group.cold[place])).collect();
+                (0..group.cold.len()).filter(|&place| group.has_late(place)).collect();
             if !ended.is_empty() || !late.is_empty() {
                 group.touched = self.applied.index;
             }
@@ -324,7 +355,8 @@ impl Head {
         if !hot.started || hot.run.last_value() == STALE_NAN_BITS || !hot.is_newest(time) {
             return false;
         }
-        let marker = Incoming { series, time, value: STALE_NAN_BITS };
+        let value = Value::Float(STALE_NAN_BITS);
+        let marker = IncomingRich { series, time, value, start: 0 };
         self.try_append(marker, Lateness::Refused) == Ok(true)
     }
 
@@ -341,6 +373,7 @@ impl Head {
         let first_day = day_of(time);
         let ended_before = first_day.saturating_mul(crate::days::DAY_MS);
         self.days.forget_before(first_day);
+        self.families.forget_before(first_day, self.applied.index);
         for number in 0..self.groups.len() {
             self.remove_ended(number, ended_before);
         }
@@ -359,8 +392,7 @@ impl Head {
             if !hot.alive || newest_end >= ended_before {
                 continue;
             }
-            group.hot[place] = Hot::removed();
-            group.cold[place] = Cold::default();
+            group.remove(place);
             group.series_touched = self.applied.index;
             group.touched = self.applied.index;
             self.index.remove(SeriesId((number * GROUP_SERIES + place) as u32));
@@ -372,4 +404,12 @@ impl Head {
             self.emptied.push((number as u32, self.applied.index));
         }
     }
+}
+
+/// The staleness marker of a series: of the kind that its newest sample is.
+fn stale_marker(group: &Group, place: usize) -> Value<'static> {
+    let newest = group.rich(place).and_then(RichSeries::newest);
+    newest.map_or(Value::Float(STALE_NAN_BITS), |newest| {
+        Value::Histogram(EncodedHistogram::stale_marker(newest.is_float()))
+    })
 }

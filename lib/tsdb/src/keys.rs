@@ -10,6 +10,8 @@ const INDEX_SERIES: u8 = 1;
 const INDEX_PRESENCE: u8 = 2;
 const STATE_HEAD: u8 = 1;
 const STATE_TARGET: u8 = 2;
+const STATE_EXEMPLARS: u8 = 4;
+const STATE_FAMILY: u8 = 5;
 
 /// Where a sealed page lies, but for its place on its day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +166,26 @@ pub(crate) fn all_targets(replica: ReplicaNumber) -> Range<Vec<u8>> {
 /// The target that a key names.
 pub(crate) fn target_id(key: &[u8]) -> Option<TargetId> {
     Some(TargetId(u128::from_be_bytes(key.get(5..21)?.try_into().ok()?)))
+}
+
+/// A page of exemplars.
+pub(crate) fn exemplars(replica: ReplicaNumber, page: u64) -> Vec<u8> {
+    tagged(replica, STATE_EXEMPLARS, &page.to_be_bytes())
+}
+
+/// All pages of exemplars.
+pub(crate) fn all_exemplars(replica: ReplicaNumber) -> Range<Vec<u8>> {
+    all_tagged(replica, STATE_EXEMPLARS)
+}
+
+/// A metric family.
+pub(crate) fn family(replica: ReplicaNumber, name: &str) -> Vec<u8> {
+    tagged(replica, STATE_FAMILY, name.as_bytes())
+}
+
+/// All metric families.
+pub(crate) fn all_families(replica: ReplicaNumber) -> Range<Vec<u8>> {
+    all_tagged(replica, STATE_FAMILY)
 }
 
 #[cfg(test)]

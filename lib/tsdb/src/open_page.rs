@@ -3,21 +3,31 @@
 //! ```text
 //! page   := version u8, crc32c u32 LE of all that follows,
 //!           newest time of late chunks i64 LE, places varint, { place }
-//! place  := state u8                        0 no series, 1 no sample yet, 2 samples
-//!           day end i64 LE                  only for states 1 and 2
-//!           open                            only for state 2
+//! place  := state u8                        0 no series, 1 no sample yet, 2 samples, 3 rich
+//!           day end i64 LE                  but for state 0
+//!           open                            only for states 2 and 3
+//!           rich                            only for state 3
 //! open   := run left u8, runs varint { form u8, run }, last run,
 //!           late varint { time i64 LE, bits u64 LE }
 //! run    := samples varint, words varint, words u64 LE
+//! rich   := run left u8, histograms varint { time i64 LE, block }, newest histogram block,
+//!           late histograms varint { time i64 LE, block }, start i64 LE,
+//!           steps varint { from i64 LE, start i64 LE }, late starts varint { time, start i64 LE }
 //! last   := run, last time i64 LE, last bits u64 LE, step i64 LE, free u8, leading u8, width u8
 //! ```
 //!
 //! Runs are written as they lie in memory, so that writing a page is copying: form 0, as the XOR
 //! codec left them.
 
+use std::sync::Arc;
+
+use narthex_model::histogram::EncodedHistogram;
+
 use crate::{
-    bytes::{Cursor, Malformed, put_varint},
+    bytes::{Cursor, Malformed, put_block, put_varint},
+    histogram_run::HistogramRun,
     page::{seal, unseal},
+    rich::RichSeries,
     series::{CHUNK_RUNS, Cold, GROUP_SERIES, Group, Hot, LATE_SAMPLES, RUN_SAMPLES, Run},
     xor::{OpenRun, Resume},
 };
@@ -26,6 +36,7 @@ const VERSION: u8 = 1;
 const NO_SERIES: u8 = 0;
 const NO_SAMPLE: u8 = 1;
 const SAMPLES: u8 = 2;
+const RICH: u8 = 3;
 const XOR_RUN: u8 = 0;
 
 /// The page of a group.
@@ -34,19 +45,23 @@ pub(crate) fn encode(group: &Group) -> Vec<u8> {
     out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
     out.extend_from_slice(&group.late_end.to_le_bytes());
     put_varint(&mut out, group.hot.len() as u64);
-    for (hot, cold) in group.hot.iter().zip(&group.cold) {
-        put_place(&mut out, hot, cold);
+    for (place, (hot, cold)) in group.hot.iter().zip(&group.cold).enumerate() {
+        put_place(&mut out, hot, cold, group.rich(place));
     }
     seal(&mut out);
     out
 }
 
-fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
+fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold, rich: Option<&RichSeries>) {
     if !hot.alive {
         out.push(NO_SERIES);
         return;
     }
-    out.push(if hot.started { SAMPLES } else { NO_SAMPLE });
+    out.push(match rich {
+        _ if !hot.started => NO_SAMPLE,
+        None => SAMPLES,
+        Some(_) => RICH,
+    });
     out.extend_from_slice(&hot.day_end.to_le_bytes());
     if !hot.started {
         return;
@@ -70,6 +85,32 @@ fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
         out.extend_from_slice(&time.to_le_bytes());
         out.extend_from_slice(&bits.to_le_bytes());
     }
+    if let Some(rich) = rich {
+        put_rich(out, rich);
+    }
+}
+
+fn put_rich(out: &mut Vec<u8>, rich: &RichSeries) {
+    out.push(rich.run_left);
+    put_varint(out, rich.open.len() as u64);
+    for (time, bytes) in rich.open.iter() {
+        out.extend_from_slice(&time.to_le_bytes());
+        put_block(out, bytes);
+    }
+    put_block(out, &rich.last);
+    put_varint(out, rich.late.len() as u64);
+    for (time, bytes) in &rich.late {
+        out.extend_from_slice(&time.to_le_bytes());
+        put_block(out, bytes);
+    }
+    out.extend_from_slice(&rich.start.to_le_bytes());
+    for steps in [&rich.starts, &rich.late_starts] {
+        put_varint(out, steps.len() as u64);
+        for (time, start) in steps {
+            out.extend_from_slice(&time.to_le_bytes());
+            out.extend_from_slice(&start.to_le_bytes());
+        }
+    }
 }
 
 fn put_run_head(out: &mut Vec<u8>, count: u16, words: usize) {
@@ -90,8 +131,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Group, Malformed> {
         return Err(Malformed("places"));
     }
     let mut group = Group { late_end, ..Group::default() };
-    for _ in 0..places {
-        let (hot, cold) = read_place(&mut cursor)?;
+    for place in 0..places {
+        let (state, mut hot, cold) = read_place(&mut cursor)?;
+        if state == RICH {
+            let rich = read_rich(&mut cursor)?;
+            hot.plain = rich.is_plain();
+            group.rich.get_or_insert_default().insert(place, rich);
+        }
         group.hot.push(hot);
         group.cold.push(cold);
     }
@@ -99,17 +145,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Group, Malformed> {
     Ok(group)
 }
 
-fn read_place(cursor: &mut Cursor<'_>) -> Result<(Hot, Cold), Malformed> {
+fn read_place(cursor: &mut Cursor<'_>) -> Result<(u8, Hot, Cold), Malformed> {
     let state = cursor.u8("state")?;
     let mut cold = Cold::default();
     match state {
-        NO_SERIES => return Ok((Hot::removed(), cold)),
-        NO_SAMPLE | SAMPLES => {}
+        NO_SERIES => return Ok((state, Hot::removed(), cold)),
+        NO_SAMPLE | SAMPLES | RICH => {}
         _ => return Err(Malformed("state unknown to this program")),
     }
     let mut hot = Hot { day_end: cursor.i64("day end")?, ..Hot::created(0) };
     if state == NO_SAMPLE {
-        return Ok((hot, cold));
+        return Ok((state, hot, cold));
     }
     hot.started = true;
     hot.run_left = cursor.u8("run left")?;
@@ -127,7 +173,40 @@ fn read_place(cursor: &mut Cursor<'_>) -> Result<(Hot, Cold), Malformed> {
         cold.late.push((cursor.i64("late time")?, cursor.u64("late bits")?));
     }
     let fits = hot.run_left <= RUN_SAMPLES && runs < CHUNK_RUNS && late < LATE_SAMPLES;
-    if fits { Ok((hot, cold)) } else { Err(Malformed("place")) }
+    if fits { Ok((state, hot, cold)) } else { Err(Malformed("place")) }
+}
+
+fn read_rich(cursor: &mut Cursor<'_>) -> Result<RichSeries, Malformed> {
+    let mut rich = RichSeries { run_left: cursor.u8("run left")?, ..RichSeries::default() };
+    let mut open = HistogramRun::default();
+    for _ in 0..cursor.count(9, "histograms")? {
+        let time = cursor.i64("histogram time")?;
+        let histogram = encoded(cursor.block("histogram")?)?;
+        if !open.suits(&histogram) || open.end().is_some_and(|end| end >= time) {
+            return Err(Malformed("histogram run"));
+        }
+        open.push(time, &histogram);
+    }
+    rich.open = Arc::new(open);
+    rich.last = cursor.block("newest histogram")?.to_vec();
+    if !rich.last.is_empty() {
+        encoded(&rich.last)?;
+    }
+    for _ in 0..cursor.count(9, "late histograms")? {
+        let time = cursor.i64("late time")?;
+        rich.late.push((time, encoded(cursor.block("late histogram")?)?.as_bytes().into()));
+    }
+    rich.start = cursor.i64("start timestamp")?;
+    for steps in [&mut rich.starts, &mut rich.late_starts] {
+        for _ in 0..cursor.count(16, "start timestamps")? {
+            steps.push((cursor.i64("start time")?, cursor.i64("start timestamp")?));
+        }
+    }
+    Ok(rich)
+}
+
+fn encoded(bytes: &[u8]) -> Result<EncodedHistogram<'_>, Malformed> {
+    EncodedHistogram::new(bytes).map_err(|_| Malformed("histogram"))
 }
 
 fn read_run(cursor: &mut Cursor<'_>) -> Result<(u16, Vec<u64>), Malformed> {

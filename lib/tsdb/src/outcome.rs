@@ -97,6 +97,8 @@ pub struct RefusedSample {
 pub struct CommandOutcome {
     /// Samples stored, in order or late.
     pub appended: u64,
+    /// The histograms among the samples stored and those stored before.
+    pub histograms: u64,
     /// Samples that were stored before with the same bits: silent.
     pub repeated: u64,
     /// Staleness markers that apply wrote.
@@ -110,6 +112,12 @@ pub struct CommandOutcome {
     /// The ids of the command's inline label sets in their order: how the leader and the router
     /// learn them. [`SeriesId::NONE`] where a limit refused one.
     pub resolved: Vec<SeriesId>,
+    /// Exemplars stored, now or before.
+    pub exemplars: u64,
+    /// Exemplars refused: older than their series' newest, or with labels too long.
+    pub exemplars_refused: u64,
+    /// Metadata of families refused: too long, or of too many families.
+    pub families_refused: u64,
     /// Set if the whole command was refused.
     pub fenced: Option<Fence>,
 }
@@ -132,7 +140,7 @@ impl CommandOutcome {
 
     /// A hash of what must be equal on all replicas, chained to those before.
     pub(crate) fn hash(&self, before: u64) -> u64 {
-        let mut bytes = [0; 16 * 8];
+        let mut bytes = [0; 20 * 8];
         let newest = self.resolved.last().map_or(0, |id| u64::from(id.0));
         let counts = [
             before,
@@ -143,6 +151,10 @@ impl CommandOutcome {
             self.resolved.len() as u64,
             newest,
             u64::from(self.fenced.is_some()),
+            self.histograms,
+            self.exemplars,
+            self.exemplars_refused,
+            self.families_refused,
         ];
         let numbers = counts.iter().chain(&self.refused);
         for (number, place) in numbers.zip(bytes.as_chunks_mut::<8>().0) {
@@ -152,9 +164,17 @@ impl CommandOutcome {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        for count in [self.appended, self.repeated, self.stale_markers, self.series_created] {
-            put_varint(out, count);
-        }
+        let counts = [
+            self.appended,
+            self.histograms,
+            self.repeated,
+            self.stale_markers,
+            self.series_created,
+            self.exemplars,
+            self.exemplars_refused,
+            self.families_refused,
+        ];
+        counts.iter().for_each(|&count| put_varint(out, count));
         self.refused.iter().for_each(|&count| put_varint(out, count));
         match self.first_refused {
             None => out.push(0),
@@ -183,9 +203,13 @@ impl CommandOutcome {
     fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let mut outcome = Self {
             appended: cursor.varint("appended")?,
+            histograms: cursor.varint("histograms")?,
             repeated: cursor.varint("repeated")?,
             stale_markers: cursor.varint("stale markers")?,
             series_created: cursor.varint("series created")?,
+            exemplars: cursor.varint("exemplars")?,
+            exemplars_refused: cursor.varint("exemplars refused")?,
+            families_refused: cursor.varint("families refused")?,
             ..Self::default()
         };
         for count in &mut outcome.refused {
@@ -259,6 +283,8 @@ mod tests {
     fn an_outcome_reads_back() {
         let mut command = CommandOutcome {
             appended: 5,
+            histograms: 2,
+            exemplars_refused: 3,
             resolved: vec![SeriesId(300)],
             ..CommandOutcome::default()
         };

@@ -15,19 +15,19 @@
 //! the rows in between that it has no sample for. `place` is the series' place in its group,
 //! `at` the log index of the entry that ended the chunk.
 
+use std::ops::Range;
+
 use crate::{
     bits::{BitReader, BitString},
     bytes::{Cursor, Malformed, put_signed, put_varint},
     columns::Columns,
-    values,
+    kinds::{self, EncodedSamples},
     xor::{push_step_change, read_step_change},
 };
 
 const VERSION: u8 = 1;
 const REGULAR: u8 = 1;
 const CHANGES: u8 = 2;
-/// The kind of samples that are floats; other kinds are not known yet.
-const FLOATS: u8 = 1;
 const IN_ORDER: u8 = 0;
 const LATE: u8 = 1;
 
@@ -52,11 +52,13 @@ pub(crate) fn encode_pages(chunks: &[SealedChunk]) -> Vec<(i64, Vec<u8>)> {
     let mut pages = Vec::new();
     let mut page = PageWriter::default();
     for chunk in chunks.iter().filter(|chunk| !chunk.samples.is_empty()) {
-        let (form, bytes) = values::encode(&chunk.samples.values);
-        if !page.is_empty() && page.len() + bytes.len() > PAGE_BYTES_MAX {
-            pages.push(std::mem::take(&mut page).finish());
+        for rows in kinds::cut(&chunk.samples) {
+            let samples = kinds::encode(&chunk.samples, rows.clone());
+            if !page.is_empty() && page.len() + samples.bytes.len() > PAGE_BYTES_MAX {
+                pages.push(std::mem::take(&mut page).finish());
+            }
+            page.add(chunk, rows, &samples);
         }
-        page.add(chunk, form, &bytes);
     }
     if !page.is_empty() {
         pages.push(page.finish());
@@ -91,22 +93,22 @@ impl PageWriter {
         columns + self.entries.len() + self.values.len()
     }
 
-    fn add(&mut self, chunk: &SealedChunk, form: u8, bytes: &[u8]) {
-        let times = &chunk.samples.timestamps;
+    fn add(&mut self, chunk: &SealedChunk, rows: Range<usize>, samples: &EncodedSamples) {
+        let times = &chunk.samples.timestamps[rows];
         let at = self.place_times(times);
         let start = self.start.get_or_insert(times[0]);
         *start = times[0].min(*start);
         let out = &mut self.entries;
         let order = if chunk.late { LATE } else { IN_ORDER };
-        out.extend_from_slice(&[chunk.place, FLOATS, order]);
+        out.extend_from_slice(&[chunk.place, samples.kind, order]);
         put_varint(out, chunk.at);
         for number in [at.column, at.offset, times.len(), at.skips.len()] {
             put_varint(out, number as u64);
         }
         at.skips.iter().for_each(|&taken| put_varint(out, taken as u64));
-        out.push(form);
-        put_varint(out, bytes.len() as u64);
-        self.values.extend_from_slice(bytes);
+        out.push(samples.form);
+        put_varint(out, samples.bytes.len() as u64);
+        self.values.extend_from_slice(&samples.bytes);
         self.entry_count += 1;
     }
 
@@ -242,6 +244,7 @@ pub(crate) struct Page {
 #[derive(Debug, Clone)]
 pub(crate) struct PageEntry {
     pub(crate) place: u8,
+    kind: u8,
     pub(crate) late: bool,
     pub(crate) at: u64,
     column: usize,
@@ -249,7 +252,7 @@ pub(crate) struct PageEntry {
     count: usize,
     skips: Vec<usize>,
     form: u8,
-    values: std::ops::Range<usize>,
+    values: Range<usize>,
 }
 
 impl Page {
@@ -308,7 +311,7 @@ impl Page {
             }
         }
         let bytes = &self.bytes[entry.values.clone()];
-        values::decode(entry.form, bytes, entry.count, &mut into.values)
+        kinds::decode((entry.kind, entry.form), bytes, entry.count, into)
     }
 }
 
@@ -318,7 +321,8 @@ fn read_entry(
     values_at: &mut usize,
 ) -> Result<PageEntry, Malformed> {
     let place = cursor.u8("place")?;
-    if cursor.u8("sample kind")? != FLOATS {
+    let kind = cursor.u8("sample kind")?;
+    if !kinds::is_known(kind) {
         return Err(Malformed("sample kind unknown to this program"));
     }
     let late = match cursor.u8("order")? {
@@ -349,7 +353,7 @@ fn read_entry(
     let end = values_at.checked_add(len).ok_or(Malformed("values"))?;
     let values = *values_at..end;
     *values_at = end;
-    Ok(PageEntry { place, late, at, column, offset, count, skips, form, values })
+    Ok(PageEntry { place, kind, late, at, column, offset, count, skips, form, values })
 }
 
 #[cfg(test)]
@@ -360,7 +364,7 @@ mod tests {
 
     fn chunk(place: u8, times: &[i64], value: f64) -> SealedChunk {
         let values = (0..times.len()).map(|i| value + i as f64).collect();
-        let samples = Columns { timestamps: times.to_vec(), values };
+        let samples = Columns { timestamps: times.to_vec(), values, ..Columns::new() };
         SealedChunk { place, late: place % 2 == 1, at: 9, samples }
     }
 

@@ -9,18 +9,20 @@ mod disk;
 mod merge;
 mod select;
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use narthex_model::{Labels, Matcher, Timestamp};
+use narthex_model::{Exemplar, FamilyMetadata, Labels, Matcher, Timestamp};
 use parking_lot::RwLockReadGuard;
 
 use crate::{
     Columns, DigestTask, LogPosition, RetentionClass, SeriesId, Settings, TargetId,
     bytes::Malformed,
-    days::DAY_MS,
+    days::{DAY_MS, day_of},
     entry,
+    exemplars::StoredExemplar,
     head::Head,
     kv::KvError,
+    rich::RichSeries,
     series::{FinishedChunk, Run},
     shard::Core,
 };
@@ -75,6 +77,12 @@ impl SeriesLookup<'_> {
     pub fn has(&self, id: SeriesId, fingerprint: u32) -> bool {
         self.head.index.fingerprint(id) == Some(fingerprint)
     }
+
+    /// Whether the shard was told the same of a metric family on the same day: it need not be
+    /// told again.
+    pub fn knows(&self, metadata: &FamilyMetadata<'_>) -> bool {
+        self.head.families.knows(metadata, day_of(self.head.leader_time))
+    }
 }
 
 /// The samples of a series as they were when it was selected.
@@ -88,6 +96,8 @@ pub struct SeriesHandle {
     runs: Vec<Run>,
     finished: Vec<Arc<FinishedChunk>>,
     late: Vec<(i64, u64)>,
+    /// Histograms and start timestamps that are still in memory, if any.
+    rich: Option<Box<RichSeries>>,
     /// The store has nothing for the series from here on: open chunk and finished chunks begin
     /// here, and no late chunk was written behind it.
     disk_end: i64,
@@ -235,6 +245,45 @@ impl ShardReader {
     pub(crate) fn position_and_outcomes(&self) -> (LogPosition, u64) {
         let head = self.core.head.read();
         (head.applied, head.outcomes)
+    }
+
+    /// The exemplars of `[start, end]` by series, of those series that satisfy all matchers of one
+    /// of the sets. Series are in order of their ids, exemplars in order of time.
+    pub fn exemplars(
+        &self,
+        sets: &[Vec<Matcher>],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<(Labels, Vec<Exemplar>)> {
+        let head = self.core.head.read();
+        let range = start.millis().max(head.horizon(RetentionClass::default()))..=end.millis();
+        let mut found: BTreeMap<SeriesId, Vec<Exemplar>> = BTreeMap::new();
+        let matches = |id| sets.iter().any(|matchers| head.index.matches(id, matchers));
+        let mut is_wanted: BTreeMap<SeriesId, bool> = BTreeMap::new();
+        for exemplar in head.exemplars.iter().filter(|exemplar| range.contains(&exemplar.time)) {
+            if *is_wanted.entry(exemplar.series).or_insert_with(|| matches(exemplar.series)) {
+                found.entry(exemplar.series).or_default().push(exemplar.to_model());
+            }
+        }
+        let labelled = |(id, exemplars)| Some((head.index.labels(id)?, exemplars));
+        found.into_iter().filter_map(labelled).collect()
+    }
+
+    /// Shows what is known of each metric family, in order of their names. Apply waits meanwhile.
+    pub fn visit_families(&self, mut visit: impl FnMut(FamilyMetadata<'_>)) {
+        let head = self.core.head.read();
+        head.families.iter().for_each(|(name, family)| visit(family.metadata(name)));
+    }
+
+    /// A hash of the exemplars of a range and of all metadata.
+    pub(crate) fn side_content(&self, range: &entry::Digest) -> u128 {
+        let head = self.core.head.read();
+        let range = range.start.millis()..=range.end.millis();
+        let exemplars = head.exemplars.iter().filter(|exemplar| range.contains(&exemplar.time));
+        let exemplars = exemplars.map(StoredExemplar::hash);
+        exemplars
+            .chain(head.families.iter().map(|(name, family)| family.hash(name)))
+            .fold(0, u128::wrapping_add)
     }
 
     /// Every target that is being scraped.

@@ -10,12 +10,18 @@
 //!
 //! Series live in groups of 64 neighbours: the unit of memory, of pages and of checkpoints.
 
+mod kinds;
+
 use std::sync::Arc;
+
+use narthex_model::histogram::EncodedHistogram;
 
 use crate::{
     SeriesId,
     columns::Columns,
     days::day_end,
+    histogram_run::{self, HistogramRun},
+    rich::{LateHistogram, Rich, RichSeries},
     xor::{OpenRun, RunReader},
 };
 
@@ -52,13 +58,28 @@ impl Run {
     }
 }
 
+/// What was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    /// A float's bits.
+    Float(u64),
+    Histogram(EncodedHistogram<'a>),
+}
+
 /// A chunk that ended: immutable, waiting to be encoded and written by a checkpoint.
 #[derive(Debug)]
 pub(crate) struct FinishedChunk {
     pub(crate) series: SeriesId,
     /// Log index of the entry that ended it.
     pub(crate) at: u64,
+    pub(crate) chunk: Ended,
+}
+
+/// A chunk as it ends: samples of one kind, and the steps of their start timestamps.
+#[derive(Debug)]
+pub(crate) struct Ended {
     pub(crate) samples: FinishedSamples,
+    pub(crate) starts: Box<[(i64, i64)]>,
 }
 
 #[derive(Debug)]
@@ -67,50 +88,76 @@ pub(crate) enum FinishedSamples {
     InOrder(Vec<Run>),
     /// Samples that came late, sorted by time, all of one day.
     Late(Vec<(i64, u64)>),
+    /// Histograms that came in order.
+    Histograms(Arc<HistogramRun>),
+    /// Histograms that came late, sorted by time, all of one day.
+    LateHistograms(Vec<LateHistogram>),
 }
 
 impl FinishedChunk {
     pub(crate) fn is_late(&self) -> bool {
-        matches!(self.samples, FinishedSamples::Late(_))
+        let samples = &self.chunk.samples;
+        matches!(samples, FinishedSamples::Late(_) | FinishedSamples::LateHistograms(_))
     }
 
-    /// Adds the samples to columns.
-    pub(crate) fn read(&self, columns: &mut Columns) {
-        match &self.samples {
+    /// Adds the samples newer than `after` to columns.
+    pub(crate) fn read(&self, after: i64, columns: &mut Columns) {
+        let first = columns.len();
+        let is_newer = |sample: &(i64, u64)| sample.0 > after;
+        match &self.chunk.samples {
             FinishedSamples::InOrder(runs) => {
-                runs.iter().for_each(|run| columns.extend(run.samples()));
+                runs.iter().for_each(|run| columns.extend(run.samples().filter(is_newer)));
             }
-            FinishedSamples::Late(samples) => columns.extend(samples.iter().copied()),
+            FinishedSamples::Late(samples) => {
+                columns.extend(samples.iter().copied().filter(is_newer));
+            }
+            FinishedSamples::Histograms(run) => run.read(after, columns),
+            FinishedSamples::LateHistograms(samples) => {
+                for (time, bytes) in samples.iter().filter(|sample| sample.0 > after) {
+                    columns.push_histogram(*time, histogram_run::decode(bytes));
+                }
+            }
         }
+        columns.set_starts(first, &self.chunk.starts);
     }
 
     /// The time of the first sample.
     pub(crate) fn start(&self) -> i64 {
-        match &self.samples {
-            FinishedSamples::InOrder(runs) => runs.first().map_or(i64::MAX, Run::start),
-            FinishedSamples::Late(samples) => samples.first().map_or(i64::MAX, |first| first.0),
-        }
+        let start = match &self.chunk.samples {
+            FinishedSamples::InOrder(runs) => runs.first().map(Run::start),
+            FinishedSamples::Late(samples) => samples.first().map(|first| first.0),
+            FinishedSamples::Histograms(run) => run.start(),
+            FinishedSamples::LateHistograms(samples) => samples.first().map(|first| first.0),
+        };
+        start.unwrap_or(i64::MAX)
     }
 
     /// The time of the last sample.
     pub(crate) fn end(&self) -> i64 {
-        match &self.samples {
+        let end = match &self.chunk.samples {
             FinishedSamples::InOrder(runs) => {
-                let last = runs.last().and_then(|run| run.samples().last());
-                last.map_or(i64::MIN, |sample| sample.0)
+                runs.last().and_then(|run| run.samples().last()).map(|sample| sample.0)
             }
-            FinishedSamples::Late(samples) => samples.last().map_or(i64::MIN, |last| last.0),
-        }
+            FinishedSamples::Late(samples) => samples.last().map(|last| last.0),
+            FinishedSamples::Histograms(run) => run.end(),
+            FinishedSamples::LateHistograms(samples) => samples.last().map(|last| last.0),
+        };
+        end.unwrap_or(i64::MIN)
     }
 
     /// Bytes of memory behind it.
     pub(crate) fn memory_bytes(&self) -> usize {
-        match &self.samples {
+        let samples = match &self.chunk.samples {
             FinishedSamples::InOrder(runs) => {
-                runs.iter().map(|run| run.words.len() * 8 + 48).sum::<usize>() + 64
+                runs.iter().map(|run| run.words.len() * 8 + 48).sum::<usize>()
             }
-            FinishedSamples::Late(samples) => samples.len() * 16 + 64,
-        }
+            FinishedSamples::Late(samples) => samples.len() * 16,
+            FinishedSamples::Histograms(run) => run.memory_bytes(),
+            FinishedSamples::LateHistograms(samples) => {
+                samples.iter().map(|sample| sample.1.len() + 40).sum()
+            }
+        };
+        samples + self.chunk.starts.len() * 16 + 80
     }
 }
 
@@ -126,6 +173,8 @@ pub(crate) struct Hot {
     pub(crate) started: bool,
     /// Whether the series exists: a removed one leaves its place behind.
     pub(crate) alive: bool,
+    /// Whether it exists and a float may be appended without a look at [`Group::rich`].
+    pub(crate) plain: bool,
 }
 
 /// What apply needs now and then.
@@ -142,6 +191,8 @@ pub(crate) struct Cold {
 pub(crate) struct Group {
     pub(crate) hot: Vec<Hot>,
     pub(crate) cold: Vec<Cold>,
+    /// Histograms and start timestamps, if a series has any.
+    pub(crate) rich: Option<Box<Rich>>,
     /// The newest time of all late samples that became chunks.
     pub(crate) late_end: i64,
     /// Log index of the entry that last changed a sample here.
@@ -170,12 +221,13 @@ impl Hot {
             run_left: 0,
             started: false,
             alive: true,
+            plain: true,
         }
     }
 
     /// A place without a series.
     pub(crate) fn removed() -> Self {
-        Self { alive: false, ..Self::created(0) }
+        Self { alive: false, plain: false, ..Self::created(0) }
     }
 
     /// Whether `time` can simply be appended to the open run.
@@ -203,6 +255,7 @@ impl Default for Group {
         Self {
             hot: Vec::new(),
             cold: Vec::new(),
+            rich: None,
             late_end: i64::MIN,
             touched: 0,
             series_touched: 0,
@@ -211,7 +264,15 @@ impl Default for Group {
 }
 
 impl Group {
-    /// Makes room for a newest sample at `time`: packs a full run, ends a full chunk or one of
+    pub(crate) fn rich(&self, place: usize) -> Option<&RichSeries> {
+        self.rich.as_ref()?.find(place)
+    }
+
+    fn rich_mut(&mut self, place: usize) -> Option<&mut RichSeries> {
+        self.rich.as_mut()?.find_mut(place)
+    }
+
+    /// Makes room for a newest float at `time`: packs a full run, ends a full chunk or one of
     /// another day, begins a new one. Returns what ended, and whether a chunk began.
     pub(crate) fn roll(&mut self, id: SeriesId, time: i64) -> Rolled {
         let (group, place) = place(id);
@@ -229,42 +290,10 @@ impl Group {
         hot.run_left = RUN_SAMPLES;
         if new_day {
             hot.day_end = day_end(time);
-            hot.run_left -= (group * 7 % usize::from(RUN_SAMPLES)) as u8;
+            hot.run_left -= stagger(group, RUN_SAMPLES);
         }
         hot.started = true;
-        Rolled { ended, began }
-    }
-
-    /// Ends a series' open chunk, if there is one.
-    pub(crate) fn seal(&mut self, place: usize) -> Option<FinishedSamples> {
-        let (hot, cold) = (&mut self.hot[place], &mut self.cold[place]);
-        let count = hot.run.count();
-        if count > 0 {
-            cold.runs.push(Run { words: hot.run.take(), count });
-        }
-        hot.run_left = 0;
-        let is_open = !cold.runs.is_empty();
-        is_open.then(|| FinishedSamples::InOrder(std::mem::take(&mut cold.runs)))
-    }
-
-    /// What the open chunk and the late buffer hold at `time`.
-    pub(crate) fn known(&self, place: usize, time: i64, value: u64) -> Known {
-        let (hot, cold) = (&self.hot[place], &self.cold[place]);
-        let compare = |found: u64| if found == value { Known::Same } else { Known::Other };
-        if hot.started && time == hot.run.last_time() {
-            return compare(hot.run.last_value());
-        }
-        if let Ok(at) = cold.late.binary_search_by_key(&time, |late| late.0) {
-            return compare(cold.late[at].1);
-        }
-        let starts_later = |run: &Run| run.start() > time;
-        let found = if hot.run.first_time().is_some_and(|first| first <= time) {
-            hot.run.samples().into_iter().find(|sample| sample.0 == time)
-        } else {
-            let run = cold.runs.partition_point(|run| !starts_later(run)).checked_sub(1);
-            run.and_then(|run| cold.runs[run].samples().find(|sample| sample.0 == time))
-        };
-        found.map_or(Known::Nothing, |sample| compare(sample.1))
+        Rolled { ended: ended.map(|samples| self.end(place, samples)), began }
     }
 
     /// Bytes of memory.
@@ -275,13 +304,19 @@ impl Group {
             let runs: usize = cold.runs.iter().map(|run| run.words.len() * 8 + 16).sum();
             size_of::<Cold>() + runs + cold.runs.capacity() * 24 + cold.late.capacity() * 16
         };
-        hot + self.cold.iter().map(cold).sum::<usize>()
+        let rich = self.rich.as_ref().map_or(0, |rich| rich.memory_bytes());
+        hot + self.cold.iter().map(cold).sum::<usize>() + rich
     }
+}
+
+/// By how many samples the first run of a group's day is shorter.
+const fn stagger(group: usize, run_samples: u8) -> u8 {
+    (group * 7 % run_samples as usize) as u8
 }
 
 /// See [`Group::roll`].
 #[derive(Debug)]
 pub(crate) struct Rolled {
-    pub(crate) ended: Option<FinishedSamples>,
+    pub(crate) ended: Option<Ended>,
     pub(crate) began: bool,
 }

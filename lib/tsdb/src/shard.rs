@@ -197,6 +197,8 @@ impl Shard {
             !chunks.is_empty()
         });
         head.targets.forget_gone(position.index);
+        head.exemplars.forget_left(position.index);
+        head.families.forget_gone(position.index);
         head.emptied.retain(|&(_, at)| at > position.index);
     }
 

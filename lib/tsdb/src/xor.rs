@@ -99,6 +99,12 @@ impl OpenRun {
         (self.last_time, self.last_value, self.count) = (time, value, 1);
     }
 
+    /// Notes that the series' newest sample is one that is no float, while the run is empty.
+    pub(crate) fn pass(&mut self, time: i64, value: u64) {
+        debug_assert!(self.count == 0, "a run is open");
+        (self.last_time, self.last_value) = (time, value);
+    }
+
     /// Takes the run away, exactly fitted; the newest sample stays known.
     pub(crate) fn take(&mut self) -> Arc<[u64]> {
         let words = self.words().collect();

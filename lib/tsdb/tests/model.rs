@@ -3,7 +3,8 @@
 
 mod driver;
 
-use driver::{Action, Driver, SERIES, TARGETS};
+use driver::{Action, Driver, RichValue, SERIES, TARGETS};
+use narthex_model::STALE_NAN_BITS;
 use proptest::prelude::*;
 
 fn value() -> impl Strategy<Value = u64> {
@@ -14,18 +15,39 @@ fn value() -> impl Strategy<Value = u64> {
     ]
 }
 
+fn rich_value() -> impl Strategy<Value = RichValue> {
+    prop_oneof![
+        2 => value().prop_map(RichValue::Float),
+        4 => (2i32..4, any::<u64>()).prop_map(|(schema, seed)| RichValue::Integer { schema, seed }),
+        2 => (1u8..4, any::<u64>()).prop_map(|(bounds, seed)| RichValue::Custom { bounds, seed }),
+        1 => any::<bool>().prop_map(RichValue::Marker),
+        1 => Just(RichValue::Float(STALE_NAN_BITS)),
+    ]
+}
+
 fn action() -> impl Strategy<Value = Action> {
     let late = -4_000_000i64..100_000;
     let series = 0..SERIES;
     let rows = proptest::collection::vec((series.clone(), late, value()), 1..12);
     let burst = (series.clone(), 1u16..300, prop_oneof![Just(15_000i64), 1..400_000i64], value());
-    let scraped = proptest::collection::vec((series, value()), 0..8);
+    let scraped = proptest::collection::vec((series.clone(), value()), 0..8);
+    // Few series, so that kinds meet in one.
+    let few = 0..9usize;
+    let start = proptest::option::of(prop_oneof![Just(1000i64), 0i64..9000]);
+    let late = -4_000_000i64..100_000;
+    let rich = proptest::collection::vec((few.clone(), late, rich_value(), start), 1..12);
+    let rich_burst = (few.clone(), 1u16..150, rich_value());
+    let exemplars = proptest::collection::vec((few, -5000i64..5000, 0u8..9), 1..40);
     prop_oneof![
         4 => rows.prop_map(Action::Append),
         6 => burst.prop_map(|(series, count, step, value)| Action::Burst { series, count, step, value }),
         4 => (0..TARGETS, scraped, any::<bool>()).prop_map(|(target, series, repeat)| {
             Action::Scrape { target, series, repeat }
         }),
+        3 => rich.prop_map(Action::Rich),
+        3 => rich_burst.prop_map(|(series, count, value)| Action::RichBurst { series, count, value }),
+        2 => exemplars.prop_map(Action::Exemplars),
+        1 => (0u8..4, 0u8..3).prop_map(|(name, help)| Action::Family(name, help)),
         1 => (0..TARGETS).prop_map(Action::ScrapeFailed),
         1 => (0..TARGETS).prop_map(Action::TargetGone),
         1 => (0u32..3).prop_map(Action::Horizon),
@@ -64,6 +86,11 @@ fn workload() -> Vec<Action> {
         }
         let late = (0..6).map(|i| (i % 4, -500_000 + 1000 * i as i64, i as u64)).collect();
         actions.push(Action::Append(late));
+        let value = RichValue::Integer { schema: 3, seed: 77 };
+        actions.push(Action::RichBurst { series: 8, count: 70, value });
+        actions.push(Action::RichBurst { series: 9, count: 30, value: RichValue::Float(9) });
+        actions.push(Action::Exemplars((0..40).map(|at| (at % 3, 50, at as u8)).collect()));
+        actions.push(Action::Family(round as u8 % 3, round as u8));
         let scraped = (4..8).filter(|s| s % 2 == usize::from(round % 2)).map(|s| (s, 7)).collect();
         actions.push(Action::Scrape { target: 0, series: scraped, repeat: false });
         actions.extend([Action::Freeze, Action::WriteFrozen, Action::Flush]);

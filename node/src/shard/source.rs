@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use narthex_model::Timestamp;
+use narthex_model::{CounterResetHint, FloatHistogram, NativeHistogram, Timestamp};
 use narthex_promql::{
     SampleBuffer, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError,
 };
@@ -40,8 +40,35 @@ impl SeriesData for StoredSamples {
             columns.clear();
             let read = self.0.read(start, end, columns);
             read.map_err(|source| SourceError { context: "read series", source: source.into() })?;
-            into.extend_floats(&columns.timestamps, &columns.values);
+            fill(columns, into);
             Ok(())
         })
     }
+}
+
+fn fill(columns: &Columns, into: &mut SampleBuffer) {
+    if columns.histograms.is_empty() && columns.starts.is_empty() {
+        return into.extend_floats(&columns.timestamps, &columns.values);
+    }
+    let mut histograms = columns.histograms.iter().peekable();
+    let mut starts = columns.starts.iter().peekable();
+    for (row, (&time, &value)) in columns.timestamps.iter().zip(&columns.values).enumerate() {
+        match histograms.next_if(|histogram| histogram.0 == row) {
+            None => into.push_float(time, value),
+            Some((_, histogram)) => into.push_histogram(time, Arc::new(float(histogram))),
+        }
+        if let Some((_, start)) = starts.next_if(|start| start.0 == row) {
+            into.set_last_start(*start);
+        }
+    }
+}
+
+/// That no reset lies before a histogram was said of the one that its sender sent before, which
+/// may not be the one before it here.
+fn float(histogram: &NativeHistogram) -> FloatHistogram {
+    let mut histogram = histogram.clone().into_float();
+    if histogram.counter_reset_hint == CounterResetHint::NotReset {
+        histogram.counter_reset_hint = CounterResetHint::Unknown;
+    }
+    histogram
 }

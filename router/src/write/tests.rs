@@ -222,7 +222,7 @@ async fn refused_samples_are_counted_by_reason() {
     let case = case(|_| {
         let reason = "out_of_order".to_owned();
         let row = Refused { reason, samples: 2, example: "up{}".to_owned() };
-        Ok(Appended { samples: 5, refused: vec![row], series: vec![] })
+        Ok(Appended { samples: 5, refused: vec![row], ..Appended::default() })
     });
     let mut request = request();
     request[0].labels.remove(0);

@@ -6,12 +6,15 @@
 //!            samples varint, outcomes u64 LE, settings block,
 //!            horizons varint { class u8, time i64 LE },
 //!            sources varint { shard varint, stream u64 LE, term varint, slot varint },
-//!            extra block
+//!            first exemplar varint, extra block
 //! series  := count varint { place u8, labels block }
 //! day     := page span varint, presence: roaring bitmap, portable format
 //! target  := slot varint, time i64 LE, flags u8 (1: healthy, 2: spread),
 //!            if spread: owner varint (0: this shard, else its number plus 1), shard list,
 //!            series list, report list
+//! exemplars := number of the first varint,
+//!            count varint { series varint, time i64 LE, bits u64 LE, labels block }
+//! family  := day last seen zigzag varint, type u8, name block, help block, unit block
 //! list    := count varint { zigzag varint, difference to the one before }
 //! block   := len varint, bytes
 //! ```
@@ -55,6 +58,7 @@ pub(crate) struct HeadRecord {
     pub(crate) settings: Settings,
     pub(crate) horizons: BTreeMap<RetentionClass, i64>,
     pub(crate) sources: Vec<((u32, u64), (u64, u64))>,
+    pub(crate) first_exemplar: u64,
     pub(crate) extra: Vec<u8>,
 }
 
@@ -69,6 +73,7 @@ impl HeadRecord {
             settings: head.settings,
             horizons: head.horizons.clone(),
             sources: head.sources.iter().collect(),
+            first_exemplar: head.exemplars.first(),
             extra: extra.to_vec(),
         }
     }
@@ -96,6 +101,7 @@ impl HeadRecord {
             put_varint(&mut out, *term);
             put_varint(&mut out, *slot);
         }
+        put_varint(&mut out, self.first_exemplar);
         put_block(&mut out, &self.extra);
         finish(out)
     }
@@ -117,6 +123,7 @@ impl HeadRecord {
             let stream = (cursor.varint_u32("shard")?, cursor.u64("stream")?);
             sources.push((stream, (cursor.varint("term")?, cursor.varint("slot")?)));
         }
+        let first_exemplar = cursor.varint("first exemplar")?;
         let extra = cursor.block("extra")?.to_vec();
         cursor.end("head end")?;
         Ok(Self {
@@ -128,9 +135,22 @@ impl HeadRecord {
             settings,
             horizons,
             sources,
+            first_exemplar,
             extra,
         })
     }
+}
+
+/// A record of a body that is known already.
+pub(super) fn encode_body(body: &[u8]) -> Vec<u8> {
+    let mut out = begin();
+    out.extend_from_slice(body);
+    finish(out)
+}
+
+/// The body of a record.
+pub(super) fn decode_body(bytes: &[u8]) -> Result<Cursor<'_>, Malformed> {
+    unseal(bytes, VERSION)
 }
 
 /// The labels of a group's series, by place.
@@ -250,6 +270,7 @@ mod tests {
             settings: Settings { series_max: 3, ..Settings::default() },
             horizons: [(RetentionClass(0), 5), (RetentionClass(2), -5)].into(),
             sources: vec![((1, 2), (3, 4))],
+            first_exemplar: 300,
             extra: b"membership".to_vec(),
         };
         assert_eq!(HeadRecord::decode(&record.encode()), Ok(record));

@@ -2,10 +2,11 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::record::{HeadRecord, decode_day, decode_series, decode_target};
+use super::record::{HeadRecord, decode_body, decode_day, decode_series, decode_target};
 use crate::{
     ReplicaNumber, SeriesId,
     bytes::Malformed,
+    exemplars::Exemplars,
     head::Head,
     keys,
     kv::{KeyValue, KvError, Space},
@@ -79,6 +80,9 @@ pub(crate) fn restore(
     restore_groups(kv, replica, &mut head)?;
     restore_days(kv, replica, &mut head)?;
     restore_targets(kv, replica, &mut head)?;
+    head.exemplars = Exemplars::starting_at(record.first_exemplar);
+    restore_exemplars(kv, replica, &mut head)?;
+    restore_families(kv, replica, &mut head)?;
     head.renew_limits();
     Ok((head, record.extra))
 }
@@ -149,5 +153,27 @@ fn restore_targets(
         let id = keys::target_id(key).ok_or_else(|| damaged("key")(Malformed("key")))?;
         head.targets.insert(id, decode_target(record).map_err(damaged("target record"))?);
         Ok(())
+    })
+}
+
+fn restore_exemplars(
+    kv: &dyn KeyValue,
+    replica: ReplicaNumber,
+    head: &mut Head,
+) -> Result<(), OpenError> {
+    scan(kv, Space::State, &keys::all_exemplars(replica), |_, record| {
+        let restored = decode_body(record).and_then(|mut body| head.exemplars.restore(&mut body));
+        restored.map_err(damaged("exemplars"))
+    })
+}
+
+fn restore_families(
+    kv: &dyn KeyValue,
+    replica: ReplicaNumber,
+    head: &mut Head,
+) -> Result<(), OpenError> {
+    scan(kv, Space::State, &keys::all_families(replica), |_, record| {
+        let restored = decode_body(record).and_then(|mut body| head.families.restore(&mut body));
+        restored.map_err(damaged("metric family"))
     })
 }

@@ -13,6 +13,7 @@
 mod command;
 mod decode;
 mod encode;
+mod rich;
 mod samples;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ pub use command::{
 };
 pub use decode::{Commands, Entry, EntryError};
 pub use encode::{EntryWriter, ScrapeParts, ScrapeSlot};
+pub use rich::{ExemplarRow, Rich, RichRow, RichValue, RowOwner, SampleTimes};
+pub(crate) use rich::{put_family, take_family};
 pub use samples::{InlineIndex, Row, Rows, SampleBlock, Samples, Subject};
 
 /// The version this program writes and the newest it reads.

@@ -6,6 +6,7 @@
 //!          series_len varint  series: per row zigzag varint, difference to the row before
 //!          times   := 0x00 zigzag varint                       one time for all rows
 //!                   | 0x01 len varint { zigzag varint }        per row, difference to the one before
+//!                   | 0x02, 0x03 as 0x00, 0x01; `rich` of rich.rs follows the values
 //!          lengths: ceil(rows / 2) bytes, low half first       0..=8 value bytes kept
 //!          values_len varint  values: leading bytes of the big-endian bits, zeros behind cut off
 //! ```
@@ -13,9 +14,12 @@
 //! Known rows name a series by id. Inline rows come after them and name a label set of this
 //! block by position; both differences start from 0, and times from the header's leader time.
 
-use narthex_model::{Labels, Timestamp};
+use narthex_model::{Exemplar, FamilyMetadata, Labels, Timestamp, histogram::EncodedHistogram};
 
-use super::command::LabelSets;
+use super::{
+    command::LabelSets,
+    rich::{Rich, RichBlock, RowOwner, SampleTimes},
+};
 use crate::{
     SeriesId,
     bytes::{Cursor, Malformed, put_block, put_signed, put_varint},
@@ -23,10 +27,11 @@ use crate::{
 
 const TIME_SHARED: u8 = 0;
 const TIME_COLUMN: u8 = 1;
+const RICH_FOLLOWS: u8 = 2;
 
 /// Where a label set stands among the inline label sets of its block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InlineIndex(u32);
+pub struct InlineIndex(pub(super) u32);
 
 /// Whose sample a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,7 @@ pub struct SampleBlock {
     inline_count: u32,
     known: Vec<(u32, i64, u64)>,
     fresh: Vec<(u32, i64, u64)>,
+    rich: RichBlock,
 }
 
 impl SampleBlock {
@@ -77,14 +83,43 @@ impl SampleBlock {
         self.push_inline(index, timestamp, value);
     }
 
-    /// How many samples there are.
+    /// Adds a float with its start timestamp.
+    pub fn push_started(&mut self, owner: RowOwner, times: SampleTimes, value: f64) {
+        self.rich.push_float(owner, times, value);
+    }
+
+    /// Adds a histogram.
+    pub fn push_histogram(
+        &mut self,
+        owner: RowOwner,
+        times: SampleTimes,
+        histogram: &EncodedHistogram<'_>,
+    ) {
+        self.rich.push_histogram(owner, times, histogram);
+    }
+
+    /// Adds an exemplar.
+    pub fn push_exemplar(&mut self, owner: RowOwner, exemplar: Exemplar) {
+        self.rich.push_exemplar(owner, exemplar);
+    }
+
+    /// Adds what is known of a metric family.
+    pub fn push_family(&mut self, metadata: &FamilyMetadata<'_>) {
+        self.rich.push_family(metadata);
+    }
+
+    /// How many samples there are, of all kinds.
     pub fn len(&self) -> usize {
+        self.plain_rows() + self.rich.samples()
+    }
+
+    fn plain_rows(&self) -> usize {
         self.known.len() + self.fresh.len()
     }
 
-    /// Whether there is neither a sample nor a label set.
+    /// Whether there is nothing, not even a label set.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.inline_count == 0
+        self.plain_rows() == 0 && self.inline_count == 0 && self.rich.is_empty()
     }
 
     /// Forgets the samples, keeps the memory.
@@ -93,11 +128,12 @@ impl SampleBlock {
         self.inline_count = 0;
         self.known.clear();
         self.fresh.clear();
+        self.rich.clear();
     }
 
     /// Bytes the block takes encoded, at most; to keep entries below their limit.
     pub fn encoded_len_max(&self) -> usize {
-        self.inline.len() + 24 * self.len() + 64
+        self.inline.len() + 24 * self.plain_rows() + 64 + self.rich.encoded_len_max()
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>, base: Timestamp) {
@@ -105,7 +141,7 @@ impl SampleBlock {
         out.extend_from_slice(&self.inline);
         put_varint(out, self.known.len() as u64);
         put_varint(out, self.fresh.len() as u64);
-        let mut column = Vec::with_capacity(self.len() * 2);
+        let mut column = Vec::with_capacity(self.plain_rows() * 2);
         for rows in [&self.known, &self.fresh] {
             let mut previous = 0i64;
             for &(series, ..) in rows {
@@ -116,6 +152,9 @@ impl SampleBlock {
         put_block(out, &column);
         self.encode_times(out, base, column);
         self.encode_values(out);
+        if !self.rich.is_empty() {
+            self.rich.encode(out, base);
+        }
     }
 
     fn rows(&self) -> impl Iterator<Item = &(u32, i64, u64)> {
@@ -124,12 +163,13 @@ impl SampleBlock {
 
     fn encode_times(&self, out: &mut Vec<u8>, base: Timestamp, mut column: Vec<u8>) {
         let first = self.rows().next().map_or(base.millis(), |row| row.1);
+        let rich = if self.rich.is_empty() { 0 } else { RICH_FOLLOWS };
         if self.rows().all(|row| row.1 == first) {
-            out.push(TIME_SHARED);
+            out.push(TIME_SHARED | rich);
             put_signed(out, first.wrapping_sub(base.millis()));
             return;
         }
-        out.push(TIME_COLUMN);
+        out.push(TIME_COLUMN | rich);
         column.clear();
         let mut previous = base.millis();
         for &(_, timestamp, _) in self.rows() {
@@ -141,8 +181,8 @@ impl SampleBlock {
 
     fn encode_values(&self, out: &mut Vec<u8>) {
         let lengths_at = out.len();
-        out.resize(lengths_at + self.len().div_ceil(2), 0);
-        let mut values = Vec::with_capacity(self.len() * 8);
+        out.resize(lengths_at + self.plain_rows().div_ceil(2), 0);
+        let mut values = Vec::with_capacity(self.plain_rows() * 8);
         for (row, &(_, _, bits)) in self.rows().enumerate() {
             let kept = 8 - (bits.trailing_zeros() / 8) as usize;
             out[lengths_at + row / 2] |= (kept as u8) << (4 * (row % 2));
@@ -162,6 +202,7 @@ pub struct Samples<'a> {
     times: Times<'a>,
     lengths: &'a [u8],
     values: &'a [u8],
+    rich: Rich<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -180,7 +221,8 @@ impl<'a> Samples<'a> {
         if series.len() < rows {
             return Err(Malformed("series column"));
         }
-        let times = match cursor.u8("time mode")? {
+        let mode = cursor.u8("time mode")?;
+        let times = match mode & !RICH_FOLLOWS {
             TIME_SHARED => Times::Shared(base.millis().wrapping_add(cursor.signed("shared time")?)),
             TIME_COLUMN => {
                 Times::Column { first: base.millis(), differences: cursor.block("time column")? }
@@ -189,7 +231,11 @@ impl<'a> Samples<'a> {
         };
         let lengths = cursor.bytes(rows.div_ceil(2), "value lengths")?;
         let values = cursor.block("values")?;
-        Ok(Self { inline, known_rows, rows, series, times, lengths, values })
+        let rich = match mode & RICH_FOLLOWS {
+            0 => Rich::default(),
+            _ => Rich::decode(cursor, base, inline.len())?,
+        };
+        Ok(Self { inline, known_rows, rows, series, times, lengths, values, rich })
     }
 
     /// The label sets that rows name by position.
@@ -197,17 +243,22 @@ impl<'a> Samples<'a> {
         self.inline
     }
 
-    /// How many samples there are.
+    /// What there is beside plain floats.
+    pub fn rich(&self) -> &Rich<'a> {
+        &self.rich
+    }
+
+    /// How many plain floats there are.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there is no sample.
+    /// Whether there is no plain float.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// The time all rows share, if they do.
+    /// The time all plain floats share, if they do.
     pub fn shared_time(&self) -> Option<Timestamp> {
         match self.times {
             Times::Shared(time) => Some(Timestamp::from_millis(time)),
@@ -215,7 +266,7 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// The rows in order: known series first.
+    /// The plain floats in order: known series first.
     pub fn rows(&self) -> Rows<'a> {
         let (time, differences) = match self.times {
             Times::Shared(time) => (time, None),

@@ -4,10 +4,13 @@
 //! apply would have decided with everything in memory.
 
 use super::{ReadError, SeriesHandle};
-use crate::{Columns, page::Page, series::GROUP_SERIES, xor::RunReader};
+use crate::{
+    Columns, columns::Row, histogram_run, page::Page, rich::RichSeries, series::GROUP_SERIES,
+    xor::RunReader,
+};
 
 /// Late samples, each with the log index of the entry that ended its chunk.
-type LateSamples = Vec<(i64, u64, f64)>;
+type LateSamples = Vec<(u64, Row)>;
 
 /// See [`SeriesHandle::read`].
 pub(super) fn read(
@@ -26,20 +29,16 @@ pub(super) fn read(
         read_disk(handle, (start, end), into, &mut late)?;
     }
     for chunk in &handle.finished {
-        let mut samples = Columns::new();
-        chunk.read(&mut samples);
         if chunk.is_late() {
-            late.extend(rows(&samples).map(|(time, value)| (time, chunk.at, value)));
+            let mut samples = Columns::new();
+            chunk.read(i64::MIN, &mut samples);
+            late.extend(samples.take_rows(0).map(|row| (chunk.at, row)));
         } else {
-            append_newer(before, into, rows(&samples));
+            chunk.read(newest(before, into), into);
         }
     }
-    for run in &handle.runs {
-        append_newer(before, into, floats(run.samples()));
-    }
-    let words = &handle.shelf.words[handle.open.clone()];
-    append_newer(before, into, floats(RunReader::new(words, handle.open_count)));
-    late.extend(handle.late.iter().map(|&(time, bits)| (time, u64::MAX, f64::from_bits(bits))));
+    read_open(handle, before, into);
+    add_late(handle, &mut late);
     if !late.is_empty() {
         merge_late(before, into, late);
     }
@@ -47,8 +46,36 @@ pub(super) fn read(
     Ok(())
 }
 
-fn rows(columns: &Columns) -> impl Iterator<Item = (i64, f64)> {
-    columns.timestamps.iter().copied().zip(columns.values.iter().copied())
+fn read_open(handle: &SeriesHandle, before: usize, into: &mut Columns) {
+    let first = into.len();
+    for run in &handle.runs {
+        append_newer(before, into, floats(run.samples()));
+    }
+    let words = &handle.shelf.words[handle.open.clone()];
+    append_newer(before, into, floats(RunReader::new(words, handle.open_count)));
+    if let Some(rich) = &handle.rich {
+        rich.open.read(newest(before, into), into);
+        into.set_starts(first, &rich.starts);
+    }
+}
+
+/// Adds the samples that wait in the late buffers.
+fn add_late(handle: &SeriesHandle, late: &mut LateSamples) {
+    let start_of = |rich: &RichSeries, time: i64| {
+        let found = rich.late_starts.binary_search_by_key(&time, |late| late.0);
+        found.map_or(0, |at| rich.late_starts[at].1)
+    };
+    let rich = handle.rich.as_deref();
+    let mut samples = Columns::new();
+    samples.extend(handle.late.iter().copied());
+    let floats = samples.take_rows(0);
+    for (time, bytes) in rich.map_or(&[][..], |rich| &rich.late) {
+        samples.push_histogram(*time, histogram_run::decode(bytes));
+    }
+    for mut row in floats.chain(samples.take_rows(0)) {
+        row.start = rich.map_or(0, |rich| start_of(rich, row.time));
+        late.push((u64::MAX, row));
+    }
 }
 
 fn floats(samples: impl Iterator<Item = (i64, u64)>) -> impl Iterator<Item = (i64, f64)> {
@@ -99,7 +126,7 @@ fn read_disk(
         if entry.late {
             samples.clear();
             page.read(entry, &mut samples).map_err(damaged)?;
-            late.extend(rows(&samples).map(|(time, value)| (time, entry.at, value)));
+            late.extend(samples.take_rows(0).map(|row| (entry.at, row)));
         } else if page.range(entry).0 > newest(before, into) {
             page.read(entry, into).map_err(damaged)?;
         }
@@ -109,23 +136,17 @@ fn read_disk(
 
 /// Puts late samples where no other is; of several at one time the first that came.
 fn merge_late(before: usize, into: &mut Columns, mut late: LateSamples) {
-    late.sort_by_key(|&(time, at, _)| (time, at));
-    late.dedup_by_key(|&mut (time, ..)| time);
-    let in_order = Columns {
-        timestamps: into.timestamps.split_off(before),
-        values: into.values.split_off(before),
-    };
-    let mut late = late.into_iter().peekable();
-    for (time, value) in rows(&in_order) {
-        while let Some((time, _, value)) = late.next_if(|late| late.0 < time) {
-            into.push(time, value);
+    late.sort_by_key(|(at, row)| (row.time, *at));
+    late.dedup_by_key(|(_, row)| row.time);
+    let mut late = late.into_iter().map(|(_, row)| row).peekable();
+    for row in into.take_rows(before) {
+        while let Some(earlier) = late.next_if(|late| late.time < row.time) {
+            into.push_row(earlier);
         }
-        late.next_if(|late| late.0 == time);
-        into.push(time, value);
+        late.next_if(|late| late.time == row.time);
+        into.push_row(row);
     }
-    for (time, _, value) in late {
-        into.push(time, value);
-    }
+    late.for_each(|row| into.push_row(row));
 }
 
 fn clip(before: usize, into: &mut Columns, start: i64, end: i64) {

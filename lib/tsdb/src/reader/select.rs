@@ -6,7 +6,7 @@ use narthex_model::Matcher;
 use roaring::RoaringBitmap;
 
 use super::{SelectedSeries, SeriesHandle, Shelf, disk::DiskPages};
-use crate::{RetentionClass, SeriesId, head::Head, series::Group, shard::Core};
+use crate::{RetentionClass, SeriesId, head::Head, rich::RichSeries, series::Group, shard::Core};
 
 /// Label sets built per turn of the lock, so that apply never waits long for them.
 const LABELS_PER_TURN: usize = 1024;
@@ -87,13 +87,14 @@ struct Row {
     runs: Vec<crate::series::Run>,
     finished: Vec<Arc<crate::series::FinishedChunk>>,
     late: Vec<(i64, u64)>,
+    rich: Option<Box<RichSeries>>,
     disk_end: i64,
 }
 
 impl Row {
     fn handle(self, shelf: Arc<Shelf>) -> SeriesHandle {
-        let Self { id, open, open_count, runs, finished, late, disk_end } = self;
-        SeriesHandle { shelf, id, open, open_count, runs, finished, late, disk_end }
+        let Self { id, open, open_count, runs, finished, late, rich, disk_end } = self;
+        SeriesHandle { shelf, id, open, open_count, runs, finished, late, rich, disk_end }
     }
 }
 
@@ -109,6 +110,7 @@ impl Handles {
             runs: Vec::new(),
             finished: Vec::new(),
             late: Vec::new(),
+            rich: group.rich(place).cloned().map(Box::new),
             disk_end: disk_end(group, place, finished),
         };
         if hot.run.first_time().is_some_and(|first| first <= end) && hot.run.last_time() >= start {
@@ -137,7 +139,9 @@ impl Handles {
 fn disk_end(group: &Group, place: usize, finished: &[Arc<crate::series::FinishedChunk>]) -> i64 {
     let (hot, cold) = (&group.hot[place], &group.cold[place]);
     let in_order = finished.iter().find(|chunk| !chunk.is_late()).map(|chunk| chunk.start());
-    let open = cold.runs.first().map(crate::series::Run::start).or(hot.run.first_time());
+    let histograms = group.rich(place).and_then(|rich| rich.open.start());
+    let floats = cold.runs.first().map(crate::series::Run::start).or(hot.run.first_time());
+    let open = floats.or(histograms);
     let memory_start = in_order.or(open).unwrap_or(i64::MAX);
     memory_start.max(group.late_end.saturating_add(1))
 }

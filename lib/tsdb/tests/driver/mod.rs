@@ -6,15 +6,22 @@ use std::{
     time::Duration,
 };
 
-use narthex_model::{Labels, Matcher, STALE_NAN_BITS, Timestamp};
+use narthex_model::{Labels, Matcher, Timestamp};
 use narthex_tsdb::{
     Columns, Digest, Frozen, LogPosition, OpenError, ReplicaNumber, RetentionClass, SeriesId,
     Settings, Shard, TargetId,
     entry::{
-        EntryWriter, Header, Horizon, SampleBlock, ScrapeParts, ScrapeSlot, Source, TargetGone,
+        EntryWriter, Header, Horizon, RowOwner, SampleBlock, SampleTimes, ScrapeParts, ScrapeSlot,
+        Source, TargetGone,
     },
     kv::{KeyValue, KvError, MemoryKv},
 };
+
+mod cell;
+mod side;
+
+pub use cell::{Cell, RichValue};
+use side::SideModel;
 
 pub const SERIES: usize = 90;
 pub const TARGETS: usize = 3;
@@ -40,6 +47,18 @@ pub enum Action {
         series: Vec<(usize, u64)>,
         repeat: bool,
     },
+    /// Rows of (series, offset to the newest time, value, start timestamp's distance).
+    Rich(Vec<(usize, i64, RichValue, Option<i64>)>),
+    /// Many histograms of one series.
+    RichBurst {
+        series: usize,
+        count: u16,
+        value: RichValue,
+    },
+    /// Exemplars of (series, offset to the newest time, label).
+    Exemplars(Vec<(usize, i64, u8)>),
+    /// What a family is, by numbers.
+    Family(u8, u8),
     ScrapeFailed(usize),
     TargetGone(usize),
     /// Keeps this many days.
@@ -58,38 +77,42 @@ pub enum Action {
 /// What a shard should hold, said in the simplest way.
 #[derive(Debug, Clone)]
 struct Model {
-    samples: BTreeMap<usize, BTreeMap<i64, u64>>,
-    /// Newest time and bits of each series, also when retention has dropped the sample.
-    newest: BTreeMap<usize, (i64, u64)>,
+    samples: BTreeMap<usize, BTreeMap<i64, Cell>>,
+    /// Newest time and sample of each series, also when retention has dropped the sample.
+    newest: BTreeMap<usize, (i64, Cell)>,
     targets: BTreeMap<usize, (u64, BTreeSet<usize>)>,
+    side: SideModel,
     window: i64,
     floor: i64,
 }
 
 impl Model {
-    fn append(&mut self, series: usize, time: i64, bits: u64, may_be_late: bool) {
+    fn append(&mut self, series: usize, time: i64, mut cell: Cell, may_be_late: bool) {
         if time < self.floor {
             return;
         }
         let samples = self.samples.entry(series).or_default();
+        if let (true, Some((_, newest))) = (cell.is_float_marker(), self.newest.get(&series)) {
+            cell.value = newest.marker_behind();
+        }
         match self.newest.get(&series) {
-            Some(&(newest, _)) if time <= newest => {
+            Some((newest, _)) if time <= *newest => {
                 let fits = may_be_late && self.window > 0 && newest - time <= self.window;
                 if fits {
-                    samples.entry(time).or_insert(bits);
+                    samples.entry(time).or_insert(cell);
                 }
             }
             _ => {
-                samples.insert(time, bits);
-                self.newest.insert(series, (time, bits));
+                samples.insert(time, cell.clone());
+                self.newest.insert(series, (time, cell));
             }
         }
     }
 
     fn end(&mut self, series: usize, time: i64) {
-        let Some(&(newest, bits)) = self.newest.get(&series) else { return };
-        if bits != STALE_NAN_BITS && time > newest {
-            self.append(series, time, STALE_NAN_BITS, false);
+        let Some((newest, cell)) = self.newest.get(&series) else { return };
+        if !cell.is_stale() && time > *newest {
+            self.append(series, time, Cell::float_marker(), false);
         }
     }
 
@@ -98,7 +121,7 @@ impl Model {
             return;
         }
         for &(series, bits) in rows {
-            self.append(series, time, bits, false);
+            self.append(series, time, Cell::float(bits), false);
         }
         let seen: BTreeSet<usize> = rows.iter().map(|row| row.0).collect();
         let before = self.targets.insert(target, (slot, seen.clone()));
@@ -119,6 +142,7 @@ impl Model {
         }
         self.floor = time;
         let first_day = time.div_euclid(DAY) * DAY;
+        self.side.horizon(time);
         self.newest.retain(|_, newest| newest.0 >= first_day);
         // A removed series that comes back is another one, which no target has scraped.
         for (_, series) in self.targets.values_mut() {
@@ -170,6 +194,7 @@ impl Driver {
                 samples: BTreeMap::new(),
                 newest: BTreeMap::new(),
                 targets: BTreeMap::new(),
+                side: SideModel::default(),
                 window: 30 * 60_000,
                 floor: i64::MIN,
             },
@@ -200,6 +225,15 @@ impl Driver {
                     self.scrape(*target, series);
                 }
             }
+            Action::Rich(rows) => self.rich(rows),
+            Action::RichBurst { series, count, value } => {
+                for round in 1..=u64::from(*count) {
+                    let value = value.later(round);
+                    self.rich(&[(*series, 15_000, value, Some(15_000 * round as i64))]);
+                }
+            }
+            Action::Exemplars(rows) => self.exemplars(rows),
+            Action::Family(name, help) => self.family(*name, *help),
             Action::ScrapeFailed(target) => self.scrape_failed(*target),
             Action::TargetGone(target) => self.target_gone(*target),
             Action::Horizon(days) => self.horizon(*days),
@@ -265,12 +299,71 @@ impl Driver {
         for (series, offset, bits) in known.into_iter().chain(inline) {
             let time = now + offset;
             self.push(&mut block, &mut fresh, (series, time, bits));
-            self.model.append(series, time, bits, true);
+            self.model.append(series, time, Cell::float(bits), true);
             self.now = self.now.max(time);
         }
         let mut entry = self.writer();
         entry.append(Source::Client, &block);
         self.propose(entry, &fresh);
+    }
+
+    /// The owner of a row: by id if the series has one, else by labels.
+    fn owner(&self, block: &mut SampleBlock, fresh: &mut Vec<usize>, series: usize) -> RowOwner {
+        match self.known.get(&series) {
+            Some(&id) => RowOwner::Known(id),
+            None => {
+                fresh.push(series);
+                RowOwner::Inline(block.inline(&labels(series)))
+            }
+        }
+    }
+
+    fn rich(&mut self, rows: &[(usize, i64, RichValue, Option<i64>)]) {
+        let (mut block, mut fresh) = (SampleBlock::new(), Vec::new());
+        let now = self.now;
+        for (series, offset, value, start) in rows {
+            let time = now + offset;
+            let start = start.map_or(0, |before| time - before);
+            let owner = self.owner(&mut block, &mut fresh, *series);
+            let times = SampleTimes {
+                timestamp: Timestamp::from_millis(time),
+                start: Timestamp::from_millis(start),
+            };
+            value.push(&mut block, owner, times);
+            self.model.append(*series, time, Cell { value: value.cell(), start }, true);
+            self.now = self.now.max(time);
+        }
+        let mut entry = self.writer();
+        entry.append(Source::Client, &block);
+        self.propose(entry, &fresh);
+    }
+
+    fn exemplars(&mut self, rows: &[(usize, i64, u8)]) {
+        let (mut block, mut fresh, mut kept) = (SampleBlock::new(), Vec::new(), Vec::new());
+        for &(series, offset, label) in rows {
+            let exemplar = side::exemplar(self.now + offset, label);
+            let owner = self.owner(&mut block, &mut fresh, series);
+            block.push_exemplar(owner, exemplar.clone());
+            if self.now + offset >= self.model.floor {
+                kept.push((series, exemplar));
+            }
+        }
+        let mut entry = self.writer();
+        entry.append(Source::Client, &block);
+        self.propose(entry, &fresh);
+        for (series, exemplar) in kept {
+            self.model.side.add(self.known[&series], exemplar);
+        }
+    }
+
+    fn family(&mut self, name: u8, help: u8) {
+        let mut block = SampleBlock::new();
+        let (name, help) = (format!("m{name}"), format!("help {help}"));
+        block.push_family(&side::metadata(&name, &help));
+        self.model.side.tell(name, help, self.now.div_euclid(DAY));
+        let mut entry = self.writer();
+        entry.append(Source::Client, &block);
+        self.propose(entry, &[]);
     }
 
     fn burst(&mut self, series: usize, count: u16, step: i64, value: u64) {
@@ -347,8 +440,10 @@ impl Driver {
     fn window(&mut self, half_hours: u64) {
         let out_of_order_window = Duration::from_secs(half_hours * 1800);
         let mut entry = self.writer();
-        entry.settings(&Settings { out_of_order_window, ..Settings::default() });
+        let exemplars_max = side::EXEMPLARS_MAX as u32 - half_hours as u32;
+        entry.settings(&Settings { out_of_order_window, exemplars_max, ..Settings::default() });
         self.propose(entry, &[]);
+        self.model.side.shrink(exemplars_max as usize);
         self.model.window = out_of_order_window.as_millis() as i64;
     }
 
@@ -370,26 +465,26 @@ impl Driver {
     /// The shard shows what the model holds.
     pub fn check(&self) {
         let reader = self.shard.reader();
+        self.model.side.check(&reader, self.model.floor);
         let found = reader.select(&[], Timestamp::MIN, Timestamp::MAX);
-        let mut shown: BTreeMap<Labels, Vec<(i64, u64)>> = BTreeMap::new();
+        let mut shown: BTreeMap<Labels, Vec<(i64, Cell)>> = BTreeMap::new();
         let mut columns = Columns::new();
         for series in &found {
             columns.clear();
             series.samples.read(Timestamp::MIN, Timestamp::MAX, &mut columns).expect("readable");
-            let bits = columns.values.iter().map(|value| value.to_bits());
-            let rows = columns.timestamps.iter().copied().zip(bits).collect::<Vec<_>>();
+            let rows = cell::rows(&columns);
             assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "{}", series.labels);
             if !rows.is_empty() {
                 assert!(shown.insert(series.labels.clone(), rows).is_none());
             }
         }
-        let expected: BTreeMap<Labels, Vec<(i64, u64)>> = self
+        let expected: BTreeMap<Labels, Vec<(i64, Cell)>> = self
             .model
             .samples
             .iter()
             .filter(|(_, samples)| !samples.is_empty())
             .map(|(&series, samples)| {
-                (labels(series), samples.iter().map(|(&t, &b)| (t, b)).collect())
+                (labels(series), samples.iter().map(|(&t, b)| (t, b.clone())).collect())
             })
             .collect();
         assert_eq!(shown.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
@@ -400,7 +495,7 @@ impl Driver {
     }
 
     /// A part of a series is the same part of the model's.
-    fn check_range(&self, labels: &Labels, rows: &[(i64, u64)]) {
+    fn check_range(&self, labels: &Labels, rows: &[(i64, Cell)]) {
         let (start, end) = (rows[rows.len() / 3].0, rows[rows.len() * 2 / 3].0);
         let matchers: Vec<_> = labels.iter().map(|(n, v)| Matcher::equal(n, v)).collect();
         let (from, to) = (Timestamp::from_millis(start), Timestamp::from_millis(end));
@@ -408,9 +503,8 @@ impl Driver {
         assert_eq!(found.len(), 1, "{labels}");
         let mut columns = Columns::new();
         found[0].samples.read(from, to, &mut columns).expect("readable");
-        let expected: Vec<_> =
-            rows.iter().map(|row| row.0).filter(|time| (start..=end).contains(time)).collect();
-        assert_eq!(columns.timestamps, expected, "{labels}");
+        let inside = rows.iter().filter(|row| (start..=end).contains(&row.0));
+        assert_eq!(cell::rows(&columns), inside.cloned().collect::<Vec<_>>(), "{labels}");
     }
 
     /// A replica that applies the same log from empty has the same content and outcomes.

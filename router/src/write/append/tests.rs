@@ -33,7 +33,7 @@ async fn each_shard_answers_for_its_part() {
         2 => Err(ShardError::Unavailable { shard, reason: "no leader".to_owned() }),
         1 => {
             let row = Refused { reason: "too_old".to_owned(), samples: 3, ..Refused::default() };
-            Ok(Appended { samples: 7, refused: vec![row], series: vec![] })
+            Ok(Appended { samples: 7, refused: vec![row], ..Appended::default() })
         }
         _ => took_all(shard),
     });

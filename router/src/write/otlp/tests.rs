@@ -140,7 +140,7 @@ async fn a_part_that_is_refused_is_named_in_a_success() {
     let case = case(|_| {
         let reason = "out_of_order".to_owned();
         let row = Refused { reason, samples: 2, example: "up{}".to_owned() };
-        Ok(Appended { samples: 5, refused: vec![row], series: vec![] })
+        Ok(Appended { samples: 5, refused: vec![row], ..Appended::default() })
     });
     let (status, _, body) = case.otlp(AS_JSON, EXAMPLE).await;
     assert_eq!(status, StatusCode::OK);
@@ -156,7 +156,7 @@ async fn a_part_that_is_refused_is_named_in_a_success() {
 async fn nothing_but_refusals_is_no_success() {
     let case = case(|_| {
         let row = Refused { reason: "too_old".to_owned(), samples: 2, ..Refused::default() };
-        Ok(Appended { samples: 0, refused: vec![row], series: vec![] })
+        Ok(Appended { samples: 0, refused: vec![row], ..Appended::default() })
     });
     let (status, headers, body) = case.otlp(AS_JSON, EXAMPLE).await;
     assert_eq!((status, headers.get(header::RETRY_AFTER)), (StatusCode::BAD_REQUEST, None));

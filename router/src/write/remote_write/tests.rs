@@ -85,7 +85,7 @@ async fn a_refusal_says_how_much_was_written() {
     let case = case(|_| {
         let reason = "out_of_order".to_owned();
         let row = Refused { reason, samples: 2, example: "up{}".to_owned() };
-        Ok(Appended { samples: 5, refused: vec![row], series: vec![] })
+        Ok(Appended { samples: 5, refused: vec![row], ..Appended::default() })
     });
     let (status, headers, text) = case.send(V2, compress(&encode_v2(&request()))).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
