@@ -88,6 +88,10 @@ impl ClusterState {
             Command::SetSettings(settings) => self.set_settings(*settings),
             Command::RaiseVersion(version) => self.raise_version(*version),
             Command::ImportScrapeConfig(import) => self.import_scrape_config(import),
+            Command::HearReplicas(heard) => Ok(match self.hear_replicas(heard)? {
+                true => Effect::Change,
+                false => Effect::Nothing,
+            }),
         }
     }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use narthex_model::Timestamp;
 
 use crate::{
-    Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Gate, Incarnation, Move, NodeId,
-    Owner, Settings, ShardId,
+    Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Gate, HeardReplica, Incarnation,
+    Move, NodeId, Owner, Settings, ShardId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
@@ -75,6 +75,8 @@ pub enum Command {
     RaiseVersion(ClusterVersion),
     /// Other scrape configuration.
     ImportScrapeConfig(ImportScrapeConfig),
+    /// Replicas of pairs of senders are heard.
+    HearReplicas(Vec<HeardReplica>),
 }
 
 impl Command {
@@ -387,6 +389,12 @@ pub enum Refusal {
     /// Correct the request.
     #[error("settings out of range: a window and a retention must not be negative")]
     InvalidSettings,
+    /// Let fewer senders come in pairs.
+    #[error("there are {max} pairs of senders, the most there can be")]
+    TooManyPairs {
+        /// How many.
+        max: u64,
+    },
 }
 
 /// What is wrong with a move.
@@ -441,6 +449,7 @@ wire_enum!(Command, "command" {
     12 => SetSettings(settings),
     13 => RaiseVersion(version),
     14 => ImportScrapeConfig(import),
+    15 => HearReplicas(heard),
 });
 
 wire_enum!(Outcome, "outcome" {
@@ -473,6 +482,7 @@ wire_enum!(Refusal, "refusal" {
     19 => TooLarge { bytes, max },
     20 => InvalidSettings,
     21 => NodeIdUsed { node },
+    22 => TooManyPairs { max },
 });
 
 wire_enum!(MoveProblem, "move problem" {

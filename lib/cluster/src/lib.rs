@@ -21,6 +21,7 @@ mod command;
 mod epoch;
 mod id;
 mod member;
+mod pairs;
 pub mod placement;
 mod ring;
 pub mod routing;
@@ -38,6 +39,7 @@ pub use command::{
 pub use epoch::{EPOCH_LEAD_MILLIS_MIN, Epoch};
 pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};
 pub use member::{Addresses, Binary, Member, MemberState};
+pub use pairs::{HeardReplica, PAIRS_MAX, Pair, REPORT_MILLIS, SILENCE_MILLIS};
 pub use placement::{Move, Placement};
 pub use ring::{Ring, VIRTUAL_NODES_PER_SHARD};
 pub use state::{ClusterState, Owner, ScrapeConfig, Settings};

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Epoch, Gate, Member, MemberState,
-    Move, NodeId, Outcome, Placement, RequestId, Ring, SHARDS_MAX, ShardId, TenantId,
+    Move, NodeId, Outcome, Pair, Placement, RequestId, Ring, SHARDS_MAX, ShardId, TenantId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
@@ -36,6 +36,8 @@ pub struct ClusterState {
     /// In order of their beginnings; empty until the cluster is founded.
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) scrape_config: Option<ScrapeConfig>,
+    /// By their names.
+    pub(crate) pairs: BTreeMap<String, Pair>,
     /// The latest requests that were not refused, oldest first.
     pub(crate) answered: VecDeque<Answered>,
 }
@@ -279,6 +281,7 @@ wire_struct!(ClusterState {
     shards,
     epochs,
     scrape_config,
+    pairs,
     answered,
 });
 wire_struct!(Answered { id, outcome });
