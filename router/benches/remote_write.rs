@@ -8,9 +8,10 @@ use narthex_model::Timestamp;
 use narthex_proto::batch::KnownSeries;
 use narthex_router::{
     Limits,
+    families::Described,
     remote_write::{
         decompress,
-        v1::{LabelSpans, WriteRequest},
+        v1::{Scratch, WriteRequest},
     },
     sender::{Outgoing, compress, encode, encode_v2},
     series::Series,
@@ -50,6 +51,7 @@ fn benches(criterion: &mut Criterion) {
         cache: &cache,
         naming: Naming::Labels,
         limits: &Limits::default(),
+        described: &Described::default(),
     };
     let known = SplitBy { naming: Naming::Known, ..by };
     let mut group = criterion.benchmark_group("remote_write");
@@ -58,10 +60,10 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("decode", |b| {
         b.iter(|| {
             let mut decoder = WriteRequest::new(black_box(&request));
-            let (mut series, mut spans) = (Series::default(), LabelSpans::default());
+            let (mut series, mut scratch) = (Series::default(), Scratch::default());
             let mut samples = 0;
             while let Some(raw) = decoder.next_series().expect("valid") {
-                raw.read(&mut series, &mut spans).expect("valid");
+                raw.read(&mut series, &mut scratch).expect("valid");
                 samples += series.samples.len();
             }
             samples

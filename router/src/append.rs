@@ -24,7 +24,7 @@ pub fn split_batch(batch: &AppendBatch, by: &SplitBy<'_>) -> Result<Split, Decod
         series.labels.extend(labels);
         for (millis, value) in sent.timestamps_ms.iter().zip(&sent.values) {
             let timestamp = Timestamp::from_millis(*millis);
-            series.push(Sample { timestamp, value: *value }, None);
+            series.push(Sample { timestamp, value: *value }, Timestamp::default());
         }
         splitter.add_by_labels(&mut series, &mut lookup, by.naming);
     }

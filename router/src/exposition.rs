@@ -45,7 +45,7 @@ pub fn split_text(
         series.labels.extend(extra.map(|(name, value)| (name.as_str(), value.as_str())));
         let millis = found.timestamp_millis.map(Timestamp::from_millis);
         let timestamp = millis.unwrap_or(options.timestamp);
-        series.push(Sample { timestamp, value: found.value }, None);
+        series.push(Sample { timestamp, value: found.value }, Timestamp::default());
         splitter.add_by_labels(&mut series, &mut lookup, by.naming);
     }
     Ok(splitter.finish())

@@ -10,6 +10,7 @@
 
 mod append;
 mod exposition;
+pub mod families;
 pub mod histogram;
 pub mod limits;
 mod metrics;

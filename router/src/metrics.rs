@@ -20,7 +20,14 @@ const SHARD_REASONS: &[&str] = &[
     "too_far_ahead",
     "series_limit",
     "invalid_labels",
+    EXEMPLAR,
+    METADATA,
 ];
+
+/// Exemplars older than their series' newest, or with labels too long.
+pub(crate) const EXEMPLAR: &str = "exemplar";
+/// Descriptions that are too long, or of too many families.
+pub(crate) const METADATA: &str = "metadata";
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -70,8 +77,8 @@ impl RouterMetrics {
             help,
             self.append_seconds.clone(),
         );
-        let help = "Metadata that came with remote write and was not stored";
-        registry.register("narthex_router_metadata_skipped", help, self.metadata.clone());
+        let help = "Descriptions of metrics sent to shards, each until a shard has it";
+        registry.register("narthex_router_metadata_sent", help, self.metadata.clone());
         let help = "Write requests sent again with labels, as a shard did not know a number";
         registry.register("narthex_router_relabelled_requests", help, self.relabelled.clone());
         let help = "Series whose numbers in their shards are remembered";

@@ -12,11 +12,12 @@
 //! marker.
 
 mod attributes;
+mod exemplars;
 mod exponential;
 mod names;
 mod points;
 
-use narthex_model::{METRIC_NAME, Sample, Timestamp};
+use narthex_model::{METRIC_NAME, MetricType, Sample, Timestamp};
 use narthex_proto::opentelemetry::proto::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::KeyValue,
@@ -28,7 +29,7 @@ use self::{
     names::{Kind, metric_name},
 };
 use crate::{
-    series::{Metadata, MetricKind, Series},
+    series::{Metadata, Series},
     series_cache::Lookup,
     split::{Naming, RefuseReason, Split, SplitBy, Splitter},
 };
@@ -111,7 +112,7 @@ fn add_resource(metrics: &ResourceMetrics, series: &mut SeriesOf<'_, '_>) {
     if let (Some((first, last)), Some(labels)) = (covered, info) {
         series.add(TARGET_INFO, &labels, None, |series| {
             for timestamp in target_info_times(first, last) {
-                series.push(Sample { timestamp, value: 1.0 }, None);
+                series.push(Sample { timestamp, value: 1.0 }, Timestamp::default());
             }
         });
     }
@@ -139,12 +140,12 @@ fn add_metric(metric: &Metric, identity: &Identity<'_>, series: &mut SeriesOf<'_
         let example = || format!("metric {:?}", metric.name);
         return series.refuse(RefuseReason::DeltaTemporality, count, example);
     }
-    let (kind, suffixes) = kinds(data);
+    let (metric_type, suffixes) = kinds(data);
     let Some(name) = metric_name(&metric.name, &metric.unit, suffixes) else {
         let example = || format!("metric {:?}", metric.name);
         return series.refuse(RefuseReason::InvalidName, count, example);
     };
-    let metadata = Metadata { kind, help: &metric.description, unit: &metric.unit };
+    let metadata = Metadata { metric_type, help: &metric.description, unit: &metric.unit };
     let family = Family { name, identity, metadata };
     match data {
         Data::Gauge(gauge) => points::add_numbers(&gauge.data_points, &family, series),
@@ -171,24 +172,19 @@ fn is_cumulative(data: &Data) -> bool {
 }
 
 /// What a metric is, and what its name ends in.
-fn kinds(data: &Data) -> (MetricKind, Kind) {
+fn kinds(data: &Data) -> (MetricType, Kind) {
     match data {
-        Data::Gauge(_) => (MetricKind::Gauge, Kind::Gauge),
-        Data::Sum(sum) if sum.is_monotonic => (MetricKind::Counter, Kind::Counter),
-        Data::Sum(_) => (MetricKind::Gauge, Kind::Other),
-        Data::Histogram(_) | Data::ExponentialHistogram(_) => (MetricKind::Histogram, Kind::Other),
-        Data::Summary(_) => (MetricKind::Summary, Kind::Other),
+        Data::Gauge(_) => (MetricType::Gauge, Kind::Gauge),
+        Data::Sum(sum) if sum.is_monotonic => (MetricType::Counter, Kind::Counter),
+        Data::Sum(_) => (MetricType::Gauge, Kind::Other),
+        Data::Histogram(_) | Data::ExponentialHistogram(_) => (MetricType::Histogram, Kind::Other),
+        Data::Summary(_) => (MetricType::Summary, Kind::Other),
     }
 }
 
 /// Nanoseconds as milliseconds.
 fn timestamp(nanos: u64) -> Timestamp {
     Timestamp::from_millis((nanos / 1_000_000) as i64)
-}
-
-/// When what a point counts began, if it says so.
-fn start(nanos: u64) -> Option<Timestamp> {
-    (nanos != 0).then(|| timestamp(nanos))
 }
 
 #[cfg(test)]

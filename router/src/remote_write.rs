@@ -96,7 +96,7 @@ fn plain_sample(mut message: Reader<'_>) -> Option<Sample> {
 }
 
 /// A sample, and when what it counts began, which only 2.0 says. 0 says nothing.
-fn read_sample(mut message: Reader<'_>) -> Result<(Sample, Option<Timestamp>), Malformed> {
+fn read_sample(mut message: Reader<'_>) -> Result<(Sample, Timestamp), Malformed> {
     let (mut sample, mut start) = (Sample::default(), 0);
     while let Some((field, wire)) = message.tag()? {
         match (field, wire) {
@@ -106,5 +106,5 @@ fn read_sample(mut message: Reader<'_>) -> Result<(Sample, Option<Timestamp>), M
             _ => message.skip(wire)?,
         }
     }
-    Ok((sample, (start != 0).then(|| Timestamp::from_millis(start))))
+    Ok((sample, Timestamp::from_millis(start)))
 }

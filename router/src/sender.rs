@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use narthex_model::{Labels, Sample};
-use narthex_proto::batch::{BatchReader, Item, KnownSeries, Subject};
+use narthex_proto::batch::{BatchReader, Item, KnownSeries, Point, Rich, Subject};
 
 /// A series on its way out.
 #[derive(Debug, Clone)]
@@ -73,7 +73,8 @@ pub fn compress(request: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(request).expect("the request is shorter than 4 GiB")
 }
 
-/// The series of a batch. Those that come by number have the labels that `known` gives them.
+/// The floats of a batch by series. Those that come by number have the labels that `known` gives
+/// them.
 pub fn read_batch(
     bytes: &[u8],
     known: impl Fn(KnownSeries) -> Labels,
@@ -81,12 +82,19 @@ pub fn read_batch(
     let mut reader = BatchReader::new(bytes).expect("a batch that a router wrote");
     let (mut all, mut samples) = (Vec::new(), Vec::new());
     while let Some(item) = reader.next(&mut samples).expect("a batch that a router wrote") {
-        let Item::Floats(subject) = item else { panic!("{item:?} was never sent") };
+        let (subject, samples) = match item {
+            Item::Floats(subject) => (subject, samples.clone()),
+            Item::Rich(Rich { subject, floats, .. }) => {
+                let of = |Point { timestamp, value, .. }| Sample { timestamp, value };
+                (subject, floats.into_iter().map(of).collect())
+            }
+            Item::Metadata(_) => continue,
+        };
         let labels = match subject {
             Subject::Labels(labels) => Labels::from_bytes(labels).expect("checked labels"),
             Subject::Known(series) => known(series),
         };
-        all.push((labels, samples.clone()));
+        all.push((labels, samples));
     }
     all
 }

@@ -1,8 +1,11 @@
 //! One series of a request as every protocol gives it, before it is checked and routed.
 
-use narthex_model::{Sample, Timestamp};
+use narthex_model::{
+    Exemplar, Labels, MetricType, NativeHistogram, Sample, Timestamp, histogram::InvalidHistogram,
+};
+use narthex_proto::batch::Point;
 
-use crate::histogram::HistogramMessage;
+use crate::histogram::SentHistogram;
 
 /// One series of a request. Reused from series to series of the same request.
 #[derive(Debug, Default)]
@@ -13,14 +16,30 @@ pub struct Series<'a> {
     pub labels_not_utf8: usize,
     /// In the order sent.
     pub samples: Vec<Sample>,
-    /// When what each sample counts began, one for each sample; empty if none says so.
-    pub starts: Vec<Option<Timestamp>>,
+    /// When what each sample counts began, one for each sample, 0 if unknown; empty if none is
+    /// known.
+    pub starts: Vec<Timestamp>,
     /// Native histograms, in the order sent.
-    pub histograms: Vec<HistogramMessage<'a>>,
+    pub histograms: Vec<Point<NativeHistogram>>,
+    /// Why histograms of it will be refused every time.
+    pub histograms_refused: Vec<InvalidHistogram>,
     /// In the order sent.
-    pub exemplars: Vec<Exemplar<'a>>,
+    pub exemplars: Vec<Exemplar>,
+    /// Exemplars whose labels make no label set.
+    pub exemplars_refused: usize,
     /// Of the series' metric.
     pub metadata: Option<Metadata<'a>>,
+}
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metadata<'a> {
+    /// Its type.
+    pub metric_type: MetricType,
+    /// What it tells.
+    pub help: &'a str,
+    /// What it counts in.
+    pub unit: &'a str,
 }
 
 impl Series<'_> {
@@ -31,78 +50,74 @@ impl Series<'_> {
         self.samples.clear();
         self.starts.clear();
         self.histograms.clear();
+        self.histograms_refused.clear();
         self.exemplars.clear();
+        self.exemplars_refused = 0;
         self.metadata = None;
     }
 
-    /// Adds a sample, and when what it counts began.
-    pub fn push(&mut self, sample: Sample, start: Option<Timestamp>) {
-        if start.is_some() && self.starts.is_empty() {
-            self.starts.resize(self.samples.len(), None);
+    /// Adds a sample, and when what it counts began; 0 if unknown.
+    pub fn push(&mut self, sample: Sample, start: Timestamp) {
+        let is_known = start != Timestamp::default();
+        if is_known && self.starts.is_empty() {
+            self.starts.resize(self.samples.len(), Timestamp::default());
         }
-        if start.is_some() || !self.starts.is_empty() {
+        if is_known || !self.starts.is_empty() {
             self.starts.push(start);
         }
         self.samples.push(sample);
     }
-}
 
-/// What stands for a sample elsewhere, mostly a trace.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Exemplar<'a> {
-    /// As sent.
-    pub labels: Vec<(&'a str, &'a str)>,
-    /// What was observed.
-    pub value: f64,
-    /// When.
-    pub timestamp: Timestamp,
-}
-
-/// What a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Metadata<'a> {
-    /// Its kind.
-    pub kind: MetricKind,
-    /// What it tells.
-    pub help: &'a str,
-    /// What it counts in.
-    pub unit: &'a str,
-}
-
-/// Kinds of metrics, by their numbers in remote write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum MetricKind {
-    /// Not said.
-    #[default]
-    Unknown,
-    /// Only rises, apart from restarts.
-    Counter,
-    /// Rises and falls.
-    Gauge,
-    /// Buckets, a sum and a count.
-    Histogram,
-    /// A histogram that may fall.
-    GaugeHistogram,
-    /// Quantiles, a sum and a count.
-    Summary,
-    /// 1, for the sake of its labels.
-    Info,
-    /// One series for each state.
-    StateSet,
-}
-
-impl MetricKind {
-    /// The kind of a number; one that is not known says nothing.
-    pub fn from_number(number: u64) -> Self {
-        match number {
-            1 => Self::Counter,
-            2 => Self::Gauge,
-            3 => Self::Histogram,
-            4 => Self::GaugeHistogram,
-            5 => Self::Summary,
-            6 => Self::Info,
-            7 => Self::StateSet,
-            _ => Self::Unknown,
+    /// Adds a histogram, or why it is none.
+    pub fn push_histogram(&mut self, sent: SentHistogram) {
+        let Point { timestamp, start, value } = sent;
+        match value {
+            Ok(value) => self.histograms.push(Point { timestamp, start, value }),
+            Err(invalid) => self.histograms_refused.push(invalid),
         }
     }
+
+    /// Adds an exemplar if its labels are any.
+    pub fn push_exemplar(&mut self, labels: &[(&str, &str)], sample: Sample) {
+        match Labels::from_pairs(labels.iter().copied()) {
+            Ok(labels) => {
+                let Sample { timestamp, value } = sample;
+                self.exemplars.push(Exemplar { labels, value, timestamp });
+            }
+            Err(_) => self.exemplars_refused += 1,
+        }
+    }
+
+    /// Whether there is more than samples without a start.
+    pub fn is_rich(&self) -> bool {
+        !(self.starts.is_empty() && self.histograms.is_empty() && self.exemplars.is_empty())
+    }
+
+    /// How much there is, whatever it is.
+    pub fn len(&self) -> usize {
+        self.samples.len() + self.histograms.len() + self.exemplars.len()
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes out what lies behind `latest`; how much that was.
+    pub fn take_later_than(&mut self, latest: Timestamp) -> usize {
+        let before = self.len();
+        if !self.starts.is_empty() {
+            let mut of = self.samples.iter();
+            self.starts.retain(|_| of.next().is_some_and(|sample| sample.timestamp <= latest));
+        }
+        self.samples.retain(|sample| sample.timestamp <= latest);
+        self.histograms.retain(|point| point.timestamp <= latest);
+        self.exemplars.retain(|exemplar| exemplar.timestamp <= latest);
+        before - self.len()
+    }
+}
+
+/// The type of a number on the wire; one that is not known says nothing.
+pub fn metric_type(number: u64) -> MetricType {
+    u8::try_from(number).ok().and_then(MetricType::from_number).unwrap_or_default()
 }

@@ -7,10 +7,11 @@
 //! * the samples of a series keep their order within a shard;
 //! * with or without a cache, the same samples go to the same shards.
 
+mod rich;
 mod v1;
 mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use narthex_cluster::{Epoch, ShardId, TenantId, routing::routing_key};
@@ -20,6 +21,7 @@ pub use v1::split_v1;
 pub use v2::split_v2;
 
 use crate::{
+    families::Described,
     limits::Limits,
     series::Series,
     series_cache::{Home, LabelHash, Lookup, SeriesCache},
@@ -58,10 +60,12 @@ pub enum RefuseReason {
     NoData,
     /// A metric's name of which nothing is left in Prometheus's characters.
     InvalidName,
-    /// Native histograms are not stored yet.
-    NativeHistogram,
-    /// Exemplars are not stored yet.
-    Exemplar,
+    /// A native histogram that contradicts itself.
+    InvalidHistogram,
+    /// An exemplar whose labels make no label set.
+    InvalidExemplar,
+    /// A description that is too long.
+    MetadataTooLong,
 }
 
 impl RefuseReason {
@@ -79,8 +83,9 @@ impl RefuseReason {
             Self::DeltaTemporality => "delta_temporality",
             Self::NoData => "no_data",
             Self::InvalidName => "invalid_metric_name",
-            Self::NativeHistogram => "native_histogram",
-            Self::Exemplar => "exemplar",
+            Self::InvalidHistogram => "invalid_histogram",
+            Self::InvalidExemplar => "invalid_exemplar",
+            Self::MetadataTooLong => "metadata_too_long",
         }
     }
 }
@@ -101,6 +106,10 @@ pub struct Batch {
     pub bytes: Bytes,
     /// The series that come with labels, in order: the answer brings their numbers.
     pub labelled: Vec<Labelled>,
+    /// Hashes of the descriptions in it.
+    pub described: Vec<u64>,
+    /// Whether there is more in it than descriptions.
+    pub has_samples: bool,
 }
 
 /// A series that a batch brings with labels.
@@ -123,7 +132,7 @@ pub struct Split {
     pub samples: u64,
     /// What is in no batch.
     pub refused: BTreeMap<RefuseReason, Refusal>,
-    /// Descriptions of metrics, which are not stored.
+    /// Descriptions of metrics in all batches.
     pub metadata: u64,
 }
 
@@ -149,13 +158,18 @@ pub struct SplitBy<'e> {
     pub naming: Naming,
     /// What a series may be.
     pub limits: &'e Limits,
+    /// Descriptions that shards have.
+    pub described: &'e Described,
 }
 
-#[derive(Default)]
 pub(crate) struct Splitter<'e> {
     epochs: &'e [Epoch],
+    now: Timestamp,
     latest: Timestamp,
     limits: Limits,
+    described: &'e Described,
+    /// Descriptions in the batches.
+    said: HashSet<u64>,
     open: Vec<Open>,
     /// The routing key met last and the place of its shard in `open`: a target's series come one
     /// after the other.
@@ -169,15 +183,24 @@ struct Open {
     shard: ShardId,
     writer: BatchWriter,
     labelled: Vec<Labelled>,
+    described: Vec<u64>,
+    /// Whether a series with more than floats is in it.
+    is_rich: bool,
 }
 
 impl<'e> Splitter<'e> {
     pub(crate) fn new(by: &SplitBy<'e>) -> Self {
         Self {
             epochs: by.epochs,
+            now: by.now,
             latest: by.now.saturating_add_millis(AHEAD_MILLIS_MAX),
             limits: *by.limits,
-            ..Self::default()
+            described: by.described,
+            said: HashSet::new(),
+            open: Vec::new(),
+            last: None,
+            hash: None,
+            split: Split::default(),
         }
     }
 
@@ -212,11 +235,15 @@ impl<'e> Splitter<'e> {
         })
     }
 
-    /// Adds a series by its labels; `hash` is what finds them in the cache from then on.
-    fn add(&mut self, series: &mut Series<'_>, hash: Option<LabelHash>) {
+    /// Adds a series by its labels; `hash` is what finds them in the cache from then on. It goes
+    /// by number where `home` names one.
+    fn add(&mut self, series: &mut Series<'_>, hash: Option<LabelHash>, home: Option<Home>) {
         if self.check(series) {
             self.hash = hash;
-            self.route(&series.labels, &series.samples);
+            match series.is_rich() {
+                true => self.route_rich(series, home),
+                false => self.route(&series.labels, &series.samples),
+            }
         }
     }
 
@@ -232,48 +259,53 @@ impl<'e> Splitter<'e> {
             return;
         }
         let hash = lookup.hash_of_labels(&series.labels);
-        if naming == Naming::Known {
-            match lookup.find_hash(hash) {
-                Some(found) if self.add_known(found.home, &series.samples) => return,
-                Some(_) => {}
-                None => lookup.lose_place(),
-            }
+        let known = Some(hash).filter(|_| naming == Naming::Known);
+        let home = known.and_then(|hash| lookup.find_hash(hash)).map(|found| found.home);
+        if home.is_none() {
+            lookup.lose_place();
         }
         self.hash = Some(hash);
-        self.route(&series.labels, &series.samples);
+        if series.is_rich() {
+            return self.route_rich(series, home);
+        }
+        if !home.is_some_and(|home| self.add_known(home, &series.samples)) {
+            self.route(&series.labels, &series.samples);
+        }
     }
 
     /// Puts a series in order and refuses what of it can never be stored. Whether anything is
     /// left.
     fn check(&mut self, series: &mut Series<'_>) -> bool {
-        if !series.histograms.is_empty() {
-            let refused = series.histograms.len();
-            self.refuse(RefuseReason::NativeHistogram, refused, &series.labels);
+        if let Some(first) = series.histograms_refused.first() {
+            let example = || format!("{}: {first}", describe(&series.labels));
+            let refused = series.histograms_refused.len();
+            self.refuse_with(RefuseReason::InvalidHistogram, refused, example);
         }
-        if !series.exemplars.is_empty() {
-            self.refuse(RefuseReason::Exemplar, series.exemplars.len(), &series.labels);
+        if series.exemplars_refused > 0 {
+            let refused = series.exemplars_refused;
+            self.refuse(RefuseReason::InvalidExemplar, refused, &series.labels);
         }
-        self.split.metadata += u64::from(series.metadata.is_some());
-        if series.samples.is_empty() {
+        if series.is_empty() && series.metadata.is_none() {
             return false;
         }
         if let Err(reason) = put_in_order(series) {
-            self.refuse(reason, series.samples.len(), &series.labels);
+            self.refuse(reason, series.len(), &series.labels);
             return false;
         }
         if let Some((reason, excess)) = self.limits.exceeded_by(&series.labels) {
             let example = || format!("{}: {excess}", describe(&series.labels));
-            self.refuse_with(reason, series.samples.len(), example);
+            self.refuse_with(reason, series.len(), example);
             return false;
         }
-        let sent = series.samples.len();
-        let latest = self.latest;
-        series.samples.retain(|sample| sample.timestamp <= latest);
-        if series.samples.len() < sent {
-            let refused = sent - series.samples.len();
+        let refused = series.take_later_than(self.latest);
+        if refused > 0 {
             self.refuse(RefuseReason::TooFarInFuture, refused, &series.labels);
         }
-        !series.samples.is_empty()
+        let name = series.labels.iter().find(|(name, _)| *name == METRIC_NAME);
+        if let (Some(metadata), Some((_, name))) = (series.metadata, name) {
+            self.describe_series(name, metadata);
+        }
+        !series.is_empty()
     }
 
     /// Adds runs of samples that one epoch covers to the batch of their shard.
@@ -307,7 +339,13 @@ impl<'e> Splitter<'e> {
     fn open_at(&mut self, shard: ShardId) -> usize {
         let found = self.open.iter().position(|open| open.shard == shard);
         found.unwrap_or_else(|| {
-            self.open.push(Open { shard, writer: BatchWriter::new(), labelled: Vec::new() });
+            self.open.push(Open {
+                shard,
+                writer: BatchWriter::new(),
+                labelled: Vec::new(),
+                described: Vec::new(),
+                is_rich: false,
+            });
             self.open.len() - 1
         })
     }
@@ -357,8 +395,13 @@ impl<'e> Splitter<'e> {
 
 impl Open {
     fn close(&mut self) -> Batch {
-        let bytes = std::mem::take(&mut self.writer).finish();
-        Batch { bytes, labelled: std::mem::take(&mut self.labelled) }
+        let writer = std::mem::take(&mut self.writer);
+        Batch {
+            has_samples: writer.samples() > 0 || std::mem::take(&mut self.is_rich),
+            bytes: writer.finish(),
+            labelled: std::mem::take(&mut self.labelled),
+            described: std::mem::take(&mut self.described),
+        }
     }
 }
 

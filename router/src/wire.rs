@@ -109,6 +109,12 @@ impl<'a> Reader<'a> {
         Err(self.malformed("varint expected"))
     }
 
+    /// A signed number in zigzag form.
+    pub fn zigzag(&mut self) -> Result<i64, Malformed> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
     /// A number that protobuf cuts to 32 bits.
     pub fn varint32(&mut self) -> Result<u32, Malformed> {
         self.varint().map(|value| value as u32)

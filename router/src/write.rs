@@ -43,6 +43,7 @@ use self::{
     otlp::OtlpService,
 };
 use crate::{
+    families::Described,
     limits::Limits,
     metrics::RouterMetrics,
     payload::Payload,
@@ -79,6 +80,7 @@ pub struct RouterOptions {
 pub struct Router {
     shards: Arc<dyn ShardWrites>,
     series: Arc<SeriesCache>,
+    described: Arc<Described>,
     clock: Clock,
     metrics: RouterMetrics,
     options: RouterOptions,
@@ -100,6 +102,7 @@ impl Router {
         Arc::new(Self {
             shards,
             series: Arc::new(SeriesCache::new(options.series_cached_max, options.seed)),
+            described: Arc::default(),
             clock,
             metrics,
             in_flight: Arc::new(Semaphore::new(options.limits.memory_kib())),
@@ -208,9 +211,16 @@ impl Router {
         }
         let (now, limits) = (self.clock.now(), self.options.limits);
         let (state, series) = (Arc::clone(state), Arc::clone(&self.series));
+        let described = Arc::clone(&self.described);
         let run = move |payload: &Payload| {
-            let by =
-                SplitBy { epochs: state.epochs(), now, cache: &series, naming, limits: &limits };
+            let by = SplitBy {
+                epochs: state.epochs(),
+                now,
+                cache: &series,
+                naming,
+                limits: &limits,
+                described: &described,
+            };
             payload.split(limits.request_bytes_max, &by)
         };
         if payload.declared_len().is_some_and(|len| len <= DECODED_INLINE_BYTES) {
@@ -241,10 +251,17 @@ impl Router {
             return Err(ShardError::Unavailable { shard, reason });
         };
         let mut answers = Vec::with_capacity(batches.len());
-        for Batch { bytes, labelled } in batches {
-            let answer = self.shards.append(shard, revision, bytes, APPEND_TIME).await?;
-            self.learn(shard, &labelled, &answer);
-            answers.push(answer);
+        for Batch { bytes, labelled, described, has_samples } in batches {
+            match self.shards.append(shard, revision, bytes, APPEND_TIME).await {
+                Ok(answer) => {
+                    self.learn(shard, &labelled, &answer);
+                    self.described.learn(&described);
+                    answers.push(answer);
+                }
+                Err(error) if has_samples => return Err(error),
+                // Descriptions come again with the next request.
+                Err(error) => debug!(%error, "metadata not stored"),
+            }
         }
         Ok(answers)
     }

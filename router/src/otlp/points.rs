@@ -6,7 +6,7 @@ use narthex_proto::opentelemetry::proto::metrics::v1::{
     number_data_point::Value,
 };
 
-use super::{Family, SeriesOf, start, timestamp};
+use super::{Family, SeriesOf, exemplars::push_exemplars, timestamp};
 use crate::split::RefuseReason;
 
 /// The label of a bucket's upper bound.
@@ -58,7 +58,8 @@ pub fn add_numbers(points: &[NumberDataPoint], family: &Family<'_>, series: &mut
         let sample = Sample { timestamp: timestamp(point.time_unix_nano), value };
         let labels = family.labels(&point.attributes);
         series.add(&family.name, &labels, None, |series| {
-            series.push(sample, start(point.start_time_unix_nano));
+            series.push(sample, timestamp(point.start_time_unix_nano));
+            push_exemplars(&point.exemplars, |_| true, series);
             series.metadata = Some(family.metadata);
         });
     }
@@ -77,16 +78,21 @@ pub fn add_histograms(
             series.add(&sum, &labels, None, |series| at.push(series, value));
         }
         series.add(&count, &labels, None, |series| at.push(series, point.count as f64));
-        let mut below = 0u64;
+        let (mut below, mut lower) = (0u64, f64::NEG_INFINITY);
         for (bound, observations) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
             below = below.saturating_add(*observations);
-            let bound = number::format_label(*bound);
-            let more = Some((UPPER_BOUND, bound.as_str()));
-            series.add(&bucket, &labels, more, |series| at.push(series, below as f64));
+            let text = number::format_label(*bound);
+            let more = Some((UPPER_BOUND, text.as_str()));
+            series.add(&bucket, &labels, more, |series| {
+                at.push(series, below as f64);
+                push_exemplars(&point.exemplars, |value| lower < value && value <= *bound, series);
+            });
+            lower = *bound;
         }
         let more = Some((UPPER_BOUND, "+Inf"));
         series.add(&bucket, &labels, more, |series| {
             at.push(series, point.count as f64);
+            push_exemplars(&point.exemplars, |value| lower < value, series);
             series.metadata = Some(family.metadata);
         });
     }
@@ -117,13 +123,17 @@ pub fn add_summaries(
 /// When a point was taken, and whether there is anything in it.
 struct At {
     timestamp: Timestamp,
-    start: Option<Timestamp>,
+    start: Timestamp,
     is_stale: bool,
 }
 
 impl At {
     fn new(nanos: u64, start_nanos: u64, flags: u32) -> Self {
-        Self { timestamp: timestamp(nanos), start: start(start_nanos), is_stale: is_stale(flags) }
+        Self {
+            timestamp: timestamp(nanos),
+            start: timestamp(start_nanos),
+            is_stale: is_stale(flags),
+        }
     }
 
     fn push(&self, series: &mut crate::series::Series<'_>, value: f64) {

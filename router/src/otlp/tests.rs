@@ -13,6 +13,7 @@ use narthex_proto::opentelemetry::proto::{
 
 use super::*;
 use crate::{
+    families::Described,
     limits::Limits,
     sender::{none_known, read_batch},
     series_cache::SeriesCache,
@@ -53,6 +54,7 @@ fn split(request: &ExportMetricsServiceRequest) -> (BTreeSet<String>, BTreeMap<&
         cache: &SeriesCache::new(10, 1),
         naming: Naming::Known,
         limits: &Limits::default(),
+        described: &Described::default(),
     };
     let split = split_otlp(request, &by);
     let mut rows = BTreeSet::new();
@@ -217,5 +219,4 @@ fn target_info_covers_the_time_between_points() {
 fn times_are_whole_milliseconds() {
     assert_eq!(timestamp(1_999_999).millis(), 1);
     assert_eq!(timestamp(u64::MAX).millis(), (u64::MAX / 1_000_000) as i64);
-    assert_eq!((start(0), start(1)), (None, Some(Timestamp::from_millis(0))));
 }

@@ -6,8 +6,8 @@ use narthex_model::{Sample, Timestamp};
 
 use super::{plain_sample, read_sample};
 use crate::{
-    histogram::HistogramMessage,
-    series::{Exemplar, Metadata, MetricKind, Series},
+    histogram::HistogramReader,
+    series::{Metadata, Series, metric_type},
     wire::{FIXED64, LEN, Malformed, Reader, VARINT},
 };
 
@@ -59,7 +59,7 @@ impl<'a> RawMetadata<'a> {
         let (mut family, mut metadata) = ("", Metadata::default());
         while let Some((field, wire)) = message.tag()? {
             match (field, wire) {
-                (1, VARINT) => metadata.kind = MetricKind::from_number(message.varint()?),
+                (1, VARINT) => metadata.metric_type = metric_type(message.varint()?),
                 (2, LEN) => family = message.text()?,
                 (4, LEN) => metadata.help = message.text()?,
                 (5, LEN) => metadata.unit = message.text()?,
@@ -120,9 +120,10 @@ impl<'a> RawSeries<'a> {
     }
 
     /// Reads everything, in place of what `into` holds.
-    pub fn read(self, into: &mut Series<'a>, spans: &mut LabelSpans) -> Result<(), Malformed> {
+    pub fn read(self, into: &mut Series<'a>, scratch: &mut Scratch) -> Result<(), Malformed> {
         let mut message = self.message;
         into.clear();
+        let Scratch { spans, histograms } = scratch;
         spans.0.clear();
         while let Some((field, wire)) = message.tag()? {
             match (field, wire) {
@@ -137,12 +138,12 @@ impl<'a> RawSeries<'a> {
                 (2, LEN) => {
                     let sample = message.message()?;
                     match plain_sample(sample) {
-                        Some(sample) => into.push(sample, None),
-                        None => into.push(read_sample(sample)?.0, None),
+                        Some(sample) => into.push(sample, Timestamp::default()),
+                        None => into.push(read_sample(sample)?.0, Timestamp::default()),
                     }
                 }
-                (3, LEN) => into.exemplars.push(read_exemplar(message.message()?)?),
-                (4, LEN) => into.histograms.push(HistogramMessage::new(message.message()?)),
+                (3, LEN) => read_exemplar(message.message()?, into)?,
+                (4, LEN) => into.push_histogram(histograms.read(message.message()?)?),
                 _ => message.skip(wire)?,
             }
         }
@@ -154,9 +155,16 @@ impl<'a> RawSeries<'a> {
 const LABEL: u8 = 1 << 3 | LEN;
 const SAMPLE: u8 = 2 << 3 | LEN;
 
-/// Where the labels of a series lie. Reused from series to series.
+/// What reading a series needs. Reused from series to series.
 #[derive(Debug, Default)]
-pub struct LabelSpans(Vec<LabelSpan>);
+pub struct Scratch {
+    spans: LabelSpans,
+    histograms: HistogramReader,
+}
+
+/// Where the labels of a series lie.
+#[derive(Debug, Default)]
+struct LabelSpans(Vec<LabelSpan>);
 
 /// Where a label's name and value lie.
 #[derive(Debug, Clone, Copy)]
@@ -224,17 +232,18 @@ fn read_label(mut message: Reader<'_>) -> Result<LabelSpan, Malformed> {
     Ok(label)
 }
 
-fn read_exemplar(mut message: Reader<'_>) -> Result<Exemplar<'_>, Malformed> {
-    let mut exemplar = Exemplar::default();
+fn read_exemplar(mut message: Reader<'_>, into: &mut Series<'_>) -> Result<(), Malformed> {
+    let (mut labels, mut sample) = (Vec::new(), Sample::default());
     while let Some((field, wire)) = message.tag()? {
         match (field, wire) {
-            (1, LEN) => exemplar.labels.push(read_exemplar_label(message.message()?)?),
-            (2, FIXED64) => exemplar.value = message.double()?,
-            (3, VARINT) => exemplar.timestamp = Timestamp::from_millis(message.varint()? as i64),
+            (1, LEN) => labels.push(read_exemplar_label(message.message()?)?),
+            (2, FIXED64) => sample.value = message.double()?,
+            (3, VARINT) => sample.timestamp = Timestamp::from_millis(message.varint()? as i64),
             _ => message.skip(wire)?,
         }
     }
-    Ok(exemplar)
+    into.push_exemplar(&labels, sample);
+    Ok(())
 }
 
 fn read_exemplar_label<'a>(mut message: Reader<'a>) -> Result<(&'a str, &'a str), Malformed> {

@@ -9,16 +9,22 @@ use narthex_model::{Sample, Timestamp};
 
 use super::{plain_sample, read_sample};
 use crate::{
-    histogram::HistogramMessage,
-    series::{Exemplar, Metadata, MetricKind, Series},
+    histogram::HistogramReader,
+    series::{Metadata, Series, metric_type},
     wire::{FIXED64, LEN, Malformed, Reader, VARINT},
 };
 
 /// Reads the series of a decompressed request one after the other.
 #[derive(Debug)]
 pub struct Request<'a> {
-    reader: Reader<'a>,
     symbols: Symbols<'a>,
+    series: SeriesReader<'a>,
+}
+
+/// Reads series without their texts.
+#[derive(Debug)]
+pub struct SeriesReader<'a> {
+    reader: Reader<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -32,7 +38,8 @@ impl<'a> Request<'a> {
                 _ => reader.skip(wire)?,
             }
         }
-        Ok(Self { reader: Reader::new(decompressed), symbols: Symbols(symbols) })
+        let series = SeriesReader { reader: Reader::new(decompressed) };
+        Ok(Self { symbols: Symbols(symbols), series })
     }
 
     /// The table.
@@ -40,6 +47,18 @@ impl<'a> Request<'a> {
         &self.symbols
     }
 
+    /// The table, and the series that refer to it.
+    pub fn into_parts(self) -> (Symbols<'a>, SeriesReader<'a>) {
+        (self.symbols, self.series)
+    }
+
+    /// The next series, unread; `None` at the end of the request.
+    pub fn next_series(&mut self) -> Result<Option<RawSeries<'a>>, Malformed> {
+        self.series.next_series()
+    }
+}
+
+impl<'a> SeriesReader<'a> {
     /// The next series, unread; `None` at the end of the request.
     #[inline]
     pub fn next_series(&mut self) -> Result<Option<RawSeries<'a>>, Malformed> {
@@ -101,11 +120,37 @@ pub struct RawSeries<'a> {
 
 /// What a series of a known label set brings where nothing but floats comes with it.
 #[derive(Debug, Default)]
-pub struct PlainRest {
+pub struct PlainRest<'a> {
     /// In the order sent.
     pub samples: Vec<Sample>,
-    /// Whether the metric is described.
-    pub has_metadata: bool,
+    /// Of the series' metric.
+    pub metadata: Option<RawMetadata<'a>>,
+}
+
+/// What is said of a series' metric, not read yet.
+#[derive(Debug, Clone, Copy)]
+pub struct RawMetadata<'a> {
+    message: Reader<'a>,
+}
+
+impl<'a> RawMetadata<'a> {
+    /// Its bytes: equal ones in one request say the same.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.message.rest()
+    }
+
+    /// Reads it.
+    pub fn read(self, symbols: &Symbols<'a>) -> Result<Metadata<'a>, Malformed> {
+        read_metadata(self.message, symbols)
+    }
+}
+
+/// What reading a series needs. Reused from series to series.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Of the labels of the series that was read last.
+    pub refs: Vec<u32>,
+    histograms: HistogramReader,
 }
 
 const LABEL_REFS: u8 = 1 << 3 | LEN;
@@ -138,9 +183,9 @@ impl<'a> RawSeries<'a> {
     /// Reads what lies behind the first `refs_len` bytes; `false` if there is anything but
     /// samples without a start, and metadata.
     #[inline]
-    pub fn plain_rest(&self, refs_len: usize, into: &mut PlainRest) -> bool {
+    pub fn plain_rest(&self, refs_len: usize, into: &mut PlainRest<'a>) -> bool {
         into.samples.clear();
-        into.has_metadata = false;
+        into.metadata = None;
         let mut rest = self.message;
         rest.advance(refs_len);
         while let Some(&field) = rest.rest().first() {
@@ -151,7 +196,7 @@ impl<'a> RawSeries<'a> {
                     Some(sample) => into.samples.push(sample),
                     None => return false,
                 },
-                METADATA => into.has_metadata = true,
+                METADATA => into.metadata = Some(RawMetadata { message }),
                 _ => return false,
             }
         }
@@ -163,10 +208,11 @@ impl<'a> RawSeries<'a> {
         self,
         symbols: &Symbols<'a>,
         into: &mut Series<'a>,
-        refs: &mut Vec<u32>,
+        scratch: &mut Scratch,
     ) -> Result<(), Malformed> {
         let mut message = self.message;
         into.clear();
+        let Scratch { refs, histograms } = scratch;
         refs.clear();
         while let Some((field, wire)) = message.tag()? {
             match (field, wire) {
@@ -175,8 +221,8 @@ impl<'a> RawSeries<'a> {
                     let (sample, start) = read_sample(message.message()?)?;
                     into.push(sample, start);
                 }
-                (3, LEN) => into.histograms.push(HistogramMessage::new(message.message()?)),
-                (4, LEN) => into.exemplars.push(read_exemplar(message.message()?, symbols)?),
+                (3, LEN) => into.push_histogram(histograms.read(message.message()?)?),
+                (4, LEN) => read_exemplar(message.message()?, symbols, into)?,
                 (5, LEN) => into.metadata = Some(read_metadata(message.message()?, symbols)?),
                 _ => message.skip(wire)?,
             }
@@ -192,23 +238,28 @@ impl<'a> RawSeries<'a> {
 fn read_exemplar<'a>(
     mut message: Reader<'_>,
     symbols: &Symbols<'a>,
-) -> Result<Exemplar<'a>, Malformed> {
+    into: &mut Series<'a>,
+) -> Result<(), Malformed> {
     let whole = message;
-    let (mut exemplar, mut refs) = (Exemplar::default(), Vec::new());
+    let (mut sample, mut refs) = (Sample::default(), Vec::new());
     while let Some((field, wire)) = message.tag()? {
         match (field, wire) {
             (1, LEN | VARINT) => message.repeated(wire, &mut refs, Reader::varint32)?,
-            (2, FIXED64) => exemplar.value = message.double()?,
-            (3, VARINT) => exemplar.timestamp = Timestamp::from_millis(message.varint()? as i64),
+            (2, FIXED64) => sample.value = message.double()?,
+            (3, VARINT) => sample.timestamp = Timestamp::from_millis(message.varint()? as i64),
             _ => message.skip(wire)?,
         }
     }
-    let mut is_valid = true;
+    let (mut labels, mut is_text) = (Vec::new(), true);
     symbols.pairs(&refs, &whole, |pair| match pair {
-        Some(pair) => exemplar.labels.push(pair),
-        None => is_valid = false,
+        Some(pair) => labels.push(pair),
+        None => is_text = false,
     })?;
-    if is_valid { Ok(exemplar) } else { Err(whole.malformed("UTF-8 expected")) }
+    match is_text {
+        true => into.push_exemplar(&labels, sample),
+        false => into.exemplars_refused += 1,
+    }
+    Ok(())
 }
 
 fn read_metadata<'a>(
@@ -219,7 +270,7 @@ fn read_metadata<'a>(
     let (mut metadata, mut help, mut unit) = (Metadata::default(), 0, 0);
     while let Some((field, wire)) = message.tag()? {
         match (field, wire) {
-            (1, VARINT) => metadata.kind = MetricKind::from_number(message.varint()?),
+            (1, VARINT) => metadata.metric_type = metric_type(message.varint()?),
             (3, VARINT) => help = message.varint32()?,
             (4, VARINT) => unit = message.varint32()?,
             _ => message.skip(wire)?,

@@ -34,6 +34,7 @@ fn split_of(request: &[Outgoing], epochs: &[Epoch]) -> Split {
         cache: &cache,
         naming: Naming::Known,
         limits: &Limits::default(),
+        described: &Described::default(),
     };
     let split = split_v1(&encode(request), &by).expect("valid request");
     let other = split_v2(&encode_v2(request), &by).expect("valid request");
@@ -197,6 +198,7 @@ fn check_cache(
         cache,
         naming: Naming::Labels,
         limits: &Limits::default(),
+        described: &Described::default(),
     };
     let plain = split(&by);
     let cached = split(&SplitBy { naming: Naming::Known, ..by });

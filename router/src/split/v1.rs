@@ -4,7 +4,7 @@ use super::{Naming, Split, SplitBy, Splitter};
 use crate::{
     remote_write::{
         DecodeError,
-        v1::{LabelSpans, RawSeries, WriteRequest},
+        v1::{RawSeries, Scratch, WriteRequest},
     },
     series::Series,
     series_cache::{Found, LabelHash, Lookup},
@@ -15,10 +15,10 @@ pub fn split_v1(decompressed: &[u8], by: &SplitBy<'_>) -> Result<Split, DecodeEr
     let mut splitter = Splitter::new(by);
     let mut lookup = by.cache.look_up();
     let mut request = WriteRequest::new(decompressed);
-    let (mut series, mut spans) = (Series::default(), LabelSpans::default());
+    let (mut series, mut scratch) = (Series::default(), Scratch::default());
     let mut samples = Vec::new();
     while let Some(raw) = request.next_series()? {
-        let hash = match by.naming {
+        let (hash, home) = match by.naming {
             Naming::Known => match find(raw, &mut lookup) {
                 Ok(Found { home, hash }) => {
                     let is_plain =
@@ -27,16 +27,20 @@ pub fn split_v1(decompressed: &[u8], by: &SplitBy<'_>) -> Result<Split, DecodeEr
                         continue;
                     }
                     // Behind the labels may be more of them, which the hash does not speak of.
-                    is_plain.then_some(hash)
+                    let is_all = is_plain || raw.labels_len() == hash.labels_len();
+                    (is_all.then_some(hash), is_all.then_some(home))
                 }
-                Err(hash) => hash,
+                Err(hash) => (hash, None),
             },
-            Naming::Labels => lookup.hash_of(raw.bytes(), raw.labels_len()),
+            Naming::Labels => (lookup.hash_of(raw.bytes(), raw.labels_len()), None),
         };
-        raw.read(&mut series, &mut spans)?;
-        splitter.add(&mut series, hash);
+        raw.read(&mut series, &mut scratch)?;
+        splitter.add(&mut series, hash, home);
     }
-    splitter.split.metadata = request.metadata().len() as u64;
+    for described in request.metadata() {
+        let (family, metadata) = described.read()?;
+        splitter.describe(family, metadata);
+    }
     Ok(splitter.finish())
 }
 

@@ -9,7 +9,7 @@ use narthex_proto::{client::ShardError, internal::v1::Appended};
 
 use crate::{
     limits::REQUEST_BYTES_KEY,
-    metrics::RouterMetrics,
+    metrics::{EXEMPLAR, METADATA, RouterMetrics},
     remote_write::DecodeError,
     split::{Refusal, RefuseReason},
 };
@@ -165,7 +165,15 @@ impl Ingested {
         };
         for answer in answers {
             metrics.samples("appended", answer.samples);
-            self.written.samples += answer.samples;
+            self.written.samples += answer.samples.saturating_sub(answer.histograms);
+            self.written.histograms += answer.histograms;
+            self.written.exemplars += answer.exemplars;
+            let unnamed =
+                [(EXEMPLAR, answer.exemplars_refused), (METADATA, answer.families_refused)];
+            for (reason, count) in unnamed.into_iter().filter(|(_, count)| *count > 0) {
+                metrics.samples_refused_by_shard(reason, count);
+                self.refused.entry(reason.to_owned()).or_default().samples += count;
+            }
             for row in answer.refused {
                 metrics.samples_refused_by_shard(&row.reason, row.samples);
                 let refusal = self.refused.entry(row.reason).or_default();

@@ -83,7 +83,12 @@ impl ShardWrites for Shards {
         if let Ok(answer) = &mut answer {
             let mut reader = BatchReader::new(&batch).expect("a batch");
             while let Some(item) = reader.next(&mut Vec::new()).expect("a batch") {
-                if let Item::Floats(Subject::Labels(bytes)) = item {
+                let subject = match &item {
+                    Item::Floats(subject) => Some(subject),
+                    Item::Rich(rich) => Some(&rich.subject),
+                    Item::Metadata(_) => None,
+                };
+                if let Some(Subject::Labels(bytes)) = subject {
                     answer.series.push(numbers.len() as u32);
                     numbers.push(Labels::from_bytes(bytes).expect("labels"));
                 }

@@ -51,7 +51,7 @@ fn decode(bytes: &[u8]) -> Result<Decoded, Malformed> {
     let mut request = WriteRequest::new(bytes);
     let (mut series, mut all) = (Series::default(), Vec::new());
     while let Some(raw) = request.next_series()? {
-        raw.read(&mut series, &mut LabelSpans::default())?;
+        raw.read(&mut series, &mut Scratch::default())?;
         let labels = series.labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         let samples = series.samples.iter().map(|s| (s.timestamp.millis(), s.value.to_bits()));
         all.push((labels.collect(), samples.collect()));
@@ -133,7 +133,7 @@ fn text_that_is_not_utf8_is_counted() {
     let bytes = [10, 16, 10, 6, 10, 1, b'a', 18, 1, 0xff, 10, 6, 10, 1, b'b', 18, 1, b'c'];
     let mut series = Series::default();
     let raw = WriteRequest::new(&bytes).next_series().unwrap().unwrap();
-    assert_eq!(raw.read(&mut series, &mut LabelSpans::default()), Ok(()));
+    assert_eq!(raw.read(&mut series, &mut Scratch::default()), Ok(()));
     assert_eq!((series.labels.as_slice(), series.labels_not_utf8), ([("b", "c")].as_slice(), 1));
 }
 

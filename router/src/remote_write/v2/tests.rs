@@ -1,3 +1,4 @@
+use narthex_model::{Labels, MetricType};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -60,9 +61,10 @@ type Pairs = Vec<(String, String)>;
 #[derive(Debug, PartialEq)]
 struct Decoded {
     labels: Pairs,
-    samples: Vec<(i64, u64, Option<i64>)>,
-    exemplars: Vec<(Pairs, u64, i64)>,
-    metadata: Option<(MetricKind, String, String)>,
+    samples: Vec<(i64, u64, i64)>,
+    exemplars: Vec<(String, u64, i64)>,
+    exemplars_refused: usize,
+    metadata: Option<(MetricType, String, String)>,
 }
 
 fn owned(pairs: &[(&str, &str)]) -> Pairs {
@@ -71,23 +73,24 @@ fn owned(pairs: &[(&str, &str)]) -> Pairs {
 
 fn decode(bytes: &[u8]) -> Result<Vec<Decoded>, Malformed> {
     let mut request = Request::new(bytes)?;
-    let (mut series, mut refs, mut all) = (Series::default(), Vec::new(), Vec::new());
+    let (mut series, mut scratch, mut all) = (Series::default(), Scratch::default(), Vec::new());
     let mut plain = (Vec::new(), PlainRest::default());
     while let Some(raw) = request.next_series()? {
-        raw.read(request.symbols(), &mut series, &mut refs)?;
+        raw.read(request.symbols(), &mut series, &mut scratch)?;
         // What the short way finds, the long way finds too.
         if let Some(refs_len) = raw.leading_refs(&mut plain.0)
             && raw.plain_rest(refs_len, &mut plain.1)
         {
-            assert_eq!(plain.0, refs);
+            assert_eq!(plain.0, scratch.refs);
             let bits = |samples: &[Sample]| -> Vec<_> {
                 samples.iter().map(|s| (s.timestamp, s.value.to_bits())).collect()
             };
             assert_eq!(bits(&plain.1.samples), bits(&series.samples));
-            assert_eq!(plain.1.has_metadata, series.metadata.is_some());
+            let metadata = plain.1.metadata.map(|raw| raw.read(request.symbols()));
+            assert_eq!(metadata.transpose()?, series.metadata);
             assert!(series.starts.is_empty() && series.exemplars.is_empty());
         }
-        let start = |at: usize| series.starts.get(at).copied().flatten().map(Timestamp::millis);
+        let start = |at: usize| series.starts.get(at).map_or(0, |start| start.millis());
         let samples = series.samples.iter().enumerate();
         all.push(Decoded {
             labels: owned(&series.labels),
@@ -97,9 +100,12 @@ fn decode(bytes: &[u8]) -> Result<Vec<Decoded>, Malformed> {
             exemplars: series
                 .exemplars
                 .iter()
-                .map(|e| (owned(&e.labels), e.value.to_bits(), e.timestamp.millis()))
+                .map(|e| (e.labels.to_string(), e.value.to_bits(), e.timestamp.millis()))
                 .collect(),
-            metadata: series.metadata.map(|m| (m.kind, m.help.to_owned(), m.unit.to_owned())),
+            exemplars_refused: series.exemplars_refused,
+            metadata: series
+                .metadata
+                .map(|m| (m.metric_type, m.help.to_owned(), m.unit.to_owned())),
         });
     }
     Ok(all)
@@ -110,24 +116,22 @@ fn expected(model: &ModelRequest) -> Vec<Decoded> {
     let pairs = |refs: &[u32]| -> Pairs {
         refs.chunks(2).map(|pair| (text(pair[0]), text(pair[1]))).collect()
     };
+    let exemplar = |e: &ModelExemplar| {
+        let labels = Labels::from_pairs(pairs(&e.labels_refs)).ok()?;
+        Some((labels.to_string(), e.value.to_bits(), e.timestamp))
+    };
     let described = |reference| if reference == 0 { String::new() } else { text(reference) };
     let series = |series: &ModelSeries| Decoded {
         labels: pairs(&series.labels_refs),
         samples: series
             .samples
             .iter()
-            .map(|s| {
-                let start = (s.start_timestamp != 0).then_some(s.start_timestamp);
-                (s.timestamp, s.value.to_bits(), start)
-            })
+            .map(|s| (s.timestamp, s.value.to_bits(), s.start_timestamp))
             .collect(),
-        exemplars: series
-            .exemplars
-            .iter()
-            .map(|e| (pairs(&e.labels_refs), e.value.to_bits(), e.timestamp))
-            .collect(),
+        exemplars: series.exemplars.iter().filter_map(exemplar).collect(),
+        exemplars_refused: series.exemplars.iter().filter(|e| exemplar(e).is_none()).count(),
         metadata: series.metadata.as_ref().map(|m| {
-            let kind = MetricKind::from_number(m.kind as u64);
+            let kind = metric_type(m.kind as u64);
             (kind, described(m.help_ref), described(m.unit_ref))
         }),
     };
@@ -230,6 +234,6 @@ fn symbols_that_are_not_utf8_are_counted() {
     let mut request = Request::new(&bytes).expect("valid");
     let raw = request.next_series().expect("valid").expect("a series");
     let mut series = Series::default();
-    raw.read(request.symbols(), &mut series, &mut Vec::new()).expect("valid");
+    raw.read(request.symbols(), &mut series, &mut Scratch::default()).expect("valid");
     assert_eq!((series.labels.as_slice(), series.labels_not_utf8), ([("b", "b")].as_slice(), 1));
 }
