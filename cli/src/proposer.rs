@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use narthex_cluster::{Command, DecodeError, Outcome, Refusal, Request, RequestId};
 use narthex_proto::{
     internal::v1::{ProposeRequest, propose_response::Result as Answer},
     service::NodeService,
 };
+use narthex_router::Elections;
 use narthex_web::Clock;
 
 /// Between two attempts while the cluster has no leader, about as long as an election takes.
@@ -50,6 +52,12 @@ impl Proposer {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         Err(ProposeError::NoNodes)
+    }
+}
+
+impl Elections for Proposer {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, String>> {
+        Box::pin(async { Self::propose(self, command).await.map_err(|error| error.to_string()) })
     }
 }
 

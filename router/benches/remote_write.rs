@@ -52,6 +52,7 @@ fn benches(criterion: &mut Criterion) {
         naming: Naming::Labels,
         limits: &Limits::default(),
         described: &Described::default(),
+        pairs: None,
     };
     let known = SplitBy { naming: Naming::Known, ..by };
     let mut group = criterion.benchmark_group("remote_write");

@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod limits;
 mod metrics;
 mod otlp;
+pub mod pairs;
 mod payload;
 pub mod remote_write;
 #[doc(hidden)]
@@ -29,4 +30,4 @@ mod write;
 pub use limits::{InvalidLimits, Limits};
 pub use metrics::RouterMetrics;
 pub use shards::ShardWrites;
-pub use write::{AcceptedMessages, MESSAGE_1, MESSAGE_2, Router, RouterOptions};
+pub use write::{AcceptedMessages, Elections, MESSAGE_1, MESSAGE_2, Pairs, Router, RouterOptions};

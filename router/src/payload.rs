@@ -5,6 +5,7 @@ use std::{io::Read as _, sync::Arc};
 
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
+use narthex_cluster::HeardReplica;
 use narthex_proto::{
     opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest, v1::AppendBatch,
 };
@@ -14,8 +15,11 @@ use crate::{
     append::split_batch,
     exposition::{ImportOptions, split_text},
     otlp::split_otlp,
-    remote_write::{self, DecodeError},
+    pairs::PairLabels,
+    remote_write::{self, DecodeError, v1, v2},
+    series::Series,
     split::{Split, SplitBy, split_v1, split_v2},
+    write::Written,
 };
 
 /// A request.
@@ -92,6 +96,66 @@ impl Payload {
             Self::OtlpMessage(_, bytes) | Self::Batch(_, bytes) => Some(*bytes as u64),
             Self::Text { text, .. } => Some(text.len() as u64),
         }
+    }
+
+    /// The replica of a pair of senders that this comes from. Only remote write comes from any.
+    pub fn sender(
+        &self,
+        bytes_max: usize,
+        labels: &PairLabels,
+    ) -> Result<Option<HeardReplica>, DecodeError> {
+        let mut sender = None;
+        self.each_series(bytes_max, |series| {
+            sender = labels.sender(&series.labels);
+            false
+        })?;
+        Ok(sender)
+    }
+
+    /// How much there is in it. Only remote write is counted.
+    pub fn count(&self, bytes_max: usize) -> Result<Written, DecodeError> {
+        let mut all = Written::default();
+        self.each_series(bytes_max, |series| {
+            all.samples += series.samples.len() as u64;
+            all.histograms += (series.histograms.len() + series.histograms_refused.len()) as u64;
+            all.exemplars += (series.exemplars.len() + series.exemplars_refused) as u64;
+            true
+        })?;
+        Ok(all)
+    }
+
+    /// Reads series after series for as long as `wants_more` says so.
+    fn each_series(
+        &self,
+        bytes_max: usize,
+        mut wants_more: impl FnMut(&Series<'_>) -> bool,
+    ) -> Result<(), DecodeError> {
+        match self {
+            Self::RemoteWrite1(body) => {
+                let decompressed = remote_write::decompress(body, bytes_max)?;
+                let mut request = v1::WriteRequest::new(&decompressed);
+                let (mut series, mut scratch) = (Series::default(), v1::Scratch::default());
+                while let Some(raw) = request.next_series()? {
+                    raw.read(&mut series, &mut scratch)?;
+                    if !wants_more(&series) {
+                        break;
+                    }
+                }
+            }
+            Self::RemoteWrite2(body) => {
+                let decompressed = remote_write::decompress(body, bytes_max)?;
+                let mut request = v2::Request::new(&decompressed)?;
+                let (mut series, mut scratch) = (Series::default(), v2::Scratch::default());
+                while let Some(raw) = request.next_series()? {
+                    raw.read(request.symbols(), &mut series, &mut scratch)?;
+                    if !wants_more(&series) {
+                        break;
+                    }
+                }
+            }
+            Self::Otlp(..) | Self::OtlpMessage(..) | Self::Text { .. } | Self::Batch(..) => {}
+        }
+        Ok(())
     }
 
     /// Decompresses to at most `bytes_max`, decodes and splits.

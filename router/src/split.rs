@@ -23,6 +23,7 @@ pub use v2::split_v2;
 use crate::{
     families::Described,
     limits::Limits,
+    pairs::PairLabels,
     series::Series,
     series_cache::{Home, LabelHash, Lookup, SeriesCache},
 };
@@ -160,6 +161,8 @@ pub struct SplitBy<'e> {
     pub limits: &'e Limits,
     /// Descriptions that shards have.
     pub described: &'e Described,
+    /// How pairs of senders name themselves, where they are told apart.
+    pub pairs: Option<&'e PairLabels>,
 }
 
 pub(crate) struct Splitter<'e> {
@@ -168,6 +171,7 @@ pub(crate) struct Splitter<'e> {
     latest: Timestamp,
     limits: Limits,
     described: &'e Described,
+    pairs: Option<&'e PairLabels>,
     /// Descriptions in the batches.
     said: HashSet<u64>,
     open: Vec<Open>,
@@ -195,6 +199,7 @@ impl<'e> Splitter<'e> {
             now: by.now,
             latest: by.now.saturating_add_millis(AHEAD_MILLIS_MAX),
             limits: *by.limits,
+            pairs: by.pairs,
             described: by.described,
             said: HashSet::new(),
             open: Vec::new(),
@@ -287,6 +292,9 @@ impl<'e> Splitter<'e> {
         }
         if series.is_empty() && series.metadata.is_none() {
             return false;
+        }
+        if let Some(pairs) = self.pairs {
+            pairs.drop_replica(&mut series.labels);
         }
         if let Err(reason) = put_in_order(series) {
             self.refuse(reason, series.len(), &series.labels);

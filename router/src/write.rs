@@ -10,6 +10,7 @@ mod answer;
 mod append;
 mod import;
 mod otlp;
+mod pairs;
 mod remote_write;
 
 use std::{
@@ -36,7 +37,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::codec::CompressionEncoding;
 use tracing::{debug, warn};
 
-pub use self::remote_write::{AcceptedMessages, MESSAGE_1, MESSAGE_2};
+pub use self::{
+    answer::Written,
+    pairs::{Elections, Pairs},
+    remote_write::{AcceptedMessages, MESSAGE_1, MESSAGE_2},
+};
 use self::{
     answer::{Appends, Ingested, Parts, RETRY_AFTER, WriteError},
     append::AppendService,
@@ -46,6 +51,7 @@ use crate::{
     families::Described,
     limits::Limits,
     metrics::RouterMetrics,
+    pairs::Reports,
     payload::Payload,
     series_cache::{Home, SeriesCache},
     shards::ShardWrites,
@@ -74,6 +80,8 @@ pub struct RouterOptions {
     pub limits: Limits,
     /// Which remote write it takes.
     pub accepted_messages: AcceptedMessages,
+    /// Whether one of a pair of senders is heard; else each is.
+    pub pairs: Option<Pairs>,
 }
 
 /// The write front door of a process.
@@ -86,6 +94,7 @@ pub struct Router {
     options: RouterOptions,
     /// KiB of requests under way.
     in_flight: Arc<Semaphore>,
+    reports: Reports,
     waiting: parking_lot::Mutex<HashMap<ShardId, usize>>,
 }
 
@@ -106,6 +115,7 @@ impl Router {
             clock,
             metrics,
             in_flight: Arc::new(Semaphore::new(options.limits.memory_kib())),
+            reports: Reports::default(),
             options,
             waiting: parking_lot::Mutex::default(),
         })
@@ -210,6 +220,7 @@ impl Router {
             return Err(WriteError::Unavailable("cluster state is not known yet".to_owned()));
         }
         let (now, limits) = (self.clock.now(), self.options.limits);
+        let pairs = self.options.pairs.as_ref().map(|pairs| pairs.labels.clone());
         let (state, series) = (Arc::clone(state), Arc::clone(&self.series));
         let described = Arc::clone(&self.described);
         let run = move |payload: &Payload| {
@@ -220,6 +231,7 @@ impl Router {
                 naming,
                 limits: &limits,
                 described: &described,
+                pairs: pairs.as_ref(),
             };
             payload.split(limits.request_bytes_max, &by)
         };

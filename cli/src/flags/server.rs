@@ -242,6 +242,34 @@ pub struct IngestFlags {
         default_value_t = 0
     )]
     pub max_label_value_length: usize,
+    #[command(flatten)]
+    pub pairs: PairFlags,
+}
+
+/// Pairs of Prometheus servers that send the same.
+#[derive(Debug, Clone, Args)]
+pub struct PairFlags {
+    /// Take the samples of one replica of each pair of senders, and the other's once it is silent
+    #[arg(long = "ingest.ha-pairs", env = "NARTHEX_INGEST_HA_PAIRS")]
+    pub ha_pairs: bool,
+    /// Labels that together name a pair
+    #[arg(
+        long = "ingest.ha-cluster-labels",
+        env = "NARTHEX_INGEST_HA_CLUSTER_LABELS",
+        value_delimiter = ',',
+        default_values = ["cluster", "prometheus"],
+        value_name = "LABELS"
+    )]
+    pub ha_cluster_labels: Vec<String>,
+    /// Labels of which the first found names the replica; they are dropped
+    #[arg(
+        long = "ingest.ha-replica-labels",
+        env = "NARTHEX_INGEST_HA_REPLICA_LABELS",
+        value_delimiter = ',',
+        default_values = ["__replica__", "prometheus_replica"],
+        value_name = "LABELS"
+    )]
+    pub ha_replica_labels: Vec<String>,
 }
 
 /// Limits of queries.

@@ -12,7 +12,9 @@ use narthex_proto::{
     client::ShardClient, connect::Connections, follow::follow, service::NodeService,
 };
 use narthex_querier::{Querier, QuerierOptions};
-use narthex_router::{AcceptedMessages, Limits, MESSAGE_1, MESSAGE_2, Router, RouterOptions};
+use narthex_router::{
+    AcceptedMessages, Limits, MESSAGE_1, MESSAGE_2, Pairs, Router, RouterOptions, pairs::PairLabels,
+};
 use narthex_web::{Clock, Readiness, Routes};
 use prometheus_client::registry::Registry;
 use tokio::{runtime, sync::watch};
@@ -69,7 +71,7 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
     let seeds = front.nodes.iter().map(|node| node.cluster.to_string()).collect();
     let parts = Parts {
         prepared: front.prepared,
-        router: Some(router_options(&front.arguments.ingest)?),
+        router: Some(router_role(&front.arguments.ingest)?),
         querier: Some(options),
         retention,
         listener: front.listener,
@@ -90,7 +92,7 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
 /// What a process of routers and queriers is put together from.
 struct Parts {
     prepared: Prepared,
-    router: Option<RouterOptions>,
+    router: Option<RouterRole>,
     querier: Option<QuerierOptions>,
     /// What the cluster's retention is to be.
     retention: Option<Duration>,
@@ -149,7 +151,10 @@ impl Parts {
     ) -> Result<(), RoleError> {
         let Self { prepared, router, querier, retention, listener, tasks, quit, stop } = self;
         let Reached { shards, nodes, state } = reached;
-        if let Some(options) = router {
+        let proposer = Proposer::new(nodes, Clock::system());
+        if let Some(RouterRole { mut options, pairs }) = router {
+            let elections = Arc::new(proposer.clone());
+            options.pairs = pairs.map(|labels| Pairs { labels, elections });
             let shards = Arc::new(shards.clone());
             let router = Router::new(shards, Clock::system(), options, &mut registry);
             router.add_routes(&mut routes);
@@ -167,7 +172,6 @@ impl Parts {
             querier.add_routes(&mut routes);
             querier.add_services(&mut routes);
         }
-        let proposer = Proposer::new(nodes, Clock::system());
         if let Some(retention) = retention {
             let set = set_retention(proposer.clone(), state.clone(), retention);
             tasks.spawn(stop.clone().run_until_cancelled_owned(set));
@@ -226,7 +230,7 @@ async fn follow_readiness(
 /// `narthex router`.
 pub fn run_router(arguments: &RouterArguments) -> Result<ExitCode, RoleError> {
     let prepared = Prepared::new(&arguments.web, None)?;
-    let role = Role::Router(router_options(&arguments.ingest)?);
+    let role = Role::Router(router_role(&arguments.ingest)?);
     run(prepared, arguments.web_listen_address, &arguments.cluster, role)
 }
 
@@ -243,7 +247,7 @@ pub fn run_querier(arguments: &QuerierArguments) -> Result<ExitCode, RoleError> 
 
 /// What a process without state is.
 enum Role {
-    Router(RouterOptions),
+    Router(RouterRole),
     Querier(QuerierOptions),
 }
 
@@ -286,8 +290,15 @@ fn run(
     result
 }
 
+/// A router before it knows its cluster.
+struct RouterRole {
+    options: RouterOptions,
+    /// How pairs of senders name themselves, where they are told apart.
+    pairs: Option<PairLabels>,
+}
+
 /// What the flags say of senders.
-fn router_options(flags: &IngestFlags) -> Result<RouterOptions, RoleError> {
+fn router_role(flags: &IngestFlags) -> Result<RouterRole, RoleError> {
     let accepts = |message: &str| flags.accepted_messages.iter().any(|name| name == message);
     let limits = Limits {
         request_bytes_max: flags.max_request_bytes,
@@ -297,7 +308,7 @@ fn router_options(flags: &IngestFlags) -> Result<RouterOptions, RoleError> {
         label_value_bytes_max: flags.max_label_value_length,
     };
     limits.validate()?;
-    Ok(RouterOptions {
+    let options = RouterOptions {
         series_cached_max: series_cached_max(),
         seed: Uuid::new_v4().as_u128(),
         limits,
@@ -305,7 +316,13 @@ fn router_options(flags: &IngestFlags) -> Result<RouterOptions, RoleError> {
             version_1: accepts(MESSAGE_1),
             version_2: accepts(MESSAGE_2),
         },
-    })
+        pairs: None,
+    };
+    let pairs = flags.pairs.ha_pairs.then(|| PairLabels {
+        pair: flags.pairs.ha_cluster_labels.clone(),
+        replica: flags.pairs.ha_replica_labels.clone(),
+    });
+    Ok(RouterRole { options, pairs })
 }
 
 /// A 64th of the machine's memory for the router's series, at about 64 bytes each.

@@ -55,6 +55,7 @@ fn split(request: &ExportMetricsServiceRequest) -> (BTreeSet<String>, BTreeMap<&
         naming: Naming::Known,
         limits: &Limits::default(),
         described: &Described::default(),
+        pairs: None,
     };
     let split = split_otlp(request, &by);
     let mut rows = BTreeSet::new();

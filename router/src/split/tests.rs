@@ -35,6 +35,7 @@ fn split_of(request: &[Outgoing], epochs: &[Epoch]) -> Split {
         naming: Naming::Known,
         limits: &Limits::default(),
         described: &Described::default(),
+        pairs: None,
     };
     let split = split_v1(&encode(request), &by).expect("valid request");
     let other = split_v2(&encode_v2(request), &by).expect("valid request");
@@ -199,6 +200,7 @@ fn check_cache(
         naming: Naming::Labels,
         limits: &Limits::default(),
         described: &Described::default(),
+        pairs: None,
     };
     let plain = split(&by);
     let cached = split(&SplitBy { naming: Naming::Known, ..by });

@@ -69,8 +69,17 @@ impl Router {
         };
         let bytes_max = snap::raw::max_compress_len(self.options.limits.request_bytes_max);
         let ingested = match self.receive(request.into_body(), bytes_max).await {
-            Ok(body) if version == Version::One => self.ingest(Payload::RemoteWrite1(body)).await,
-            Ok(body) => self.ingest(Payload::RemoteWrite2(body)).await,
+            Ok(body) => {
+                let payload = match version {
+                    Version::One => Payload::RemoteWrite1(body),
+                    Version::Two => Payload::RemoteWrite2(body),
+                };
+                match self.elected_instead(&payload).await {
+                    Ok(None) => self.ingest(payload).await,
+                    Ok(Some(elected)) => return self.deduplicate(&payload, version, &elected),
+                    Err(error) => Ingested { failed: Some(error), ..Ingested::default() },
+                }
+            }
             Err(error) => Ingested { failed: Some(error), ..Ingested::default() },
         };
         let written = ingested.written;
@@ -80,6 +89,24 @@ impl Router {
         };
         if version == Version::Two {
             put_written(response.headers_mut(), written);
+        }
+        response
+    }
+}
+
+impl Router {
+    /// Accepts what the elected replica of the pair sends too. It counts as written: a sender
+    /// that is told otherwise counts failures for as long as the other one lives.
+    fn deduplicate(&self, payload: &Payload, version: Version, elected: &str) -> Response {
+        let sent = match payload.count(self.options.limits.request_bytes_max) {
+            Ok(sent) => sent,
+            Err(error) => return self.refuse(&error.into()),
+        };
+        self.metrics.samples("deduplicated", sent.samples + sent.histograms);
+        let text = format!("replica {elected:?} is elected: accepted and deduplicated\n");
+        let mut response = (StatusCode::ACCEPTED, text).into_response();
+        if version == Version::Two {
+            put_written(response.headers_mut(), sent);
         }
         response
     }

@@ -20,7 +20,7 @@ use crate::sender::{Outgoing, compress, encode, read_batch};
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-fn founded() -> ClusterState {
+pub fn founded() -> ClusterState {
     let addresses = Addresses { cluster: "127.0.0.1:1".to_owned(), ..Addresses::default() };
     let binary = Binary { text: "1".to_owned(), level: ClusterVersion(1) };
     let founder =
@@ -39,9 +39,12 @@ fn founded() -> ClusterState {
 
 pub type Answer = fn(ShardId) -> Result<Appended, ShardError>;
 
+/// Cluster state that a test may change.
+pub type SharedState = Arc<parking_lot::Mutex<Arc<ClusterState>>>;
+
 /// Shards that remember what they were sent and answer as told. They number their series.
 pub struct Shards {
-    state: Arc<ClusterState>,
+    state: SharedState,
     answer: Answer,
     pub stored: parking_lot::Mutex<Vec<(ShardId, Labels, Sample)>>,
     numbers: parking_lot::Mutex<Vec<Labels>>,
@@ -51,7 +54,7 @@ pub struct Shards {
 
 impl ShardWrites for Shards {
     fn state(&self) -> Arc<ClusterState> {
-        Arc::clone(&self.state)
+        Arc::clone(&self.state.lock())
     }
 
     fn append(
@@ -61,7 +64,7 @@ impl ShardWrites for Shards {
         batch: Bytes,
         _within: Duration,
     ) -> futures_util::future::BoxFuture<'_, Result<Appended, ShardError>> {
-        assert_eq!(revision, self.state.revision());
+        assert_eq!(revision, self.state.lock().revision());
         self.received.fetch_add(batch.len(), Relaxed);
         let mut numbers = self.numbers.lock();
         let is_unknown = AtomicBool::new(false);
@@ -109,21 +112,34 @@ pub fn case(answer: Answer) -> Case {
 }
 
 pub fn case_with(answer: Answer, limits: Limits) -> Case {
+    let state = Arc::new(parking_lot::Mutex::new(Arc::new(founded())));
+    case_of(answer, state, Clock::fixed(NOW), |options| options.limits = limits)
+}
+
+/// A router with other options, whose cluster state may change.
+pub fn case_of(
+    answer: Answer,
+    state: SharedState,
+    clock: Clock,
+    change: impl FnOnce(&mut RouterOptions),
+) -> Case {
     let shards = Arc::new(Shards {
-        state: Arc::new(founded()),
+        state,
         answer,
         stored: parking_lot::Mutex::default(),
         numbers: parking_lot::Mutex::default(),
         received: AtomicUsize::new(0),
     });
     let mut registry = Registry::default();
-    let options = RouterOptions {
+    let mut options = RouterOptions {
         series_cached_max: 1000,
         seed: 1,
-        limits,
+        limits: Limits::default(),
         accepted_messages: AcceptedMessages::default(),
+        pairs: None,
     };
-    let router = Router::new(shards.clone(), Clock::fixed(NOW), options, &mut registry);
+    change(&mut options);
+    let router = Router::new(shards.clone(), clock, options, &mut registry);
     Case { router, shards, registry }
 }
 
@@ -185,7 +201,7 @@ async fn a_request_is_acknowledged_when_every_shard_has_its_part() {
     assert_eq!(stored.len(), 50);
     for (shard, labels, sample) in stored.iter() {
         let expected =
-            case.shards.state.shard_of(narthex_cluster::TenantId(0), labels, sample.timestamp);
+            case.shards.state().shard_of(narthex_cluster::TenantId(0), labels, sample.timestamp);
         assert_eq!(Some(*shard), expected);
     }
     drop(stored);

@@ -48,6 +48,7 @@ impl Case {
             naming: Naming::Known,
             limits: &self.limits,
             described: &self.described,
+            pairs: None,
         }
     }
 }
