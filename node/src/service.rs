@@ -12,12 +12,12 @@ use narthex_proto::{
     client::ShardClient,
     internal::v1::{
         self as internal, AppendRequest, AppendResponse, Appended, Busy, DigestRequest,
-        DigestResponse, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, InitRequest,
-        InitResponse, LabelValuesRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse,
-        NotLeader, ProposeRequest, ProposeResponse, Refused, ReplicaStatus, SelectRequest,
-        SeriesPart, SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
-        Unknown, UnknownSeries, WatchStateRequest, append_response, fragment_part,
-        propose_response,
+        DigestResponse, ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart,
+        FragmentRequest, InitRequest, InitResponse, LabelValuesRequest, MetadataPart,
+        MetadataRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse, NotLeader,
+        ProposeRequest, ProposeResponse, Refused, ReplicaStatus, SelectRequest, SeriesPart,
+        SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse, Unknown,
+        UnknownSeries, WatchStateRequest, append_response, fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
@@ -35,7 +35,7 @@ use crate::{
         core::Urgency,
         digest,
         forward::{self, FENCED},
-        fragment, settle,
+        fragment, settle, side,
         task::{Write, WriteError},
     },
 };
@@ -156,6 +156,20 @@ impl NodeService for LocalNode {
             not_leader: None,
         });
         Ok(ready(parts.collect()))
+    }
+
+    async fn exemplars(&self, request: SelectRequest) -> Result<Answers<ExemplarsPart>, Status> {
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => Ok(ready(side::exemplars(replica.reader.clone(), request).await?)),
+            Err(to) => Ok(ready(vec![ExemplarsPart { series: Vec::new(), not_leader: Some(to) }])),
+        }
+    }
+
+    async fn metadata(&self, request: MetadataRequest) -> Result<Answers<MetadataPart>, Status> {
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => Ok(ready(side::metadata(&replica.reader, &request.name))),
+            Err(to) => Ok(ready(vec![MetadataPart { families: Vec::new(), not_leader: Some(to) }])),
+        }
     }
 
     async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status> {
@@ -381,18 +395,22 @@ fn refused(outcome: &CommandOutcome, reader: &ShardReader) -> Vec<Refused> {
         .collect()
 }
 
+/// The matchers of each selector of a request.
+pub(crate) fn selectors(request: &SelectRequest) -> Result<Vec<Vec<Matcher>>, Status> {
+    let parsed = request.selectors.iter().map(|selector| {
+        parse_selector(selector, &ParseOptions::everything())
+            .map_err(|error| Status::invalid_argument(error.to_string()))
+    });
+    parsed.collect()
+}
+
 /// Runs a look-up for every selector of `request` on the blocking pool; the union, in order.
 async fn select<T: Ord + Send + 'static>(
     replica: &Replica,
     request: SelectRequest,
     find: impl Fn(&ShardReader, &[Matcher], Timestamp, Timestamp) -> Vec<T> + Send + 'static,
 ) -> Result<Vec<T>, Status> {
-    let mut selectors = Vec::new();
-    for selector in &request.selectors {
-        let parsed = parse_selector(selector, &ParseOptions::everything())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        selectors.push(parsed);
-    }
+    let mut selectors = selectors(&request)?;
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }

@@ -25,9 +25,9 @@ use tonic::{Code, Status};
 use crate::{
     connect::Connections,
     internal::v1::{
-        AppendRequest, AppendResponse, Appended, DigestRequest, DigestResponse, ForwardRequest,
-        FragmentPart, FragmentRequest, LabelValuesRequest, NamesResponse, SelectRequest,
-        SeriesPart, append_response, fragment_part,
+        AppendRequest, AppendResponse, Appended, DigestRequest, DigestResponse, ExemplarsPart,
+        ForwardRequest, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart,
+        MetadataRequest, NamesResponse, SelectRequest, SeriesPart, append_response, fragment_part,
     },
     service::{Answers, NodeService},
 };
@@ -195,6 +195,40 @@ impl ShardClient {
             let request = request.clone();
             Box::pin(async move {
                 let answers = node.series(request).await;
+                first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
+            })
+        })
+        .await
+    }
+
+    /// Exemplars of matching series.
+    pub async fn exemplars(
+        &self,
+        shard: ShardId,
+        request: SelectRequest,
+        deadline: Instant,
+    ) -> Result<Answers<ExemplarsPart>, ShardError> {
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move {
+                let answers = node.exemplars(request).await;
+                first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
+            })
+        })
+        .await
+    }
+
+    /// What is known of metric families.
+    pub async fn metadata(
+        &self,
+        shard: ShardId,
+        request: MetadataRequest,
+        deadline: Instant,
+    ) -> Result<Answers<MetadataPart>, ShardError> {
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move {
+                let answers = node.metadata(request).await;
                 first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
             })
         })

@@ -17,10 +17,11 @@ use tonic::{
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, DigestRequest, DigestResponse, ForwardRequest, FragmentPart,
-        FragmentRequest, InitRequest, InitResponse, LabelValuesRequest, NamesResponse,
-        NodeStatusRequest, NodeStatusResponse, ProposeRequest, ProposeResponse, SelectRequest,
-        SeriesPart, SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
+        AppendRequest, AppendResponse, DigestRequest, DigestResponse, ExemplarsPart,
+        ForwardRequest, FragmentPart, FragmentRequest, InitRequest, InitResponse,
+        LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse, NodeStatusRequest,
+        NodeStatusResponse, ProposeRequest, ProposeResponse, SelectRequest, SeriesPart,
+        SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
         WatchStateRequest,
         control_client::ControlClient,
         control_server::{Control, ControlServer},
@@ -53,6 +54,10 @@ pub trait NodeService: Send + Sync + 'static {
     async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status>;
     /// Values of one label on matching series.
     async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status>;
+    /// Exemplars of matching series.
+    async fn exemplars(&self, request: SelectRequest) -> Result<Answers<ExemplarsPart>, Status>;
+    /// What is known of metric families.
+    async fn metadata(&self, request: MetadataRequest) -> Result<Answers<MetadataPart>, Status>;
     /// A hash of what a replica holds.
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status>;
     /// Proposes a command to the control group.
@@ -119,6 +124,14 @@ impl NodeService for RemoteNode {
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status> {
         Ok(self.read.clone().label_values(request).await?.into_inner())
+    }
+
+    async fn exemplars(&self, request: SelectRequest) -> Result<Answers<ExemplarsPart>, Status> {
+        Ok(Box::pin(self.read.clone().exemplars(request).await?.into_inner()))
+    }
+
+    async fn metadata(&self, request: MetadataRequest) -> Result<Answers<MetadataPart>, Status> {
+        Ok(Box::pin(self.read.clone().metadata(request).await?.into_inner()))
     }
 
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
@@ -191,6 +204,8 @@ impl ShardWrite for Served {
 impl ShardRead for Served {
     type FragmentStream = Answers<FragmentPart>;
     type SeriesStream = Answers<SeriesPart>;
+    type ExemplarsStream = Answers<ExemplarsPart>;
+    type MetadataStream = Answers<MetadataPart>;
 
     async fn fragment(
         &self,
@@ -211,6 +226,20 @@ impl ShardRead for Served {
         request: Request<SelectRequest>,
     ) -> Result<Response<Self::SeriesStream>, Status> {
         self.0.series(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn exemplars(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<Self::ExemplarsStream>, Status> {
+        self.0.exemplars(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn metadata(
+        &self,
+        request: Request<MetadataRequest>,
+    ) -> Result<Response<Self::MetadataStream>, Status> {
+        self.0.metadata(request.into_inner()).await.map(Response::new)
     }
 
     async fn label_names(

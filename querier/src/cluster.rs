@@ -7,8 +7,9 @@ use narthex_cluster::{ClusterState, NodeId, ShardId};
 use narthex_proto::{
     client::{ShardClient, ShardError},
     internal::v1::{
-        FragmentPart, FragmentRequest, LabelValuesRequest, NodeStatusRequest, NodeStatusResponse,
-        SelectRequest, SeriesPart, TargetsRequest, TargetsResponse,
+        ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart,
+        MetadataRequest, NodeStatusRequest, NodeStatusResponse, SelectRequest, SeriesPart,
+        TargetsRequest, TargetsResponse,
     },
     service::Answers,
 };
@@ -47,6 +48,18 @@ pub trait Cluster: Send + Sync + 'static {
         request: LabelValuesRequest,
         within: Duration,
     ) -> Asked<'_, Vec<String>, ShardError>;
+    /// Exemplars of matching series of a shard.
+    fn exemplars(
+        &self,
+        request: SelectRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<ExemplarsPart>, ShardError>;
+    /// What a shard knows of metric families.
+    fn metadata(
+        &self,
+        request: MetadataRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<MetadataPart>, ShardError>;
     /// What a node hosts.
     fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status>;
     /// The scrape targets that a node owns.
@@ -92,6 +105,24 @@ impl Cluster for ShardClient {
     ) -> Asked<'_, Vec<String>, ShardError> {
         let shard = ShardId(request.select.as_ref().map_or(0, |select| select.shard_id));
         Box::pin(ShardClient::label_values(self, shard, request, deadline(within)))
+    }
+
+    fn exemplars(
+        &self,
+        request: SelectRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<ExemplarsPart>, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::exemplars(self, shard, request, deadline(within)))
+    }
+
+    fn metadata(
+        &self,
+        request: MetadataRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<MetadataPart>, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::metadata(self, shard, request, deadline(within)))
     }
 
     fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status> {

@@ -10,8 +10,9 @@ use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        FragmentPart, FragmentRequest, LabelValuesRequest, NodeStatusResponse, ReplicaStatus,
-        SelectRequest, SeriesPart, TargetsResponse,
+        ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataFamily,
+        MetadataPart, MetadataRequest, NodeStatusResponse, ReplicaStatus, SelectRequest,
+        SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
 };
@@ -53,6 +54,8 @@ pub struct FakeCluster {
     pub silent_shards: Vec<u32>,
     pub silent_nodes: Vec<u64>,
     pub targets: BTreeMap<u64, TargetsResponse>,
+    pub exemplars: BTreeMap<u32, ExemplarsPart>,
+    pub families: BTreeMap<u32, Vec<MetadataFamily>>,
     pub fragments: Option<fn(&FragmentRequest) -> Vec<FragmentPart>>,
 }
 
@@ -119,6 +122,31 @@ impl Cluster for FakeCluster {
         let values = self.of(shard).iter().filter_map(|labels| labels.get(&request.name));
         let values = values.map(str::to_owned).collect();
         now(self.check(shard).map(|()| values))
+    }
+
+    fn exemplars(
+        &self,
+        request: SelectRequest,
+        _: Duration,
+    ) -> Asked<'_, Answers<ExemplarsPart>, ShardError> {
+        assert!(!request.selectors.is_empty());
+        let part = self.exemplars.get(&request.shard_id).cloned().unwrap_or_default();
+        now(self.check(request.shard_id).map(|()| ready(vec![part])))
+    }
+
+    fn metadata(
+        &self,
+        request: MetadataRequest,
+        _: Duration,
+    ) -> Asked<'_, Answers<MetadataPart>, ShardError> {
+        let families = self.families.get(&request.shard_id).cloned().unwrap_or_default();
+        let wanted =
+            |family: &MetadataFamily| request.name.is_empty() || family.name == request.name;
+        let part = MetadataPart {
+            families: families.into_iter().filter(wanted).collect(),
+            not_leader: None,
+        };
+        now(self.check(request.shard_id).map(|()| ready(vec![part])))
     }
 
     fn node_status(&self, node: NodeId, _: Duration) -> Asked<'_, NodeStatusResponse, Status> {

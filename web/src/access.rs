@@ -183,6 +183,10 @@ endpoints! {
     QUERY = "/api/v1/query", [GET, POST], Needs(Read);
     /// Range queries.
     QUERY_RANGE = "/api/v1/query_range", [GET, POST], Needs(Read);
+    /// Exemplars of series.
+    QUERY_EXEMPLARS = "/api/v1/query_exemplars", [GET, POST], Needs(Read);
+    /// What is known of metric families.
+    METADATA = "/api/v1/metadata", [GET], Needs(Read);
     /// Label sets of series.
     SERIES = "/api/v1/series", [GET, POST], Needs(Read);
     /// Names of labels.

@@ -14,6 +14,7 @@ mod leaders;
 mod machine;
 mod parts;
 pub(crate) mod settle;
+pub(crate) mod side;
 pub mod sink;
 pub mod source;
 pub mod task;

@@ -2,6 +2,7 @@
 
 mod keeping;
 mod parts;
+mod rich;
 mod syncs;
 
 use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};

@@ -1,5 +1,7 @@
 //! Prometheus's HTTP API.
 
+mod exemplars;
+mod families;
 mod metadata;
 mod query;
 mod status;
@@ -38,6 +40,10 @@ impl Querier {
         self.add(routes, &access::SERIES, series);
         let labels = async |api: Arc<Self>, params| metadata::labels(&api, &params).await;
         self.add(routes, &access::LABELS, labels);
+        let exemplars = async |api: Arc<Self>, params| exemplars::query(&api, &params).await;
+        self.add(routes, &access::QUERY_EXEMPLARS, exemplars);
+        let metadata = async |api: Arc<Self>, params| families::metadata(&api, &params).await;
+        self.add(routes, &access::METADATA, metadata);
         let targets = async |api: Arc<Self>, params| targets::targets(&api, &params).await;
         self.add(routes, &access::TARGETS, targets);
         self.add_label_values(routes);

@@ -11,7 +11,10 @@ use hyper_util::{
 };
 use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
-    internal::v1::{LabelPair, Target, TargetsResponse},
+    internal::v1::{
+        ExemplarsPart, LabelPair, MetadataFamily, SeriesExemplars, StoredExemplar, Target,
+        TargetsResponse,
+    },
     v1::{
         InstantRequest, MembersRequest, WatchRequest, cluster_client::ClusterClient,
         instant_response, query_client::QueryClient,
@@ -228,4 +231,66 @@ async fn grpc_is_served_on_the_same_port() {
     let mut watch = cluster.watch(WatchRequest {}).await.expect("watch").into_inner();
     let first = watch.message().await.expect("message").expect("first");
     assert_eq!(first.shards.map(|shards| shards.shards.len()), Some(2));
+}
+
+#[tokio::test]
+async fn exemplars_are_merged_by_series() {
+    let part = |instance: &str, times: &[i64]| {
+        let exemplar = |time: &i64| StoredExemplar {
+            labels: Labels::from_pairs([("trace_id", "t1")])
+                .expect("valid")
+                .as_bytes()
+                .to_vec()
+                .into(),
+            value: 6.0,
+            timestamp_ms: *time,
+        };
+        SeriesExemplars {
+            labels: labels("lat", instance).as_bytes().to_vec().into(),
+            exemplars: times.iter().map(exemplar).collect(),
+        }
+    };
+    let parts = |series| ExemplarsPart { series, not_leader: None };
+    let exemplars = BTreeMap::from([
+        (0, parts(vec![part("b", &[1_600_096_945_479]), part("a", &[5])])),
+        (1, parts(vec![part("a", &[2])])),
+    ]);
+    let served = serve(FakeCluster { exemplars, ..cluster() }).await;
+    let (status, found) = served.post("/api/v1/query_exemplars", "query=rate(lat[5m])").await;
+    let exemplar =
+        |time: Value| json!({"labels": {"trace_id": "t1"}, "value": "6", "timestamp": time});
+    let series = |instance: &str, exemplars: Value| json!({"seriesLabels": {"__name__": "lat", "instance": instance}, "exemplars": exemplars});
+    let a = series("a", json!([exemplar(json!(0.002)), exemplar(json!(0.005))]));
+    let b = series("b", json!([exemplar(json!(1_600_096_945.479))]));
+    assert_eq!((status, found), (StatusCode::OK, json!({"status": "success", "data": [a, b]})));
+    let (_, none) = served.get("/api/v1/query_exemplars?query=1").await;
+    assert_eq!(none["data"], json!([]));
+    let (status, error) = served.get("/api/v1/query_exemplars?query=up&start=2&end=1").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(error["error"], "end timestamp must not be before start timestamp");
+    let (status, _) = served.get("/api/v1/query_exemplars?query=up(").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn metadata_keeps_every_different_word() {
+    let family = |name: &str, help: &str| MetadataFamily {
+        name: name.to_owned(),
+        metric_type: 1,
+        help: help.to_owned(),
+        unit: String::new(),
+    };
+    let families = BTreeMap::from([
+        (0, vec![family("a", "x"), family("b", "y")]),
+        (1, vec![family("a", "x"), family("a", "other")]),
+    ]);
+    let served = serve(FakeCluster { families, ..cluster() }).await;
+    let word = |help: &str| json!({"type": "counter", "help": help, "unit": ""});
+    let get = async |query: &str| served.get(&format!("/api/v1/metadata{query}")).await.1;
+    let both = json!({"a": [word("other"), word("x")], "b": [word("y")]});
+    assert_eq!(get("").await, json!({"status": "success", "data": both}));
+    assert_eq!(get("?limit=1").await["data"], json!({"a": [word("other"), word("x")]}));
+    assert_eq!(get("?limit=0").await["data"], json!({}));
+    assert_eq!(get("?metric=a&limit_per_metric=1").await["data"], json!({"a": [word("other")]}));
+    assert_eq!(get("?limit=x").await["error"], "limit must be a number");
 }

@@ -11,8 +11,8 @@ use narthex_promql::{
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        FragmentEnd, FragmentPart, LabelValuesRequest, NodeStatusResponse, SelectRequest as Select,
-        SeriesPart, TargetsResponse,
+        ExemplarsPart, FragmentEnd, FragmentPart, LabelValuesRequest, MetadataPart,
+        MetadataRequest, NodeStatusResponse, SelectRequest as Select, SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
 };
@@ -152,6 +152,18 @@ impl Cluster for Shards {
         _: LabelValuesRequest,
         _: Duration,
     ) -> Asked<'_, Vec<String>, ShardError> {
+        unasked()
+    }
+
+    fn exemplars(&self, _: Select, _: Duration) -> Asked<'_, Answers<ExemplarsPart>, ShardError> {
+        unasked()
+    }
+
+    fn metadata(
+        &self,
+        _: MetadataRequest,
+        _: Duration,
+    ) -> Asked<'_, Answers<MetadataPart>, ShardError> {
         unasked()
     }
 

@@ -1,0 +1,70 @@
+//! What a shard answers of exemplars and metadata, in parts that fit messages.
+
+use narthex_model::{Exemplar, Labels, Timestamp};
+use narthex_proto::internal::v1::{
+    ExemplarsPart, MetadataFamily, MetadataPart, SelectRequest, SeriesExemplars, StoredExemplar,
+};
+use narthex_tsdb::ShardReader;
+use tonic::Status;
+
+use crate::service::selectors;
+
+/// Exemplars of a part, about: each has a few hundred bytes at most.
+const EXEMPLARS_PER_PART: usize = 4096;
+/// Families of a part: each has 4 KiB at most.
+const FAMILIES_PER_PART: usize = 512;
+
+/// The exemplars of series that match. Looks at all that are kept, on the blocking pool.
+pub async fn exemplars(
+    reader: ShardReader,
+    request: SelectRequest,
+) -> Result<Vec<ExemplarsPart>, Status> {
+    let selectors = selectors(&request)?;
+    let start = Timestamp::from_millis(request.start_ms);
+    let end = Timestamp::from_millis(request.end_ms);
+    let found = tokio::task::spawn_blocking(move || reader.exemplars(&selectors, start, end));
+    let found = found.await.map_err(|error| Status::internal(error.to_string()))?;
+    let (mut parts, mut held) = (vec![ExemplarsPart::default()], 0);
+    for (labels, exemplars) in found {
+        // One series alone may have more than a part should.
+        for some in exemplars.chunks(EXEMPLARS_PER_PART) {
+            if held > 0 && held + some.len() > EXEMPLARS_PER_PART {
+                parts.push(ExemplarsPart::default());
+                held = 0;
+            }
+            held += some.len();
+            let part = parts.last_mut().expect("there is one from the start");
+            part.series.push(message(&labels, some));
+        }
+    }
+    Ok(parts)
+}
+
+fn message(labels: &Labels, exemplars: &[Exemplar]) -> SeriesExemplars {
+    let exemplar = |exemplar: &Exemplar| StoredExemplar {
+        labels: exemplar.labels.as_bytes().to_vec().into(),
+        value: exemplar.value,
+        timestamp_ms: exemplar.timestamp.millis(),
+    };
+    SeriesExemplars {
+        labels: labels.as_bytes().to_vec().into(),
+        exemplars: exemplars.iter().map(exemplar).collect(),
+    }
+}
+
+/// What is known of a family, or of all if `name` is empty.
+pub fn metadata(reader: &ShardReader, name: &str) -> Vec<MetadataPart> {
+    let mut families = Vec::new();
+    reader.visit_families(|family| {
+        if name.is_empty() || family.family == name {
+            families.push(MetadataFamily {
+                name: family.family.to_owned(),
+                metric_type: family.metric_type as u32,
+                help: family.help.to_owned(),
+                unit: family.unit.to_owned(),
+            });
+        }
+    });
+    let parts = families.chunks(FAMILIES_PER_PART);
+    parts.map(|part| MetadataPart { families: part.to_vec(), not_leader: None }).collect()
+}
