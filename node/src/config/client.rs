@@ -118,6 +118,12 @@ fn authorization(node: &Node, surroundings: &Surroundings<'_>) -> Result<Authori
 
 fn tls_config(node: &Node, surroundings: &Surroundings<'_>) -> Result<TlsConfig, Problem> {
     let mut fields = Fields::open(node, "config.plain")?;
+    if ["ca_ref", "cert_ref", "key_ref"].iter().any(|key| fields.has(key)) {
+        return Err(Problem::at(
+            node.line,
+            "tls_config: ca_ref, cert_ref and key_ref need a secret manager, which does not exist",
+        ));
+    }
     let ca = source(&mut fields, "ca", surroundings, "")?;
     let cert = source(&mut fields, "cert", surroundings, "")?;
     let key = source(&mut fields, "key", surroundings, "")?;

@@ -2,24 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fields, GlobalConfig, Problem, ScrapeLimits, Surroundings, decode, yaml::Node};
-
-/// Keys that are checked for their type and have no effect yet.
-const WITHOUT_EFFECT: &[(&str, Check)] = &[
-    ("rule_query_offset", Check::Duration),
-    ("query_log_file", Check::Text),
-    ("scrape_failure_log_file", Check::Text),
-    ("scrape_protocols", Check::Protocols),
-    ("metric_name_validation_scheme", Check::OneOf(&["utf8", "legacy", ""])),
-    (
-        "metric_name_escaping_scheme",
-        Check::OneOf(&["allow-utf-8", "underscores", "dots", "values", ""]),
-    ),
-    ("scrape_native_histograms", Check::Truth),
-    ("convert_classic_histograms_to_nhcb", Check::Truth),
-    ("always_scrape_classic_histograms", Check::Truth),
-    ("extra_scrape_metrics", Check::Truth),
-];
+use super::{Fields, GlobalConfig, Problem, ScrapeLimits, Surroundings, decode, job, yaml::Node};
 
 const PROTOCOLS: &[&str] = &[
     "PrometheusProto",
@@ -29,13 +12,15 @@ const PROTOCOLS: &[&str] = &[
     "PrometheusText1.0.0",
 ];
 
-enum Check {
-    Duration,
-    Text,
-    Truth,
-    Protocols,
-    OneOf(&'static [&'static str]),
-}
+/// Whether a value has its key's type.
+type Check = fn(&Node) -> Result<(), Problem>;
+
+/// Keys that are checked for their type and have no effect yet: they are about rules and queries,
+/// and leave what is scraped as it is.
+const WITHOUT_EFFECT: &[(&str, Check)] = &[
+    ("rule_query_offset", |node| decode::period(node).map(drop)),
+    ("query_log_file", |node| decode::text(node).map(drop)),
+];
 
 /// Reads the section; keys without effect are added to `inactive`.
 pub(super) fn read(
@@ -54,9 +39,10 @@ pub(super) fn read(
         None => BTreeMap::new(),
     };
     let limits = limits(&mut fields)?;
+    job::refuse_other_values(&mut fields, "global")?;
     for (key, check) in WITHOUT_EFFECT {
         if let Some(node) = fields.take(key) {
-            check.apply(key, node)?;
+            check(node)?;
             inactive.push(format!("global.{key}"));
         }
     }
@@ -90,31 +76,14 @@ pub(super) fn limits(fields: &mut Fields<'_>) -> Result<ScrapeLimits, Problem> {
     Ok(limits)
 }
 
-impl Check {
-    fn apply(&self, key: &str, node: &Node) -> Result<(), Problem> {
-        match self {
-            Self::Duration => decode::period(node).map(drop),
-            Self::Text => decode::text(node).map(drop),
-            Self::Truth => decode::truth(node).map(drop),
-            Self::Protocols => decode::list(node, protocol).map(drop),
-            Self::OneOf(words) => one_of(key, node, words),
-        }
-    }
-}
-
 /// A name out of `scrape_protocols`.
 pub(super) fn protocol(node: &Node) -> Result<String, Problem> {
-    one_of("scrape protocol", node, PROTOCOLS)?;
-    decode::text(node)
-}
-
-fn one_of(key: &str, node: &Node, words: &[&str]) -> Result<(), Problem> {
     let text = decode::text(node)?;
-    if words.contains(&text.as_str()) {
-        return Ok(());
+    if PROTOCOLS.contains(&text.as_str()) {
+        return Ok(text);
     }
-    let known = words.join(", ");
-    Err(Problem::at(node.line, format!("unknown {key} {text:?}, supported: {known}")))
+    let known = PROTOCOLS.join(" ");
+    Err(Problem::at(node.line, format!("unknown scrape protocol {text}, supported: [{known}]")))
 }
 
 fn external_labels(

@@ -3,7 +3,7 @@
 use super::{
     Problem,
     decode::unknown_field,
-    relabel,
+    job, relabel,
     yaml::{Kind, Node},
 };
 
@@ -42,7 +42,6 @@ const ALERTMANAGER: &[&str] = &[
     "path_prefix",
     "scheme",
     "sigv4",
-    "static_configs",
     "relabel_configs",
     "alert_relabel_configs",
 ];
@@ -104,6 +103,60 @@ const STORAGE_TSDB: &[&str] = &[
     "retention",
 ];
 
+/// Mappings inside sections whose keys are the same wherever they stand.
+const INNER: &[(&str, &str, &[&str])] = &[
+    (
+        "basic_auth",
+        "config.BasicAuth",
+        &["username", "username_file", "username_ref", "password", "password_file", "password_ref"],
+    ),
+    (
+        "authorization",
+        "config.Authorization",
+        &["type", "credentials", "credentials_file", "credentials_ref"],
+    ),
+    (
+        "tls_config",
+        "config.plain",
+        &[
+            "ca",
+            "cert",
+            "key",
+            "ca_file",
+            "cert_file",
+            "key_file",
+            "ca_ref",
+            "cert_ref",
+            "key_ref",
+            "server_name",
+            "insecure_skip_verify",
+            "min_version",
+            "max_version",
+        ],
+    ),
+    (
+        "queue_config",
+        "config.QueueConfig",
+        &[
+            "capacity",
+            "max_shards",
+            "min_shards",
+            "max_samples_per_send",
+            "batch_send_deadline",
+            "min_backoff",
+            "max_backoff",
+            "retry_on_http_429",
+            "sample_age_limit",
+        ],
+    ),
+    (
+        "metadata_config",
+        "config.MetadataConfig",
+        &["send", "send_interval", "max_samples_per_send"],
+    ),
+    ("retention", "config.TSDBRetentionConfig", &["time", "size", "percentage"]),
+];
+
 /// Checks the keys of `section`.
 pub(super) fn check(section: &str, node: &Node) -> Result<(), Problem> {
     match section {
@@ -128,8 +181,18 @@ fn keys(node: &Node, go_type: &str, known: &[&[&str]]) -> Result<(), Problem> {
     let is_known = |key: &str| known.iter().any(|keys| keys.contains(&key));
     match entries.iter().find(|entry| !is_known(&entry.key)) {
         Some(entry) => Err(unknown_field(entry, go_type)),
-        None => Ok(()),
+        None => inner(node),
     }
+}
+
+/// Checks the keys of what stands in a mapping.
+fn inner(node: &Node) -> Result<(), Problem> {
+    for (key, go_type, known) in INNER {
+        if let Some(node) = value(node, key) {
+            keys(node, go_type, &[known])?;
+        }
+    }
+    Ok(())
 }
 
 fn value<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
@@ -154,11 +217,15 @@ fn alerting(node: &Node) -> Result<(), Problem> {
     for manager in items(value(node, "alertmanagers")) {
         if let Kind::Mapping(entries) = &manager.kind {
             let known = |key: &str| {
-                ALERTMANAGER.contains(&key) || CLIENT.contains(&key) || key.ends_with("_sd_configs")
+                ALERTMANAGER.contains(&key) || CLIENT.contains(&key) || job::is_discovery(key)
             };
             if let Some(entry) = entries.iter().find(|entry| !known(&entry.key)) {
                 return Err(unknown_field(entry, "config.plain"));
             }
+        }
+        inner(manager)?;
+        for group in items(value(manager, "static_configs")) {
+            job::target_group(group)?;
         }
         rules(manager, "relabel_configs")?;
         rules(manager, "alert_relabel_configs")?;

@@ -1,6 +1,9 @@
 //! An entry of `scrape_configs`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use narthex_model::duration;
 
@@ -107,13 +110,16 @@ pub(super) fn read(
         metric_relabel_configs: relabel::read(&mut fields, "metric_relabel_configs")?,
         job_name,
     };
-    refuse_other_values(&mut fields, &job.job_name)?;
-    refuse_what_is_not_in_force(&fields, &job.job_name)?;
+    check_addresses(&job, node.line)?;
+    let owner = format!("scrape job {:?}", job.job_name);
+    refuse_other_values(&mut fields, &owner)?;
+    refuse_what_is_not_in_force(&fields, &owner)?;
     fields.finish()?;
     Ok(job)
 }
 
-fn refuse_other_values(fields: &mut Fields<'_>, job_name: &str) -> Result<(), Problem> {
+/// Refuses values of a job, or of what all jobs inherit, that would change what is scraped.
+pub(super) fn refuse_other_values(fields: &mut Fields<'_>, owner: &str) -> Result<(), Problem> {
     for (key, in_force) in ONLY_AS {
         let Some(node) = fields.take(key) else { continue };
         let text = decode::text(node)?;
@@ -122,33 +128,52 @@ fn refuse_other_values(fields: &mut Fields<'_>, job_name: &str) -> Result<(), Pr
             return Err(Problem::at(
                 node.line,
                 format!(
-                    "scrape job {job_name:?}: key {key:?} is not in force in this version of \
-                     Narthex but as {only:?}; remove it"
+                    "{owner}: key {key:?} is not in force in this version of Narthex but as \
+                     {only:?}; remove it"
                 ),
             ));
         }
     }
     let Some(node) = fields.take("scrape_protocols") else { return Ok(()) };
     let protocols = decode::list(node, protocol)?;
-    if protocols.is_empty() || protocols.iter().any(|protocol| protocol == TEXT_PROTOCOL) {
+    check_protocols(&protocols).map_err(|message| Problem::at(node.line, message))?;
+    if protocols.iter().any(|protocol| protocol == TEXT_PROTOCOL) {
         return Ok(());
     }
     Err(Problem::at(
         node.line,
         format!(
-            "scrape job {job_name:?}: key \"scrape_protocols\" is not in force in this version of \
-             Narthex without {TEXT_PROTOCOL:?}; add it"
+            "{owner}: key \"scrape_protocols\" is not in force in this version of Narthex without \
+             {TEXT_PROTOCOL:?}; add it"
         ),
     ))
 }
 
-fn refuse_what_is_not_in_force(fields: &Fields<'_>, job_name: &str) -> Result<(), Problem> {
+fn check_protocols(protocols: &[String]) -> Result<(), String> {
+    if protocols.is_empty() {
+        return Err("scrape_protocols cannot be empty".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    match protocols.iter().all(|protocol| seen.insert(protocol)) {
+        true => Ok(()),
+        false => {
+            Err(format!("duplicated protocol in scrape_protocols, got [{}]", protocols.join(" ")))
+        }
+    }
+}
+
+/// Whether Prometheus discovers targets by what is under this key.
+pub(super) fn is_discovery(key: &str) -> bool {
+    let is_ours = matches!(key, "static_configs" | "file_sd_configs");
+    is_ours || key.ends_with("_sd_configs") && NOT_IN_FORCE.contains(&key)
+}
+
+fn refuse_what_is_not_in_force(fields: &Fields<'_>, owner: &str) -> Result<(), Problem> {
     match fields.untaken() {
         Some(entry) if NOT_IN_FORCE.contains(&entry.key.as_str()) => Err(Problem::at(
             entry.line,
             format!(
-                "scrape job {job_name:?}: key {:?} is not in force in this version of Narthex; \
-                 remove it",
+                "{owner}: key {:?} is not in force in this version of Narthex; remove it",
                 entry.key
             ),
         )),
@@ -229,15 +254,26 @@ fn static_configs(fields: &mut Fields<'_>) -> Result<Vec<TargetGroup>, Problem> 
     Ok(groups)
 }
 
+/// Refuses URLs where addresses are wanted. With rules they may stand there: the way to probe a
+/// URL is to move it into a parameter.
+fn check_addresses(job: &ScrapeConfig, line: usize) -> Result<(), Problem> {
+    if !job.relabel_configs.is_empty() {
+        return Ok(());
+    }
+    let targets = job.static_configs.iter().flat_map(|group| &group.targets);
+    let mut addresses = targets.filter_map(|target| target.get("__address__"));
+    match addresses.find(|address| address.contains('/')) {
+        Some(url) => Err(Problem::at(line, format!("{url:?} is not a valid hostname"))),
+        None => Ok(()),
+    }
+}
+
 /// Reads `{targets: […], labels: {…}}`, the form of `static_configs` and of discovery files.
 pub fn target_group(node: &Node) -> Result<TargetGroup, Problem> {
     let mut fields = Fields::open(node, "struct { Targets []string; Labels model.LabelSet }")?;
     let mut group = TargetGroup::default();
     let addresses = fields.read("targets", |node| decode::list(node, decode::text))?;
     for address in addresses.unwrap_or_default() {
-        if address.contains('/') {
-            return Err(Problem::at(node.line, format!("{address:?} is not a valid hostname")));
-        }
         group.targets.push(BTreeMap::from([("__address__".to_owned(), address)]));
     }
     let labels = fields.read("labels", |node| decode::map(node, decode::text))?;

@@ -127,6 +127,29 @@ fn what_does_not_fit_is_refused_with_line_and_reason() {
         ("remote_write: [{name: x}]\n", "url for remote_write is empty"),
         ("alerting: {alertmanager: []}\n", "field alertmanager not found"),
         ("storage: {tsdb: {foo: 1}}\n", "field foo not found"),
+        ("storage: {tsdb: {retention: {days: 1}}}\n", "field days not found"),
+        ("remote_write: [{url: http://x, queue_config: {shards: 1}}]\n", "field shards not found"),
+        (
+            "alerting: {alertmanagers: [{gossip_sd_configs: []}]}\n",
+            "field gossip_sd_configs not found in type config.plain",
+        ),
+        (
+            "alerting: {alertmanagers: [{static_configs: [{target: [a]}]}]}\n",
+            "field target not found",
+        ),
+        (
+            "global: {scrape_native_histograms: true}\n",
+            "global: key \"scrape_native_histograms\" is not in force",
+        ),
+        ("global: {scrape_protocols: []}\n", "scrape_protocols cannot be empty"),
+        (
+            "global: {scrape_protocols: [PrometheusText0.0.4, PrometheusText0.0.4]}\n",
+            "duplicated protocol in scrape_protocols",
+        ),
+        (
+            "global: {scrape_protocols: [OpenMetricsText1.0.0]}\n",
+            "global: key \"scrape_protocols\" is not in force",
+        ),
         ("global: {sample_limit: -1}\n", "cannot unmarshal !!str `-1` into uint"),
         ("scrape_configs: 7\n", "cannot unmarshal"),
     ];
@@ -218,6 +241,13 @@ fn a_valid_key_that_is_not_in_force_names_job_and_key() {
 }
 
 #[test]
+fn secrets_of_a_manager_are_refused() {
+    for keys in ["tls_config: {ca_ref: x}", "basic_auth: {username_ref: x}"] {
+        assert!(refusal(&job(keys)).contains("need a secret manager"), "{keys}");
+    }
+}
+
+#[test]
 fn a_value_that_is_not_in_force_names_job_and_key() {
     for key in [
         "extra_scrape_metrics: true",
@@ -231,7 +261,7 @@ fn a_value_that_is_not_in_force_names_job_and_key() {
         assert!(refusal.contains(&format!("key {name:?} is not in force")), "{refusal}");
     }
     let unknown = refusal(&job("scrape_protocols: [Carbon]"));
-    assert!(unknown.contains("unknown scrape protocol \"Carbon\""), "{unknown}");
+    assert!(unknown.contains("unknown scrape protocol Carbon"), "{unknown}");
 }
 
 /// A job as the Prometheus operator and `/api/v1/status/config` write it, defaults and all.
@@ -272,6 +302,109 @@ static_configs: [{targets: ['10.0.0.1:9100']}]"));
     let config = parsed(&job("follow_redirects: false\nenable_http2: no\nenable_compression: off"));
     let job = &config.scrape_configs[0];
     assert!(!job.client.follow_redirects && !job.client.enable_http2 && !job.enable_compression);
+}
+
+/// The way to probe URLs, as the blackbox exporter documents it.
+#[test]
+fn a_url_may_be_a_target_that_rules_move() {
+    let probed = job("static_configs: [{targets: ['https://x/y']}]
+relabel_configs: [{source_labels: [__address__], target_label: __param_target}]");
+    let group = &parsed(&probed).scrape_configs[0].static_configs[0];
+    assert_eq!(group.targets[0]["__address__"], "https://x/y");
+}
+
+/// Keys of Prometheus 3.14's jobs that are in force, some with one value only.
+const IN_FORCE: &[&str] = &[
+    "scrape_interval: 1m",
+    "scrape_timeout: 1s",
+    "scrape_protocols: [PrometheusText0.0.4]",
+    "fallback_scrape_protocol: PrometheusText0.0.4",
+    "scrape_native_histograms: false",
+    "always_scrape_classic_histograms: false",
+    "convert_classic_histograms_to_nhcb: false",
+    "scrape_failure_log_file: ''",
+    "metrics_path: /m",
+    "scheme: http",
+    "params: {a: [b]}",
+    "honor_labels: true",
+    "honor_timestamps: true",
+    "track_timestamps_staleness: false",
+    "enable_compression: true",
+    "body_size_limit: 1MB",
+    "sample_limit: 1",
+    "target_limit: 1",
+    "label_limit: 1",
+    "label_name_length_limit: 1",
+    "label_value_length_limit: 1",
+    "native_histogram_bucket_limit: 0",
+    "native_histogram_min_bucket_factor: 0",
+    "keep_dropped_targets: 1",
+    "metric_name_validation_scheme: utf8",
+    "metric_name_escaping_scheme: allow-utf-8",
+    "extra_scrape_metrics: false",
+    "relabel_configs: []",
+    "metric_relabel_configs: []",
+    "static_configs: []",
+    "file_sd_configs: []",
+    "basic_auth: {username: a}",
+    "authorization: {credentials: a}",
+    "bearer_token: a",
+    "bearer_token_file: a",
+    "tls_config: {}",
+    "proxy_from_environment: false",
+    "follow_redirects: true",
+    "enable_http2: true",
+];
+
+/// The others.
+const REFUSED: &[&str] = &[
+    "oauth2",
+    "proxy_url",
+    "no_proxy",
+    "proxy_connect_header",
+    "http_headers",
+    "aws_sd_configs",
+    "azure_sd_configs",
+    "consul_sd_configs",
+    "digitalocean_sd_configs",
+    "dns_sd_configs",
+    "docker_sd_configs",
+    "dockerswarm_sd_configs",
+    "ec2_sd_configs",
+    "eureka_sd_configs",
+    "gce_sd_configs",
+    "hetzner_sd_configs",
+    "http_sd_configs",
+    "ionos_sd_configs",
+    "kubernetes_sd_configs",
+    "kuma_sd_configs",
+    "lightsail_sd_configs",
+    "linode_sd_configs",
+    "marathon_sd_configs",
+    "nerve_sd_configs",
+    "nomad_sd_configs",
+    "oci_sd_configs",
+    "openstack_sd_configs",
+    "outscale_sd_configs",
+    "ovhcloud_sd_configs",
+    "puppetdb_sd_configs",
+    "scaleway_sd_configs",
+    "serverset_sd_configs",
+    "stackit_sd_configs",
+    "triton_sd_configs",
+    "uyuni_sd_configs",
+    "vultr_sd_configs",
+];
+
+#[test]
+fn every_key_of_a_job_is_in_force_or_refused_by_name() {
+    for key in IN_FORCE {
+        parsed(&job(key));
+    }
+    for key in REFUSED {
+        let refusal = refusal(&job(&format!("{key}: x")));
+        assert!(refusal.contains(&format!("key {key:?} is not in force")), "{refusal}");
+    }
 }
 
 #[test]

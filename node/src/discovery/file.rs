@@ -232,9 +232,7 @@ mod tests {
         folder.write("a.yml", "- targets: ['x:1']\n");
         let mut files = folder.watched("a.yml");
         assert!(files.poll(at(0)));
-        for broken in
-            ["- target: ['y:1']\n", "targets: x\n", "[", "-\n", "- targets: ['http://x/']\n"]
-        {
+        for broken in ["- target: ['y:1']\n", "targets: x\n", "[", "-\n"] {
             folder.write("a.yml", broken);
             assert!(files.poll(at(SECOND)), "{broken:?}");
             assert_eq!(addresses(&files), ["x:1"], "{broken:?}");

@@ -302,7 +302,7 @@ mod tests {
 - job_name: blackbox
   metrics_path: probe
   params: {module: [http_2xx, second], 'a b': ['ö']}
-  static_configs: [{targets: ['https_example.com']}]
+  static_configs: [{targets: ['https://example.com/a']}]
   relabel_configs:
   - {source_labels: [__address__], target_label: __param_target}
   - {source_labels: [__param_target], target_label: instance}
@@ -314,9 +314,10 @@ mod tests {
         let target = &found.active[0];
         assert_eq!(
             target.url,
-            "http://prober:9115/probe?a+b=%C3%B6&module=http_2xx&module=second&target=https_example.com"
+            "http://prober:9115/probe?a+b=%C3%B6&module=http_2xx&module=second&target=https%3A%2F%2Fexample.com%2Fa"
         );
-        assert_eq!(target.labels.to_string(), r#"{instance="https_example.com", job="blackbox"}"#);
+        let labels = r#"{instance="https://example.com/a", job="blackbox"}"#;
+        assert_eq!(target.labels.to_string(), labels);
         assert_eq!(
             (target.interval, target.timeout),
             (Duration::from_secs(5), Duration::from_secs(2))
