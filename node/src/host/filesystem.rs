@@ -1,6 +1,10 @@
 //! Mounted file systems.
 
-use std::{collections::BTreeSet, ffi::OsString, os::unix::ffi::OsStringExt as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+};
 
 use procfs::process::{MountInfo, Process};
 
@@ -45,14 +49,20 @@ pub fn collect(page: &mut Page) -> Result<(), HostError> {
     // The first process sees what the host sees, also from inside a container's namespace.
     let mounts = Process::new(1).and_then(|first| first.mountinfo());
     let mounts = mounts.or_else(|_| Process::myself().and_then(|own| own.mountinfo()))?;
-    let mut seen = BTreeSet::new();
+    // Something may be mounted where something is mounted: what lies on top answers for all of
+    // them, and only their numbers differ.
+    let (mut answered, mut numbered) = (BTreeMap::new(), BTreeSet::new());
     for mount in mounts {
         let point = unescaped(&mount.mount_point.to_string_lossy());
         let device = unescaped(mount.mount_source.as_deref().unwrap_or("none"));
-        if is_left_out(&mount.fs_type, &point) || !seen.insert((device.clone(), point.clone())) {
+        if is_left_out(&mount.fs_type, &point) {
             continue;
         }
-        add(page, &mount, &device, &point);
+        let key = (device.clone(), point.clone(), mount.fs_type.clone());
+        let answers = *answered.entry(key).or_insert_with(|| add(page, &mount, &device, &point));
+        if answers && numbered.insert((device.clone(), point.clone(), mount.majmin.clone())) {
+            add_numbers(page, &mount, &device, &point);
+        }
     }
     Ok(())
 }
@@ -68,9 +78,10 @@ fn is_left_out(fs_type: &str, point: &str) -> bool {
             .any(|folder| point.len() > folder.len() && point.starts_with(folder))
 }
 
-fn add(page: &mut Page, mount: &MountInfo, device: &str, point: &str) {
+/// Adds what a file system says of itself; false if it says nothing.
+fn add(page: &mut Page, mount: &MountInfo, device: &str, point: &str) -> bool {
     let state = rustix::fs::statvfs(point);
-    let problem = state.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let problem = state.as_ref().err().map(|error| words(*error)).unwrap_or_default();
     let labels = [
         ("device", device),
         ("device_error", problem.as_str()),
@@ -85,7 +96,7 @@ fn add(page: &mut Page, mount: &MountInfo, device: &str, point: &str) {
     };
     gauge("device_error", "Whether the file system did not answer.", truth(state.is_err()));
     gauge("readonly", "Whether it is mounted read-only.", truth(is_read_only));
-    let Ok(state) = state else { return };
+    let Ok(state) = state else { return false };
     let bytes = |blocks: u64| blocks as f64 * state.f_frsize as f64;
     gauge("avail_bytes", "Bytes free for everybody.", bytes(state.f_bavail));
     gauge("files", "Files it can hold.", state.f_files as f64);
@@ -93,6 +104,16 @@ fn add(page: &mut Page, mount: &MountInfo, device: &str, point: &str) {
     gauge("free_bytes", "Bytes free for the superuser.", bytes(state.f_bfree));
     gauge("purgeable_bytes", "Always 0 on Linux.", 0.0);
     gauge("size_bytes", "Bytes in all.", bytes(state.f_blocks));
+    true
+}
+
+/// The system's words for an error, as Go's library has them.
+fn words(error: rustix::io::Errno) -> String {
+    let text = std::io::Error::from(error).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+fn add_numbers(page: &mut Page, mount: &MountInfo, device: &str, point: &str) {
     let (major, minor) = mount.majmin.split_once(':').unwrap_or_default();
     let labels = [("device", device), ("major", major), ("minor", minor), ("mountpoint", point)];
     page.gauge("node_filesystem_mount_info", "The device of a mount.", &labels, 1.0);
@@ -138,6 +159,12 @@ mod tests {
         for (fs_type, point) in [("ext4", "/"), ("xfs", "/mnt2"), ("ext4", "/var/lib/docker")] {
             assert!(!is_left_out(fs_type, point), "{fs_type} {point}");
         }
+    }
+
+    #[test]
+    fn errors_have_the_words_of_the_real_exporter() {
+        assert_eq!(words(rustix::io::Errno::NOENT), "no such file or directory");
+        assert_eq!(words(rustix::io::Errno::ACCESS), "permission denied");
     }
 
     #[test]
