@@ -21,7 +21,7 @@ use narthex_proto::{
     },
     service::{Answers, NodeService, ready},
 };
-use narthex_tsdb::{CommandOutcome, Refusal, SeriesId, ShardReader, entry::Source};
+use narthex_tsdb::{CommandOutcome, Refusal, SeriesId, ShardReader};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic::Status;
 
@@ -102,9 +102,7 @@ impl NodeService for LocalNode {
             bytes: batch.len(),
             urgency: Urgency::AtOnce,
             encode: Box::new(move |entry, reader| {
-                let (block, names) = batch::block(reader, &batch)?;
-                entry.append(Source::Client, &block);
-                named.set(names).ok();
+                named.set(batch::encode(entry, reader, &batch)?).ok();
                 Ok(())
             }),
         };
@@ -374,7 +372,9 @@ fn append_result(
         Err(unknown @ WriteError::Unknown) => {
             Ok(Response::Unknown(Unknown { reason: unknown.to_string() }))
         }
-        Err(WriteError::Invalid(problem)) => Err(Status::invalid_argument(problem)),
+        Err(problem @ (WriteError::Invalid(_) | WriteError::TooLarge { .. })) => {
+            Err(Status::invalid_argument(problem.to_string()))
+        }
     }
 }
 

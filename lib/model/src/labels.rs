@@ -127,6 +127,11 @@ impl Labels {
         (xxhash_rust::xxh3::xxh3_64(bytes) >> 32) as u32
     }
 
+    /// See [`Labels::fingerprint_of`].
+    pub fn fingerprint(&self) -> u32 {
+        Self::fingerprint_of(&self.0)
+    }
+
     /// xxh64 of the bytes, which is what Prometheus hashes as long as no text has 128 bytes or
     /// more: `limit_ratio` chooses the same series.
     pub fn sampling_hash(&self) -> u64 {

@@ -89,8 +89,11 @@ impl<S: ScrapeSink> Attempt<S> {
             Err(NoPage { reason, exceeded }) => (PageSamples::default(), reason, exceeded),
         };
         let samples_ahead = read.ahead;
-        let command = self.command(time, duration, read, &error);
-        let submitted = self.sink.submit(self.start.shard, command).await;
+        let (submitted, too_large) = self.submit(time, duration, read, &error).await;
+        let (error, exceeded) = match too_large {
+            Some(too_large) => (too_large, Some(Exceeded::Samples)),
+            None => (error, exceeded),
+        };
         Ended {
             reader: self.reader,
             time,
@@ -101,6 +104,26 @@ impl<S: ScrapeSink> Attempt<S> {
             samples_ahead,
             submitted,
         }
+    }
+
+    /// Submits what was read. More than the shard takes at once fails like a page that breaks a
+    /// limit: the target is down, and the reason is given back.
+    async fn submit(
+        &self,
+        time: Timestamp,
+        duration: Duration,
+        read: PageSamples,
+        error: &str,
+    ) -> (Result<LeftOut, SubmitError>, Option<String>) {
+        let PageSamples { scraped, kept, added, .. } = read;
+        let shard = self.start.shard;
+        let command = self.command(time, duration, read, error);
+        let submitted = self.sink.submit(shard, command).await;
+        let Err(too_large @ SubmitError::TooLarge(_)) = submitted else { return (submitted, None) };
+        let too_large = too_large.to_string();
+        let read = PageSamples { scraped, kept, added, ..PageSamples::default() };
+        let command = self.command(time, duration, read, &too_large);
+        (self.sink.submit(shard, command).await, Some(too_large))
     }
 
     fn time(&self) -> Timestamp {

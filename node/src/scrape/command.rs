@@ -161,7 +161,10 @@ pub enum SubmitError {
     /// The shard is behind: scrape again at the next slot.
     #[error("shard {0} is busy")]
     Busy(ShardId),
-    /// The shard refused the command whole: the slot was taken, or it is too large.
+    /// The target shows more than one entry takes: let the scrape fail with this.
+    #[error("sample limit exceeded: {0}; set sample_limit or split the target")]
+    TooLarge(String),
+    /// The shard refused the command whole: the slot was taken.
     #[error("refused: {0}")]
     Refused(String),
 }

@@ -119,7 +119,7 @@ impl ScrapeMetrics {
             Ok(left_out) => return self.note_left_out(left_out),
             Err(SubmitError::NotLeader(_)) => &self.lost_not_leader,
             Err(SubmitError::Busy(_)) => &self.lost_busy,
-            Err(SubmitError::Refused(_)) => &self.lost_refused,
+            Err(SubmitError::TooLarge(_) | SubmitError::Refused(_)) => &self.lost_refused,
         };
         lost.fetch_add(1, Ordering::Relaxed);
     }

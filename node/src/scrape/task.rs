@@ -430,7 +430,7 @@ fn log_left_out(target: &Target, left_out: &LeftOut) {
 fn log_lost(target: &Target, error: &SubmitError) {
     match error {
         SubmitError::NotLeader(_) => debug!(url = target.url, %error, "scrape lost"),
-        SubmitError::Busy(_) | SubmitError::Refused(_) => {
+        SubmitError::Busy(_) | SubmitError::TooLarge(_) | SubmitError::Refused(_) => {
             warn!(url = target.url, %error, "scrape lost");
         }
     }

@@ -4,10 +4,25 @@ use narthex_model::{Exemplar, Labels, Sample};
 use narthex_proto::batch::{BatchReader, Item, KnownSeries, MalformedBatch, Rich, Subject};
 use narthex_tsdb::{
     SeriesId, SeriesLookup, ShardReader,
-    entry::{RowOwner, SampleBlock, SampleTimes},
+    entry::{EntryWriter, RowOwner, SampleBlock, SampleTimes, Source},
 };
 
 use super::task::WriteError;
+
+/// Adds the command of a batch. One with nothing but labels registers them: they get ids and stay
+/// invisible until a sample comes. Gives the names of [`block`].
+pub fn encode(
+    entry: &mut EntryWriter,
+    reader: &ShardReader,
+    batch: &[u8],
+) -> Result<Vec<SeriesId>, WriteError> {
+    let (block, names) = block(reader, batch)?;
+    match block.has_only_labels() {
+        true => entry.register(&block),
+        false => entry.append(Source::Client, &block),
+    }
+    Ok(names)
+}
 
 /// Turns label bytes into series ids where the shard knows them, and leaves out metadata that the
 /// shard was told today. Gives the ids of the series that came with labels, too, in order;

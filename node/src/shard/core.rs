@@ -8,7 +8,8 @@
 //! Invariants
 //! * requests enter the log in the order in which they were offered, except that written samples
 //!   may overtake scrapes that are being collected;
-//! * bytes under way never exceed `Limits::in_flight_bytes_max` by more than one request;
+//! * bytes under way never exceed `Limits::in_flight_bytes_max` by more than one written request
+//!   and one scrape;
 //! * every request is proposed or refused exactly once.
 //!
 //! There is no clock, no I/O and no encoding here: `task.rs` performs what this decides.
@@ -107,7 +108,8 @@ impl WriteQueue {
     }
 
     /// Takes a request of about `bytes`, unless too much is under way already. One request is
-    /// always taken when nothing is.
+    /// always taken when nothing is, and one scrape when no other waits: a large one would find no
+    /// room beside samples that are written all the time.
     pub fn offer(
         &mut self,
         now: Instant,
@@ -116,7 +118,12 @@ impl WriteQueue {
         urgency: Urgency,
     ) -> Result<(), QueueFull> {
         let in_flight_bytes = self.waiting_bytes + self.under_way_bytes;
-        if in_flight_bytes > 0 && in_flight_bytes + bytes > self.limits.in_flight_bytes_max {
+        let max = self.limits.in_flight_bytes_max;
+        let is_first = match urgency {
+            Urgency::AtOnce => in_flight_bytes == 0,
+            Urgency::Collect => self.collected.is_empty() && self.under_way_bytes <= max,
+        };
+        if !is_first && in_flight_bytes + bytes > max {
             return Err(QueueFull { in_flight_bytes });
         }
         self.waiting_bytes += bytes;
@@ -142,6 +149,11 @@ impl WriteQueue {
             Some(due) if self.under_way_entries == 0 => Next::WaitUntil(due),
             _ => Next::Idle,
         }
+    }
+
+    /// What was to be one entry is proposed as two; [`WriteQueue::done`] follows for each.
+    pub fn divided(&mut self) {
+        self.under_way_entries += 1;
     }
 
     /// The entry made of requests of `bytes` in all is applied or lost.
@@ -254,6 +266,18 @@ mod tests {
         queue.done(1000);
         assert_eq!(queue.in_flight_bytes(), 0);
         queue.offer(now, RequestId(2), 1, Urgency::AtOnce).unwrap();
+    }
+
+    #[test]
+    fn one_large_scrape_finds_room_beside_what_is_written() {
+        let (mut queue, now) = (WriteQueue::new(LIMITS), origin());
+        queue.offer(now, RequestId(1), 290, Urgency::AtOnce).unwrap();
+        queue.offer(now, RequestId(2), 1000, Urgency::Collect).unwrap();
+        assert!(queue.offer(now, RequestId(3), 1000, Urgency::Collect).is_err());
+        assert!(queue.offer(now, RequestId(4), 20, Urgency::AtOnce).is_err());
+        assert_eq!(queue.next(now), ids(&[1]));
+        assert_eq!(queue.next(now), ids(&[2]));
+        assert!(queue.offer(now, RequestId(5), 1000, Urgency::Collect).is_err(), "only one");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use narthex_tsdb::{
     entry::{EntryWriter, Foreign, ScrapeParts, ScrapeSlot, Source, TargetGone as Gone},
 };
 
-use super::{batch::block, parts::Part, task::WriteError};
+use super::{batch::block, numbers, parts::Part, task::WriteError};
 use crate::scrape::{ScrapeCommand, ScrapedSample, Slot};
 
 /// Why a whole part was refused: its source has written a later one.
@@ -53,7 +53,7 @@ pub fn request(
     };
     let page = |has_own_timestamp| {
         let samples = part.samples.iter();
-        batch(samples.filter(move |sample| sample.has_own_timestamp == has_own_timestamp))
+        batch(shard, samples.filter(move |sample| sample.has_own_timestamp == has_own_timestamp))
     };
     ForwardRequest {
         tenant: 0,
@@ -67,7 +67,7 @@ pub fn request(
         time_ms: time.millis(),
         samples: page(false),
         stamped: page(true),
-        report: batch(part.report.iter()),
+        report: batch(shard, part.report.iter()),
     }
 }
 
@@ -76,11 +76,14 @@ pub fn slot_number(slot: Slot) -> u64 {
     u64::try_from(slot.0).unwrap_or(0)
 }
 
-fn batch<'a>(samples: impl Iterator<Item = &'a ScrapedSample>) -> Bytes {
+fn batch<'a>(shard: ShardId, samples: impl Iterator<Item = &'a ScrapedSample>) -> Bytes {
     let mut batch = BatchWriter::new();
     for ScrapedSample { series, timestamp, value, .. } in samples {
-        let sample = Sample { timestamp: *timestamp, value: *value };
-        batch.push(&series.labels, std::iter::once(sample));
+        let sample = std::iter::once(Sample { timestamp: *timestamp, value: *value });
+        match numbers::proven(shard, series) {
+            Some(known) => batch.push_known(known, sample),
+            None => batch.push(&series.labels, sample),
+        }
     }
     batch.finish()
 }

@@ -12,6 +12,7 @@ pub mod forward;
 pub mod fragment;
 mod leaders;
 mod machine;
+mod numbers;
 mod parts;
 pub(crate) mod settle;
 pub(crate) mod side;

@@ -2,11 +2,15 @@
 //! other shard that some of its series belong to.
 //!
 //! The scraper keeps a series' number from one scrape to the next, so that only new series bring
-//! their labels. A number is used only on the shard that gave it.
+//! their labels, and where those are many they go ahead (`numbers.rs`).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use narthex_cluster::ShardId;
 use narthex_proto::{
     client::{ShardClient, ShardError},
@@ -14,7 +18,7 @@ use narthex_proto::{
     service::MESSAGE_BYTES_MAX,
 };
 use narthex_tsdb::{
-    CommandOutcome, Fence, Refusal, SeriesId, ShardReader, TargetId,
+    CommandOutcome, Fence, Refusal, ShardReader, TargetId,
     entry::{self, EntryWriter, SampleBlock, ScrapeParts, ScrapeSlot, Source},
 };
 
@@ -22,21 +26,23 @@ use super::{
     Replica, Replicas,
     core::Urgency,
     forward::{self, FENCED, Owner},
-    parts::take_foreign,
+    numbers,
+    parts::{Part, take_foreign},
     task::{Write, WriteError},
 };
 use crate::{
     node::Shared,
     scrape::{
-        LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries,
-        Slot, SubmitError, TargetGone,
+        LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, Slot, SubmitError,
+        TargetGone,
     },
 };
 
 /// About what a sample takes in an entry once its series has a number.
 const SAMPLE_BYTES: usize = 6;
-/// A scrape with more samples does not fit an entry of 4 MiB.
-const SAMPLES_MAX: usize = 450_000;
+/// How long new series may take to be numbered. Those that were keep their numbers, and the next
+/// scrape brings fewer.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long another shard may take for its part: an election fits.
 const PART_TIMEOUT: Duration = Duration::from_secs(2);
 /// Batches of a part; the rest of its message is small.
@@ -63,17 +69,9 @@ impl ReplicaSink {
         elsewhere: Vec<u32>,
     ) -> Result<LeftOut, SubmitError> {
         let shard = replica.shard;
-        let count = count(command);
-        if count > SAMPLES_MAX {
-            let limit = format!(
-                "{count} samples do not fit one entry of {SAMPLES_MAX}; set sample_limit or \
-                 split the target"
-            );
-            return Err(SubmitError::Refused(limit));
-        }
         let encoded = command.clone();
         let write = Write {
-            bytes: 64 + count * SAMPLE_BYTES,
+            bytes: size(shard, command),
             urgency: Urgency::Collect,
             encode: Box::new(move |entry, reader| {
                 encode(entry, reader, shard, (&encoded, &elsewhere));
@@ -84,15 +82,50 @@ impl ReplicaSink {
             Ok(outcome) => learn(command, &outcome),
             Err(WriteError::NotLeader { .. }) => Err(SubmitError::NotLeader(shard)),
             Err(WriteError::Busy { .. } | WriteError::Unknown) => Err(SubmitError::Busy(shard)),
+            Err(problem @ WriteError::TooLarge { .. }) => {
+                Err(SubmitError::TooLarge(problem.to_string()))
+            }
             Err(problem @ (WriteError::Invalid(_) | WriteError::UnknownSeries)) => {
                 Err(SubmitError::Refused(problem.to_string()))
             }
         }
     }
 
+    /// Has shards number what is new, where that is much.
+    async fn register(
+        &self,
+        replica: &Replica,
+        command: &mut ScrapeCommand,
+        parts: &mut BTreeMap<ShardId, Part>,
+    ) -> Result<Registered, SubmitError> {
+        let mut registered = Registered::default();
+        let ScrapeCommand::Scrape(scrape) = command else { return Ok(registered) };
+        let (client, own) = (&self.client, replica.shard);
+        let deadline = (self.shared.clock.monotonic() + REGISTER_TIMEOUT).into();
+        numbers::look_up_all(&replica.reader, own, &scrape.samples).await;
+        let here = numbers::register(client, own, &mut scrape.samples, deadline);
+        let elsewhere = parts.iter_mut().map(async |(&shard, part)| {
+            (shard, numbers::register(client, shard, &mut part.samples, deadline).await)
+        });
+        let (here, elsewhere) = join(here, join_all(elsewhere)).await;
+        registered.left_out.other = here?;
+        for (shard, there) in elsewhere {
+            match there {
+                Ok(left_out) => registered.left_out.other += left_out,
+                Err(too_large @ SubmitError::TooLarge(_)) => return Err(too_large),
+                Err(error) => drop(registered.lost.insert(shard, error)),
+            }
+        }
+        Ok(registered)
+    }
+
     /// Brings other shards their parts, all at once. What one of them does not take in time is
     /// lost, as a scrape is that its own shard does not take.
-    async fn forward(&self, requests: Vec<ForwardRequest>) -> Result<LeftOut, SubmitError> {
+    async fn forward(
+        &self,
+        requests: Vec<ForwardRequest>,
+        parts: &BTreeMap<ShardId, Part>,
+    ) -> Result<LeftOut, SubmitError> {
         let deadline = self.shared.clock.monotonic() + PART_TIMEOUT;
         let forwards = requests.into_iter().map(|request| async move {
             let shard = ShardId(request.shard_id);
@@ -111,14 +144,14 @@ impl ReplicaSink {
                     let of = appended.refused.iter().filter(|it| it.reason == reason.name());
                     of.map(|it| it.samples).sum()
                 })),
-                Err(ShardError::Refused { status, .. }) => {
-                    Err(SubmitError::Refused(status.message().to_owned()))
+                Err(error) => {
+                    if let (ShardError::UnknownSeries { .. }, Some(part)) =
+                        (&error, parts.get(&shard))
+                    {
+                        numbers::forget(part.samples.iter().chain(&part.report));
+                    }
+                    Err(numbers::submit_error(shard, error))
                 }
-                Err(
-                    ShardError::Unavailable { .. }
-                    | ShardError::Busy { .. }
-                    | ShardError::UnknownSeries { .. },
-                ) => Err(SubmitError::Busy(shard)),
             }
         });
         join_all(forwards)
@@ -126,6 +159,15 @@ impl ReplicaSink {
             .into_iter()
             .try_fold(LeftOut::default(), |sum, part| Ok(sum + part?))
     }
+}
+
+/// What came of new series.
+#[derive(Debug, Default)]
+struct Registered {
+    /// Samples of series that their shards refuse.
+    left_out: LeftOut,
+    /// Shards that gave no answer: they get nothing of this scrape.
+    lost: BTreeMap<ShardId, SubmitError>,
 }
 
 impl ScrapeSink for ReplicaSink {
@@ -136,38 +178,42 @@ impl ScrapeSink for ReplicaSink {
     ) -> Result<LeftOut, SubmitError> {
         let replica = self.replicas.get(shard).ok_or(SubmitError::NotLeader(shard))?;
         let state = self.shared.control.state().borrow().clone();
-        let parts = take_foreign(&mut command, shard, &state);
+        let mut parts = take_foreign(&mut command, shard, &state);
         let known = replica.reader.target(TargetId(command.target().0));
         let before = known.map(|target| target.elsewhere).unwrap_or_default();
         let elsewhere: Vec<u32> = parts.keys().map(|shard| shard.0).collect();
+        let Registered { left_out, lost } =
+            self.register(&replica, &mut command, &mut parts).await?;
         let shards: BTreeSet<ShardId> =
             before.into_iter().map(ShardId).chain(parts.keys().copied()).collect();
         let (term, node) = (replica.leadership().term, self.shared.node.0);
         let owner = Owner { shard, term, node };
         let forwards: Vec<ForwardRequest> = shards
             .into_iter()
-            .filter(|part| *part != shard)
+            .filter(|part| *part != shard && !lost.contains_key(part))
             .map(|part| forward::request(owner, part, &command, parts.get(&part)))
             .collect();
         let command = Arc::new(command);
-        if forwards.is_empty() {
-            return self.write(&replica, &command, elsewhere).await;
-        }
         if let ScrapeCommand::Gone(_) = *command {
             // The target's own state says where its parts are: it ends last.
-            self.forward(forwards).await?;
+            self.forward(forwards, &parts).await?;
             return self.write(&replica, &command, elsewhere).await;
         }
-        let left_out = self.write(&replica, &command, elsewhere).await?;
-        Ok(left_out + self.forward(forwards).await?)
+        let left_out = left_out + self.write(&replica, &command, elsewhere).await?;
+        let left_out = left_out + self.forward(forwards, &parts).await?;
+        lost.into_values().next().map_or(Ok(left_out), Err)
     }
 }
 
-fn count(command: &ScrapeCommand) -> usize {
-    match command {
-        ScrapeCommand::Scrape(scrape) => scrape.samples.len() + scrape.report.len(),
-        ScrapeCommand::Failed(failed) => failed.report.len(),
-        ScrapeCommand::Gone(_) => 1,
+/// About what a command takes in an entry.
+fn size(shard: ShardId, command: &ScrapeCommand) -> usize {
+    let of = |samples: &[ScrapedSample]| {
+        samples.len() * SAMPLE_BYTES + numbers::label_bytes(shard, samples)
+    };
+    64 + match command {
+        ScrapeCommand::Scrape(scrape) => of(&scrape.samples) + of(&scrape.report),
+        ScrapeCommand::Failed(failed) => of(&failed.report),
+        ScrapeCommand::Gone(_) => 0,
     }
 }
 
@@ -221,23 +267,10 @@ fn block(reader: &ShardReader, shard: ShardId, samples: &[ScrapedSample]) -> Sam
 }
 
 fn push(block: &mut SampleBlock, reader: &ShardReader, shard: ShardId, sample: &ScrapedSample) {
-    match known(shard, &sample.series).or_else(|| look_up(reader, shard, &sample.series)) {
+    match numbers::look_up(reader, shard, &sample.series) {
         Some(series) => block.push(series, sample.timestamp, sample.value),
         None => block.push_labels(&sample.series.labels, sample.timestamp, sample.value),
     }
-}
-
-/// A reference is the shard and the series' number, each plus one.
-fn known(shard: ShardId, series: &ScrapedSeries) -> Option<SeriesId> {
-    let reference = series.reference();
-    let is_here = reference >> 32 == u64::from(shard.0) + 1;
-    is_here.then(|| SeriesId((reference as u32).wrapping_sub(1)))
-}
-
-fn look_up(reader: &ShardReader, shard: ShardId, series: &ScrapedSeries) -> Option<SeriesId> {
-    let found = reader.find(&series.labels)?;
-    series.set_reference((u64::from(shard.0) + 1) << 32 | u64::from(found.0.wrapping_add(1)));
-    Some(found)
 }
 
 /// Says what came of a command, and forgets numbers that the shard did not know.
@@ -273,12 +306,11 @@ fn left_out(refused: impl Fn(Refusal) -> u64) -> LeftOut {
 }
 
 fn forget(command: &ScrapeCommand) {
-    let samples = match command {
-        ScrapeCommand::Scrape(Scrape { samples, report, .. }) => samples.iter().chain(report),
-        ScrapeCommand::Failed(ScrapeFailed { report, .. }) => [].iter().chain(report),
-        ScrapeCommand::Gone(_) => return,
-    };
-    for sample in samples {
-        sample.series.set_reference(0);
+    match command {
+        ScrapeCommand::Scrape(Scrape { samples, report, .. }) => {
+            numbers::forget(samples.iter().chain(report));
+        }
+        ScrapeCommand::Failed(ScrapeFailed { report, .. }) => numbers::forget(report.iter()),
+        ScrapeCommand::Gone(_) => {}
     }
 }

@@ -25,6 +25,9 @@ use crate::{
 /// Requests that may wait for the task itself. Beyond the bound on bytes, which answers "busy",
 /// this only has to cover a burst between two turns of the task.
 const REQUEST_QUEUE_LEN: usize = 1024;
+/// Bytes of an entry. Raft's messages take one of this size with room to spare; a larger one would
+/// reach no follower, ever.
+pub const ENTRY_BYTES_MAX: usize = 4 << 20;
 /// What a sender is told to wait when the queue is full: a few commits.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -51,6 +54,12 @@ pub enum WriteError {
     /// Send labels: a series has another number here than the writer thinks.
     #[error("a series is not known by its number")]
     UnknownSeries,
+    /// Split it: no entry takes it whole.
+    #[error("{bytes} bytes do not fit one entry of {ENTRY_BYTES_MAX}")]
+    TooLarge {
+        /// What it takes in an entry.
+        bytes: usize,
+    },
     /// Drop it: it will be refused every time.
     #[error("{0}")]
     Invalid(String),
@@ -114,6 +123,45 @@ impl WriteTask {
         let (requests, inbox) = mpsc::channel(REQUEST_QUEUE_LEN);
         tasks.spawn(Running::new(self).run(inbox, stop));
         Writer { requests }
+    }
+}
+
+/// Requests joined into one entry.
+struct Joined {
+    entry: EntryWriter,
+    requests: Vec<Request>,
+    /// What the queue counts them as, those too that were answered already.
+    bytes: usize,
+}
+
+impl Joined {
+    fn new(entry: EntryWriter) -> Self {
+        Self { entry, requests: Vec::new(), bytes: 0 }
+    }
+
+    /// Encodes a request, or answers it. Where it does not fit beside the others, it begins an
+    /// entry of its own, and the one before is given back, full.
+    fn add(&mut self, mut request: Request, reader: &ShardReader) -> Option<Self> {
+        let (mark, bytes) = (self.entry.mark(), request.write.bytes);
+        let encode = std::mem::replace(&mut request.write.encode, Box::new(|_, _| Ok(())));
+        let mut full = None;
+        let encoded = encode(&mut self.entry, reader).and_then(|()| {
+            if self.entry.len() <= ENTRY_BYTES_MAX {
+                return Ok(());
+            }
+            let own = self.entry.split_off(mark);
+            if own.len() > ENTRY_BYTES_MAX {
+                return Err(WriteError::TooLarge { bytes: own.len() });
+            }
+            full = Some(std::mem::replace(self, Self::new(own)));
+            Ok(())
+        });
+        self.bytes += bytes;
+        match encoded {
+            Ok(()) => self.requests.push(request),
+            Err(problem) => drop(request.answer.send(Err(problem))),
+        }
+        full
     }
 }
 
@@ -229,21 +277,22 @@ impl Running {
         };
         let header =
             Header { leader_time: self.task.clock.now(), leader_node: self.task.node.0, tenant: 0 };
-        let mut entry = EntryWriter::new(header);
-        let (mut requests, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+        let mut joined = Joined::new(EntryWriter::new(header));
         for id in ids {
-            let mut request = self.waiting.remove(&id).expect("BUG: queued without its request");
-            bytes += request.write.bytes;
-            let encode = std::mem::replace(&mut request.write.encode, Box::new(|_, _| Ok(())));
-            match encode(&mut entry, &self.task.reader) {
-                Ok(()) => requests.push(request),
-                Err(problem) => drop(request.answer.send(Err(problem))),
+            let request = self.waiting.remove(&id).expect("BUG: queued without its request");
+            if let Some(full) = joined.add(request, &self.task.reader) {
+                self.queue.divided();
+                self.send(term, full).await;
             }
         }
-        if requests.is_empty() {
-            self.queue.done(bytes);
-            return;
+        match joined.requests.is_empty() {
+            true => self.queue.done(joined.bytes),
+            false => self.send(term, joined).await,
         }
+    }
+
+    async fn send(&mut self, term: u64, joined: Joined) {
+        let Joined { entry, requests, bytes } = joined;
         let proposed = self.task.group.propose(term, Bytes::from(entry.finish())).await;
         self.pending.push(Box::pin(async move {
             let outcome = match proposed {

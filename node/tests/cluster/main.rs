@@ -1,6 +1,7 @@
 //! Whole nodes in one process, over real sockets and files: founding, writing, reading, failing.
 
 mod keeping;
+mod large;
 mod parts;
 mod rich;
 mod syncs;
@@ -136,7 +137,7 @@ async fn values(node: &Node, shard: ShardId, query: &str, at_millis: i64) -> Vec
         start_ms: at_millis,
         end_ms: at_millis,
         lookback_delta_ms: 300_000,
-        samples_max: 1_000,
+        samples_max: 1_000_000,
         ..FragmentRequest::default()
     };
     let mut parts = node.client().fragment(shard, request, deadline()).await.expect("asked");
@@ -176,10 +177,9 @@ async fn what_one_node_acknowledged_is_there_after_a_restart() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_nodes_found_a_cluster_and_two_go_on_without_the_third() {
+/// Three nodes that found a cluster together.
+async fn three(folder: &Path, change: impl Fn(usize, &mut NodeConfig)) -> Vec<Node> {
     log();
-    let folder = tempfile::tempdir().expect("folder");
     let listeners: Vec<TcpListener> = (0..3).map(|_| listener()).collect();
     let list: Vec<String> = listeners
         .iter()
@@ -189,13 +189,22 @@ async fn three_nodes_found_a_cluster_and_two_go_on_without_the_third() {
     let founders: Founders = list.join(",").parse().expect("founders");
     let mut starting = tokio::task::JoinSet::new();
     for (at, listener) in listeners.into_iter().enumerate() {
-        let folder = folder.path().join(format!("n{at}"));
-        starting.spawn(Node::start(config(&folder, listener, &founders)));
+        let mut config = config(&folder.join(format!("n{at}")), listener, &founders);
+        change(at, &mut config);
+        starting.spawn(Node::start(config));
     }
     let mut nodes = Vec::new();
     while let Some(started) = starting.join_next().await {
         nodes.push(started.expect("no panic").expect("started"));
     }
+    nodes.sort_by_key(Node::id);
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_found_a_cluster_and_two_go_on_without_the_third() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut nodes = three(folder.path(), |_, _| {}).await;
     let now = wall_millis();
     let (labels, first) = up(1.0, now);
     let shard = append(&nodes[0], &labels, first).await;

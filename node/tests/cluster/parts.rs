@@ -14,13 +14,13 @@ use narthex_node::{config, node::Node};
 use super::{alone, request, until, values, wall_millis};
 
 /// A target that shows what it is told to.
-struct Gateway {
-    address: String,
+pub struct Gateway {
+    pub address: String,
     page: Arc<Mutex<String>>,
 }
 
 impl Gateway {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let page = Arc::<Mutex<String>>::default();
@@ -38,7 +38,11 @@ impl Gateway {
     /// Shows one series for each of these batches.
     fn show(&self, batches: std::ops::Range<usize>) {
         let line = |at| format!("pushed{{job=\"batch\",instance=\"b{at}\"}} {at}\n");
-        *self.page.lock().expect("unpoisoned") = batches.map(line).collect();
+        self.show_page(batches.map(line).collect());
+    }
+
+    pub fn show_page(&self, page: String) {
+        *self.page.lock().expect("unpoisoned") = page;
     }
 }
 
@@ -59,9 +63,13 @@ fn serve(stream: &TcpStream, page: &Mutex<String>) -> std::io::Result<()> {
 }
 
 async fn scrape(node: &Node, targets: &[&str]) {
+    scrape_every(node, targets, "500ms").await;
+}
+
+pub async fn scrape_every(node: &Node, targets: &[&str], interval: &str) {
     let text = format!(
         "scrape_configs:\n  - job_name: gateway\n    honor_labels: true\n    \
-         scrape_interval: 500ms\n    scrape_timeout: 400ms\n    \
+         scrape_interval: {interval}\n    scrape_timeout: {interval}\n    \
          static_configs: [{{ targets: {targets:?} }}]\n"
     );
     let config = config::parse(&text, Path::new(".")).expect("a config");

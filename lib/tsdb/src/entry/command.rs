@@ -1,6 +1,6 @@
 //! The commands of an entry, as the decoder hands them to apply.
 
-use narthex_model::{Labels, Timestamp};
+use narthex_model::Timestamp;
 
 use super::Samples;
 use crate::{
@@ -179,13 +179,6 @@ pub struct LabelSets<'a> {
 impl<'a> LabelSets<'a> {
     /// No label set.
     pub const EMPTY: Self = Self { count: 0, bytes: &[] };
-
-    pub(super) fn encode<'l>(out: &mut Vec<u8>, sets: impl ExactSizeIterator<Item = &'l Labels>) {
-        put_varint(out, sets.len() as u64);
-        for set in sets {
-            crate::bytes::put_block(out, set.as_bytes());
-        }
-    }
 
     pub(super) fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
         let count = cursor.count(1, "label set count")?;

@@ -1,10 +1,10 @@
 //! Writing entries: the leader's hot path.
 
-use narthex_model::{Labels, Timestamp};
+use narthex_model::Timestamp;
 
 use super::{
     ENTRY_VERSION, Header, SampleBlock, Source,
-    command::{Digest, Foreign, Horizon, LabelSets, Shards, TargetGone},
+    command::{Digest, Foreign, Horizon, Shards, TargetGone},
     flag, kind,
 };
 use crate::{
@@ -40,6 +40,13 @@ pub struct ScrapeParts<'a> {
     pub elsewhere: &'a [u32],
 }
 
+/// A place between two commands of an [`EntryWriter`].
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    commands: u32,
+    len: usize,
+}
+
 /// An entry being written. Commands are applied in the order they were added.
 #[derive(Debug)]
 pub struct EntryWriter {
@@ -69,6 +76,19 @@ impl EntryWriter {
         self.commands == 0
     }
 
+    /// The place behind the last command.
+    pub fn mark(&self) -> Mark {
+        Mark { commands: self.commands, len: self.body.len() }
+    }
+
+    /// Takes the commands behind `mark` into an entry of their own with the same header.
+    #[must_use]
+    pub fn split_off(&mut self, mark: Mark) -> Self {
+        let commands = self.commands - mark.commands;
+        self.commands = mark.commands;
+        Self { header: self.header, commands, body: self.body.split_off(mark.len) }
+    }
+
     /// Adds samples that somebody sent.
     pub fn append(&mut self, source: Source, samples: &SampleBlock) {
         self.command(kind::APPEND, |out, base| {
@@ -77,9 +97,9 @@ impl EntryWriter {
         });
     }
 
-    /// Adds label sets that should have ids.
-    pub fn register<'l>(&mut self, labels: impl ExactSizeIterator<Item = &'l Labels>) {
-        self.command(kind::REGISTER, |out, _| LabelSets::encode(out, labels));
+    /// Adds the label sets of `block`, which should have ids; its samples are left alone.
+    pub fn register(&mut self, block: &SampleBlock) {
+        self.command(kind::REGISTER, |out, _| block.encode_labels(out));
     }
 
     /// Adds a scrape.

@@ -25,7 +25,7 @@ pub use command::{
     TargetGone,
 };
 pub use decode::{Commands, Entry, EntryError};
-pub use encode::{EntryWriter, ScrapeParts, ScrapeSlot};
+pub use encode::{EntryWriter, Mark, ScrapeParts, ScrapeSlot};
 pub use rich::{ExemplarRow, Rich, RichRow, RichValue, RowOwner, SampleTimes};
 pub(crate) use rich::{put_family, take_family};
 pub use samples::{InlineIndex, Row, Rows, SampleBlock, Samples, Subject};

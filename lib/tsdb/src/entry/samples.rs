@@ -122,6 +122,11 @@ impl SampleBlock {
         self.plain_rows() == 0 && self.inline_count == 0 && self.rich.is_empty()
     }
 
+    /// Whether there is nothing but label sets, if any.
+    pub fn has_only_labels(&self) -> bool {
+        self.plain_rows() == 0 && self.rich.is_empty()
+    }
+
     /// Forgets the samples, keeps the memory.
     pub fn clear(&mut self) {
         self.inline.clear();
@@ -136,9 +141,14 @@ impl SampleBlock {
         self.inline.len() + 24 * self.plain_rows() + 64 + self.rich.encoded_len_max()
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>, base: Timestamp) {
+    /// Label sets in the form of [`LabelSets`].
+    pub(super) fn encode_labels(&self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(self.inline_count));
         out.extend_from_slice(&self.inline);
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>, base: Timestamp) {
+        self.encode_labels(out);
         put_varint(out, self.known.len() as u64);
         put_varint(out, self.fresh.len() as u64);
         let mut column = Vec::with_capacity(self.plain_rows() * 2);

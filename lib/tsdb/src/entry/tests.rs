@@ -48,7 +48,10 @@ fn full_entry(samples: &SampleBlock) -> Vec<u8> {
     };
     let mut entry = EntryWriter::new(HEADER);
     entry.append(foreign(), samples);
-    entry.register([labels("a"), labels("b")].iter());
+    let mut sets = SampleBlock::new();
+    sets.inline(&labels("a"));
+    sets.inline(&labels("b"));
+    entry.register(&sets);
     let report = &SampleBlock::new();
     let (stamped, elsewhere) = (samples, &[2, 5][..]);
     let parts = ScrapeParts { samples, stamped, track_stamped: true, report, elsewhere };
@@ -88,6 +91,25 @@ fn one_of_each_command_reads_back() {
     assert_eq!(settings.series_max, 10);
     let Command::Horizon(horizons) = &commands[6] else { panic!("{:?}", commands[6]) };
     assert_eq!(horizons[0].time, Timestamp::MAX);
+}
+
+#[test]
+fn commands_behind_a_mark_become_an_entry_of_their_own() {
+    let samples = block(&[(5, 1_700_000_000_000, 1 << 62)], &[]);
+    let mut entry = EntryWriter::new(HEADER);
+    entry.append(Source::Client, &samples);
+    let mark = entry.mark();
+    entry.seal();
+    let rest = entry.split_off(mark);
+    assert_eq!((entry.commands(), rest.commands()), (1, 1));
+    let commands = |entry: EntryWriter| {
+        let bytes = entry.finish();
+        let entry = Entry::decode(&bytes).expect("valid");
+        assert_eq!(entry.header(), HEADER);
+        entry.commands().map(|command| format!("{:?}", command.expect("valid"))).collect::<Vec<_>>()
+    };
+    assert!(commands(entry)[0].starts_with("Append"));
+    assert_eq!(commands(rest), ["Seal"]);
 }
 
 /// The example of `docs/formats/entry.md`.
