@@ -4,7 +4,7 @@
 //! cluster state places here, one replica after the other, and what follows leadership. Stop is
 //! the reverse: scraping ends, leaderships are handed over, replicas write a checkpoint.
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use narthex_cluster::{Addresses, ClusterId, ClusterState, NodeId, Refusal};
 use narthex_proto::{
@@ -76,6 +76,32 @@ pub struct NodeConfig {
     pub sync: Arc<dyn SyncSeam>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Told what the start waits for, each time that changes.
+    pub on_wait: Box<dyn Fn(StartPhase) + Send + Sync>,
+}
+
+/// What a starting node does, which may take long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartPhase {
+    /// Reads its folder and the log in it.
+    Opening,
+    /// Waits to be told that it is the first of a new cluster.
+    Init,
+    /// Waits for a majority of the founders.
+    Founding,
+    /// Waits for the control group to take note of this start.
+    Announcing,
+}
+
+impl fmt::Display for StartPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Opening => "it reads its folder",
+            Self::Init => "it belongs to no cluster and waits for `narthex cluster init`",
+            Self::Founding => "it waits for a majority of the founders",
+            Self::Announcing => "it waits for the control group to have a leader",
+        })
+    }
 }
 
 /// Why a node does not start. A human must act.
@@ -151,6 +177,7 @@ impl Node {
     /// Starts a node and returns once it is a member of its cluster, which for a node that was
     /// told of none takes a `cluster init`. Its shards open behind.
     pub async fn start(mut config: NodeConfig) -> Result<Self, StartError> {
+        (config.on_wait)(StartPhase::Opening);
         let mut folder = Folder::open(&config.folder)?;
         let tasks = TaskTracker::new();
         let tls = config.tls.as_ref().map(ServerTls::new).transpose()?;
@@ -201,7 +228,10 @@ impl Node {
         };
         let cluster = match (folder.identity(), &config.founders) {
             (Some(identity), _) => identity.cluster,
-            (None, Some(founders)) => founding::found(&shared.control, founders, config.plan).await,
+            (None, Some(founders)) => {
+                (config.on_wait)(StartPhase::Founding);
+                founding::found(&shared.control, founders, config.plan).await
+            }
             (None, None) => return Err(StartError::NoCluster(config.folder)),
         };
         folder.adopt(NodeIdentity { cluster, node })?;
@@ -210,6 +240,7 @@ impl Node {
             // Whoever asked may have gone; the cluster is founded all the same.
             let _ = init.send(cluster);
         }
+        (config.on_wait)(StartPhase::Announcing);
         announce(&shared.control, &client, &me, &folder).await?;
         info!(%node, %cluster, incarnation = %me.incarnation, "node started");
         shared.tasks.spawn(replicas.clone().follow_placement());
@@ -294,9 +325,11 @@ async fn wait_for_init(
     let io = |source| StartError::Io { step: "wait for cluster init", source };
     tls::check_listener(config.cluster_listener.local_addr().map_err(io)?, tls.as_ref())?;
     let listener = config.cluster_listener.try_clone().map_err(io)?;
+    (config.on_wait)(StartPhase::Init);
     let asked = waiting::wait(listener, tls, &config.advertise, tasks).await.map_err(io)?;
     config.founders = Some(asked.founders);
     config.plan = asked.plan;
+    (config.on_wait)(StartPhase::Opening);
     Ok(Some(asked.answer))
 }
 

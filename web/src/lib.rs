@@ -27,7 +27,7 @@ mod tls;
 pub use clock::Clock;
 pub use config::{WebFile, WebFileError};
 pub use gate::Connection;
-pub use listener::{Web, WebError, WebOptions};
+pub use listener::{Serving, Web, WebError, WebOptions};
 pub use ready::Readiness;
 pub use routes::Routes;
 pub use tls::Tls;

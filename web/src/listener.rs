@@ -40,7 +40,7 @@ use crate::{
     metrics::{self, HttpMetrics, TEXT_FORMAT},
     origin::OriginPolicy,
     ready::Readiness,
-    routes::Routes,
+    routes::{Routes, not_ready},
     tls::Tls,
 };
 
@@ -206,24 +206,39 @@ impl Web {
     pub async fn serve(
         self,
         sockets: Vec<TcpListener>,
-        mut routes: Routes,
-        mut registry: Registry,
+        routes: Routes,
+        registry: Registry,
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Result<(), WebError> {
+        let serving = self.listen(sockets, (tasks, stop)).await?;
+        serving.open(routes, registry).await;
+        Ok(())
+    }
+
+    /// Begins to serve health and the process's own metrics, for as long as its roles start. All
+    /// else is answered with what [`Web::readiness`] waits for, until [`Serving::open`].
+    pub async fn listen(
+        &self,
+        sockets: Vec<TcpListener>,
+        (tasks, stop): (&TaskTracker, &CancellationToken),
+    ) -> Result<Serving, WebError> {
         for socket in &sockets {
             if let Ok(address) = socket.local_addr() {
                 self.check_address(address)?;
                 self.announce(address);
             }
         }
-        metrics::register_process(&mut registry);
-        self.shared.gate.metrics.register(&mut registry);
-        add_own_routes(&mut routes, Arc::new(registry), self.readiness.clone());
-        let router = routes.into_router(Arc::clone(&self.shared.gate)).await;
+        let serving = Serving {
+            shared: Arc::clone(&self.shared),
+            readiness: self.readiness.clone(),
+            router: Arc::default(),
+        };
+        let starting = Routes::starting(self.readiness.clone());
+        serving.put(starting, Registry::default()).await;
         for socket in sockets {
             let acceptor = Acceptor {
                 shared: Arc::clone(&self.shared),
-                router: router.clone(),
+                router: Arc::clone(&serving.router),
                 tasks: tasks.clone(),
                 stop: stop.clone(),
             };
@@ -232,7 +247,7 @@ impl Web {
         if let Some(path) = self.shared.config_file.clone() {
             tasks.spawn(Arc::clone(&self.shared).reload_until(path, stop.clone()));
         }
-        Ok(())
+        Ok(serving)
     }
 
     fn announce(&self, address: SocketAddr) {
@@ -245,11 +260,36 @@ impl Web {
     }
 }
 
+/// A listener that serves while its process starts.
+#[derive(Debug)]
+pub struct Serving {
+    shared: Arc<Shared>,
+    readiness: Readiness,
+    router: Arc<RwLock<Router>>,
+}
+
+impl Serving {
+    /// Serves `routes` from here on, also on connections that are open. `/metrics` shows
+    /// `registry`, to which the listener's own metrics are added.
+    pub async fn open(self, routes: Routes, registry: Registry) {
+        self.put(routes, registry).await;
+    }
+
+    async fn put(&self, mut routes: Routes, mut registry: Registry) {
+        metrics::register_process(&mut registry);
+        metrics::register_readiness(&mut registry, self.readiness.clone());
+        self.shared.gate.metrics.register(&mut registry);
+        add_own_routes(&mut routes, Arc::new(registry), self.readiness.clone());
+        let router = routes.into_router(Arc::clone(&self.shared.gate)).await;
+        *self.router.write() = router;
+    }
+}
+
 fn add_own_routes(routes: &mut Routes, registry: Arc<Registry>, readiness: Readiness) {
     routes.http(&HEALTHY, async || "Narthex is Healthy.\n");
     routes.http(&READY, async move || match readiness.waits_for() {
-        None => (StatusCode::OK, "Narthex is Ready.\n".to_owned()),
-        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("Narthex is not ready: {what}\n")),
+        None => "Narthex is Ready.\n".into_response(),
+        Some(_) => not_ready(&readiness),
     });
     routes.http(&METRICS, async move || match metrics::encode(&registry) {
         Ok(text) => ([(http::header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
@@ -306,7 +346,7 @@ fn version(path: &Path) -> Option<(SystemTime, u64)> {
 #[derive(Clone)]
 struct Acceptor {
     shared: Arc<Shared>,
-    router: Router,
+    router: Arc<RwLock<Router>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -396,9 +436,9 @@ impl Acceptor {
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .keep_alive_interval(Some(Duration::from_secs(30)));
-        let (shared, router) = (Arc::clone(&self.shared), self.router.clone());
+        let (shared, router) = (Arc::clone(&self.shared), Arc::clone(&self.router));
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            answer(Arc::clone(&shared), router.clone(), connection, request)
+            answer(Arc::clone(&shared), router.read().clone(), connection, request)
         });
         let served = builder.serve_connection_with_upgrades(
             TokioIo::new(stream),

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use procfs::process::LimitValue;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -17,6 +18,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use crate::ready::Readiness;
 
 /// The version of Prometheus whose HTTP API is served.
 pub const PROMETHEUS_API_VERSION: &str = "3.14.0";
@@ -71,6 +74,22 @@ pub fn register_process(registry: &mut Registry) {
     registry.register_collector(Box::new(Process));
 }
 
+/// Registers whether the process is ready.
+pub(crate) fn register_readiness(registry: &mut Registry, readiness: Readiness) {
+    registry.register_collector(Box::new(IsReady(readiness)));
+}
+
+#[derive(Debug)]
+struct IsReady(Readiness);
+
+impl Collector for IsReady {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Whether the process has started and can do all that its roles are for";
+        let is_ready = f64::from(u8::from(self.0.waits_for().is_none()));
+        gauge(&mut encoder, "prometheus_ready", help, is_ready)
+    }
+}
+
 /// The process as the kernel sees it, under the names of Prometheus's client libraries.
 #[derive(Debug)]
 struct Process;
@@ -99,11 +118,18 @@ impl Collector for Process {
         if let Ok(open) = process.fd_count() {
             gauge(&mut encoder, "process_open_fds", "Open file descriptors", open as f64)?;
         }
-        let soft_limit = process.limits().map(|limits| limits.max_open_files.soft_limit);
-        if let Ok(procfs::process::LimitValue::Value(max)) = soft_limit {
+        let Ok(limits) = process.limits() else {
+            return Ok(());
+        };
+        if let LimitValue::Value(max) = limits.max_open_files.soft_limit {
             gauge(&mut encoder, "process_max_fds", "Most open file descriptors", max as f64)?;
         }
-        Ok(())
+        let most = match limits.max_address_space.soft_limit {
+            LimitValue::Value(most) => most as f64,
+            LimitValue::Unlimited => u64::MAX as f64,
+        };
+        let help = "Most virtual memory, in bytes";
+        gauge(&mut encoder, "process_virtual_memory_max_bytes", help, most)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     access::{Access, Endpoint, Role, grpc_access},
     gate::{Gate, Refusal},
     metrics::Answered,
+    ready::Readiness,
 };
 
 /// What a process serves on its web listener. Every role adds its part.
@@ -28,12 +29,19 @@ pub struct Routes {
     grpc: GrpcRoutes,
     services: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
+    /// Set while it is not known what else there is.
+    starting: Option<Readiness>,
 }
 
 impl Routes {
     /// No routes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No routes yet: whatever is asked for may exist once the process is ready.
+    pub(crate) fn starting(readiness: Readiness) -> Self {
+        Self { starting: Some(readiness), ..Self::default() }
     }
 
     /// Serves `endpoint` by `handler`. An endpoint that two roles of a process add is served by
@@ -92,7 +100,11 @@ impl Routes {
             let guarded = methods.layer(middleware::from_fn_with_state(guard, admit_http));
             router = router.route(endpoint.path(), guarded);
         }
-        let router = router.layer(CompressionLayer::new()).fallback(not_found);
+        let router = router.layer(CompressionLayer::new());
+        let router = match self.starting.take() {
+            Some(readiness) => router.fallback(async move || not_ready(&readiness)),
+            None => router.fallback(not_found),
+        };
         if self.services.is_empty() {
             return router;
         }
@@ -138,6 +150,12 @@ struct Guard {
     handler: Arc<str>,
     /// Its flag was not given.
     is_off: bool,
+}
+
+/// Why nothing but health is served, in the words of `/-/ready`.
+pub(crate) fn not_ready(readiness: &Readiness) -> Response {
+    let what = readiness.waits_for().unwrap_or_else(|| "it starts".to_owned());
+    (StatusCode::SERVICE_UNAVAILABLE, format!("Narthex is not ready: {what}\n")).into_response()
 }
 
 async fn not_found() -> Response {

@@ -15,7 +15,7 @@ use narthex_querier::{Querier, QuerierOptions};
 use narthex_router::{
     AcceptedMessages, Limits, MESSAGE_1, MESSAGE_2, Pairs, Router, RouterOptions, pairs::PairLabels,
 };
-use narthex_web::{Clock, Readiness, Routes};
+use narthex_web::{Clock, Readiness, Routes, Serving};
 use prometheus_client::registry::Registry;
 use tokio::{runtime, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -37,6 +37,10 @@ use crate::{
 
 /// Prometheus's default, which is the cluster's too.
 const RETENTION: Duration = Duration::from_secs(15 * 86_400);
+
+/// The condition of readiness that the cluster is known, and what it is until then.
+const CLUSTER: &str = "cluster";
+const NOT_KNOWN: &str = "no node has said where the shards are";
 
 /// What `up` runs in its own process: the router and the querier, and without child nodes the
 /// node too.
@@ -65,7 +69,10 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
         front.arguments.web.external_url.clone().unwrap_or_else(|| front.url.to_owned());
     let web = front.listener.local_addr()?;
     let node = match front.nodes {
-        [] => Some(node::config_in_process(front.arguments, front.folder, web)?),
+        [] => {
+            let readiness = front.prepared.web.readiness();
+            Some(node::config_in_process(front.arguments, front.folder, web, readiness)?)
+        }
         _ => None,
     };
     let seeds = front.nodes.iter().map(|node| node.cluster.to_string()).collect();
@@ -125,13 +132,17 @@ impl Parts {
         self.tasks.spawn(follow(seeds, connections.clone(), sender, self.stop.clone()));
         let shards = ShardClient::new(state.clone(), connections, None);
         let tasks = self.tasks.clone();
-        self.serve(Reached { shards, nodes, state }, Routes::new(), Registry::default()).await?;
+        let serving = self.listen().await?;
+        let reached = Reached { shards, nodes, state };
+        self.serve(reached, serving, Routes::new(), Registry::default()).await;
         Ok(Running { tasks, node: None })
     }
 
     /// Serves a cluster whose only node is part of this process.
     async fn host(self, config: narthex_node::node::NodeConfig) -> Result<Running, RoleError> {
+        let serving = self.listen().await?;
         let node = narthex_node::node::Node::start(config).await?;
+        self.prepared.web.readiness().set(node::NODE, Ok(()));
         let shards = node.client();
         let state = shards.watch_state();
         let reached = Reached { shards, nodes: vec![node.service()], state };
@@ -139,17 +150,27 @@ impl Parts {
         let mut registry = Registry::default();
         node::add_to(&node, &mut routes, &mut registry);
         let tasks = self.tasks.clone();
-        self.serve(reached, routes, registry).await?;
+        self.serve(reached, serving, routes, registry).await;
         Ok(Running { tasks, node: Some(node) })
+    }
+
+    /// Serves health from the first moment on.
+    async fn listen(&self) -> Result<Serving, RoleError> {
+        self.prepared.web.readiness().set(CLUSTER, Err(NOT_KNOWN.to_owned()));
+        let listener = self.listener.try_clone()?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Ok(self.prepared.web.listen(vec![listener], (&self.tasks, &self.stop)).await?)
     }
 
     async fn serve(
         self,
         reached: Reached,
+        serving: Serving,
         mut routes: Routes,
         mut registry: Registry,
-    ) -> Result<(), RoleError> {
-        let Self { prepared, router, querier, retention, listener, tasks, quit, stop } = self;
+    ) {
+        let Self { prepared, router, querier, retention, tasks, quit, stop, .. } = self;
         let Reached { shards, nodes, state } = reached;
         let proposer = Proposer::new(nodes, Clock::system());
         if let Some(RouterRole { mut options, pairs }) = router {
@@ -182,11 +203,8 @@ impl Parts {
             reload
         });
         admin::add_lifecycle(&mut routes, reload, quit);
-        tasks.spawn(follow_readiness(state, prepared.web.readiness(), stop.clone()));
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        prepared.web.serve(vec![listener], routes, registry, (&tasks, &stop)).await?;
-        Ok(())
+        serving.open(routes, registry).await;
+        tasks.spawn(follow_readiness(state, prepared.web.readiness(), stop));
     }
 }
 
@@ -218,8 +236,7 @@ async fn follow_readiness(
 ) {
     loop {
         let is_known = !state.borrow_and_update().shards().is_empty();
-        let waiting = || "no node has said where the shards are".to_owned();
-        readiness.set("cluster", if is_known { Ok(()) } else { Err(waiting()) });
+        readiness.set(CLUSTER, if is_known { Ok(()) } else { Err(NOT_KNOWN.to_owned()) });
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,

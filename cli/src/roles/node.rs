@@ -13,10 +13,10 @@ use narthex_node::{
     control::founding::FoundingPlan,
     founding::Founders,
     host,
-    node::{Node, NodeConfig},
+    node::{Node, NodeConfig, StartPhase},
     raft::PlainSync,
 };
-use narthex_web::{Routes, access, metrics::TEXT_FORMAT};
+use narthex_web::{Readiness, Routes, access, metrics::TEXT_FORMAT};
 use prometheus_client::registry::Registry;
 use tokio::runtime;
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,15 @@ use crate::{
 
 /// The name of the only node of a cluster in one process, and of the folder it has.
 const ALONE: &str = "n1";
+/// The condition of readiness that a node has started.
+pub const NODE: &str = "node";
+
+/// Lets `/-/ready` say what a node waits for while it starts.
+fn tell(readiness: Readiness) -> Box<dyn Fn(StartPhase) + Send + Sync> {
+    let tell = move |phase: StartPhase| readiness.set(NODE, Err(phase.to_string()));
+    tell(StartPhase::Opening);
+    Box::new(tell)
+}
 
 /// `narthex node`. Ends with an error when its log can no longer be written, so that whoever
 /// supervises it starts it again.
@@ -39,7 +48,7 @@ pub fn run_node(arguments: &NodeArguments) -> Result<ExitCode, RoleError> {
     let prepared = Prepared::new(&arguments.web, None)?;
     prepared.check_address(arguments.web_listen_address)?;
     let web = listener::bind_web(Some(arguments.web_listen_address))?;
-    let config = config(arguments, web.local_addr()?)?;
+    let config = config(arguments, web.local_addr()?, prepared.web.readiness())?;
     let started_by = if arguments.supervised { StartedBy::Supervisor } else { StartedBy::User };
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run(started_by, prepared, web, config));
@@ -54,11 +63,14 @@ async fn run(
     config: NodeConfig,
 ) -> Result<(), RoleError> {
     let stop = signals::stop_token(started_by)?;
+    let tasks = TaskTracker::new();
+    web.set_nonblocking(true)?;
+    let web = tokio::net::TcpListener::from_std(web)?;
+    let serving = prepared.web.listen(vec![web], (&tasks, &stop)).await?;
     let started = tokio::select! {
         started = Node::start(config) => started?,
         () = stop.cancelled() => return Ok(()),
     };
-    let tasks = TaskTracker::new();
     let mut routes = Routes::new();
     let mut registry = Registry::default();
     add_to(&started, &mut routes, &mut registry);
@@ -66,9 +78,8 @@ async fn run(
     let follow = config_status::follow(started.client().watch_state(), status);
     tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
     admin::add_lifecycle(&mut routes, None, stop.clone());
-    web.set_nonblocking(true)?;
-    let web = tokio::net::TcpListener::from_std(web)?;
-    prepared.web.serve(vec![web], routes, registry, (&tasks, &stop)).await?;
+    serving.open(routes, registry).await;
+    prepared.web.readiness().set(NODE, Ok(()));
     let running = Running { tasks, node: Some(started) };
     tokio::select! {
         error = running.failed() => return Err(error),
@@ -94,6 +105,7 @@ pub fn config_in_process(
     arguments: &UpArguments,
     folder: &Path,
     web: SocketAddr,
+    readiness: Readiness,
 ) -> Result<NodeConfig, RoleError> {
     let addresses = crate::addresses::of_nodes(folder, 1)?;
     let cluster_listener = listener::bind_web(Some(addresses[0].cluster))?;
@@ -110,10 +122,15 @@ pub fn config_in_process(
         accept_log_loss: false,
         sync: Arc::new(PlainSync),
         clock: SystemClock::shared(),
+        on_wait: tell(readiness),
     })
 }
 
-fn config(arguments: &NodeArguments, web: SocketAddr) -> Result<NodeConfig, RoleError> {
+fn config(
+    arguments: &NodeArguments,
+    web: SocketAddr,
+    readiness: Readiness,
+) -> Result<NodeConfig, RoleError> {
     let cluster = &arguments.cluster;
     let tls = cluster.certs.as_deref().map(client::peer_tls).transpose()?;
     let cluster_listener = listener::bind_web(Some(cluster.listen_address))?;
@@ -142,6 +159,7 @@ fn config(arguments: &NodeArguments, web: SocketAddr) -> Result<NodeConfig, Role
         accept_log_loss: arguments.accept_log_loss,
         sync: Arc::new(PlainSync),
         clock: SystemClock::shared(),
+        on_wait: tell(readiness),
     })
 }
 

@@ -62,6 +62,7 @@ fn config(folder: &Path, listener: TcpListener, founders: &Founders) -> NodeConf
         accept_log_loss: false,
         sync: Arc::new(PlainSync),
         clock: SystemClock::shared(),
+        on_wait: Box::new(|_| {}),
     }
 }
 
