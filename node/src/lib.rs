@@ -1,6 +1,7 @@
 //! A node: the process that hosts replicas of shards and of the control group.
 
 pub mod clock;
+pub mod clocks;
 pub mod config;
 pub mod control;
 pub mod discovery;

@@ -72,6 +72,16 @@ impl NodeMetrics {
         gauge(encoder, "narthex_node_checkpoint_behind_samples", help, behind as f64)
     }
 
+    fn clocks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let clocks = self.shared.clocks.last();
+        let help = "How far this node's clock is ahead of the cluster's median, in seconds";
+        let ahead = clocks.ahead_millis as f64 / 1000.0;
+        gauge(encoder, "narthex_node_clock_ahead_seconds", help, ahead)?;
+        let is_off = clocks.off.contains(&self.shared.node);
+        let help = "Whether that is so far that the node leads nothing";
+        gauge(encoder, "narthex_node_clock_is_off", help, f64::from(u8::from(is_off)))
+    }
+
     fn raft(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let groups = self.groups();
         let per_group = |encoder: &mut DescriptorEncoder<'_>,
@@ -155,6 +165,7 @@ impl NodeMetrics {
 impl Collector for NodeMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.storage(&mut encoder)?;
+        self.clocks(&mut encoder)?;
         self.raft(&mut encoder)?;
         self.scrapes(&mut encoder)
     }

@@ -21,6 +21,7 @@ use tracing::{error, info};
 
 use crate::{
     clock::Clock,
+    clocks::{self, ClocksSeen},
     control::{
         Control,
         founding::{self, FoundingError, FoundingPlan, ThisNode},
@@ -158,6 +159,7 @@ pub(crate) struct Shared {
     pub data: Arc<DataDb>,
     pub control: Control,
     pub clock: Arc<dyn Clock>,
+    pub clocks: ClocksSeen,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
 }
@@ -191,10 +193,8 @@ impl Node {
             own_cluster.learn(identity.cluster);
         }
         let raft = open_raft(&config, node, &folder, &state, &connections)?;
-        let data_folder = config.folder.join("data");
-        let data = Arc::new(
-            DataDb::open(&data_folder, DataDbConfig::default()).map_err(StartError::Data)?,
-        );
+        let data = DataDb::open(&config.folder.join("data"), DataDbConfig::default());
+        let data = Arc::new(data.map_err(StartError::Data)?);
         let group = GroupConfig::new(GroupId::CONTROL);
         let group = Group::open(&raft, group, Box::new(machine)).await?;
         let control = Control::new(node, group, state.clone(), config.clock.clone());
@@ -204,6 +204,7 @@ impl Node {
             data,
             control,
             clock: config.clock.clone(),
+            clocks: ClocksSeen::default(),
             tasks,
             stop: CancellationToken::new(),
         });
@@ -243,11 +244,7 @@ impl Node {
         (config.on_wait)(StartPhase::Announcing);
         announce(&shared.control, &client, &me, &folder).await?;
         info!(%node, %cluster, incarnation = %me.incarnation, "node started");
-        shared.tasks.spawn(replicas.clone().follow_placement());
-        shared.tasks.spawn(replicas.clone().balance_leaders());
-        shared.tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
-        shared.tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
-        shared.tasks.spawn(checkpoint_control(shared.clone()));
+        spawn_tasks(&shared, &replicas, &client);
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         let scraper = scraping::start(&shared, &replicas, client.clone(), scrape_metrics.clone());
         service.scrape_by(scraper);
@@ -310,6 +307,17 @@ impl Node {
         self.shared.control.group().close().await;
         info!(node = %self.shared.node, "node stopped");
     }
+}
+
+/// Starts what goes on for as long as the node runs, but for scraping.
+fn spawn_tasks(shared: &Arc<Shared>, replicas: &Arc<Replicas>, client: &ShardClient) {
+    let tasks = &shared.tasks;
+    tasks.spawn(replicas.clone().follow_placement());
+    tasks.spawn(replicas.clone().balance_leaders());
+    tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
+    tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
+    tasks.spawn(checkpoint_control(shared.clone()));
+    tasks.spawn(clocks::run(shared.clone(), replicas.clone(), client.clone()));
 }
 
 /// Waits where nothing says which cluster this is. Returns who is to be told the cluster's id.

@@ -294,6 +294,7 @@ impl NodeService for LocalNode {
             node_id: self.shared.node.0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas,
+            time_ms: self.shared.clock.now().millis(),
         })
     }
 

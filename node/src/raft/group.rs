@@ -222,6 +222,8 @@ pub(super) struct Core {
     pub purge_end: AtomicU64,
     /// Whether votes are given: not before a lease that this replica may have granted is over.
     pub votes: AtomicBool,
+    /// Whether this replica may campaign, and take a leadership that is handed to it.
+    pub may_lead: AtomicBool,
     pub commit_durations: Durations,
     pub reopenings: AtomicU64,
     pub stalled: AtomicBool,
@@ -267,6 +269,7 @@ impl Group {
             peers_persisted: Mutex::new(BTreeMap::new()),
             purge_end: AtomicU64::new(0),
             votes: AtomicBool::new(false),
+            may_lead: AtomicBool::new(true),
             commit_durations: Durations::default(),
             reopenings: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
@@ -386,6 +389,12 @@ impl Group {
         raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stalled)
     }
 
+    /// Says whether this replica may become the leader. One that is must be asked to hand over.
+    pub fn may_lead(&self, may: bool) {
+        self.core.may_lead.store(may, Ordering::Relaxed);
+        self.core.let_campaign();
+    }
+
     /// Has the state machine write a checkpoint, on its thread; gives what the checkpoint covers.
     pub async fn checkpoint(&self) -> Result<Applied, MachineFailure> {
         self.core.machine.checkpoint().await
@@ -487,6 +496,14 @@ impl Future for Proposal {
 }
 
 impl Core {
+    /// Tells openraft whether to campaign: only where votes are given, too, and this replica may.
+    pub fn let_campaign(&self) {
+        if let Some(raft) = self.raft() {
+            let may = self.votes.load(Ordering::Relaxed) && self.may_lead.load(Ordering::Relaxed);
+            raft.runtime_config().elect(may);
+        }
+    }
+
     pub fn count_reopening(&self) {
         self.reopenings.fetch_add(1, Ordering::Relaxed);
     }

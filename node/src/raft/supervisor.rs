@@ -106,8 +106,8 @@ async fn open(core: &Arc<Core>) -> Result<RaftHandle, String> {
     core.votes.store(!wait, Ordering::Relaxed);
     // Openraft forgets at a restart which lease it granted. The leader may still answer reads under
     // it, so this replica helps to elect nobody before it must be over.
-    raft.runtime_config().elect(!wait);
     *core.raft.write() = Some(raft.clone());
+    core.let_campaign();
     Ok(raft)
 }
 
@@ -138,7 +138,7 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
             () = &mut lease, if !leased => {
                 leased = true;
                 core.votes.store(true, Ordering::Relaxed);
-                raft.runtime_config().elect(true);
+                core.let_campaign();
             }
             changed = metrics.changed() => {
                 let seen = metrics.borrow_watched().clone();

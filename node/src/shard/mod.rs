@@ -182,31 +182,37 @@ impl Replicas {
 
     fn led(&self) -> Vec<Led> {
         let state = self.shared.control.state().borrow().clone();
+        let is_right = |node: &NodeId| !self.shared.clocks.is_off(*node);
         let led = self.all().into_iter().filter(|replica| replica.leadership().ready);
         led.map(|replica| {
             let status = replica.group.status();
             let placement = state.placement(replica.shard);
             Led {
                 shard: replica.shard,
-                preferred: placement.and_then(Placement::preferred_leader),
+                preferred: placement.and_then(Placement::preferred_leader).filter(is_right),
                 followers: followers(&status),
             }
         })
         .collect()
     }
 
-    /// Gives every leadership to an up-to-date follower and waits until it is taken, for a while.
+    /// Gives every leadership to an up-to-date follower whose clock is right, and waits until it is
+    /// taken, for a while.
     pub(crate) async fn hand_over(&self) {
+        let control = [self.shared.control.group().clone()];
+        let groups = self.all().into_iter().map(|replica| replica.group.clone()).chain(control);
+        let led = groups.filter(|group| group.leadership().borrow().ready);
         let hand_over = async {
-            for replica in self.all().into_iter().filter(|replica| replica.leadership().ready) {
-                let followers = followers(&replica.group.status());
+            for group in led {
+                let mut followers = followers(&group.status());
+                followers.retain(|(node, _)| !self.shared.clocks.is_off(*node));
                 let Some((to, _)) = followers.into_iter().min_by_key(|(_, lag)| *lag) else {
                     continue;
                 };
-                if replica.group.transfer_leader(to.0).await.is_err() {
+                if group.transfer_leader(to.0).await.is_err() {
                     continue;
                 }
-                let mut leadership = replica.group.leadership();
+                let mut leadership = group.leadership();
                 let _ = leadership.wait_for(|now| !now.ready).await;
             }
         };

@@ -64,7 +64,8 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>) {
             () = tokio::time::sleep(TURN) => {}
         }
         let wanted = state.borrow().settings();
-        let now = shared.clock.now();
+        // A wrong clock would end days that are to be kept: before there is agreement, none ends.
+        let now = shared.clocks.agreed_time(shared.clock.monotonic()).unwrap_or(Timestamp::MIN);
         let all = replicas.all();
         let told = all.iter().filter(|replica| replica.leadership().ready).flat_map(|replica| {
             let due = due(&wanted, replica.reader.settings(), replica.reader.horizon(), now);

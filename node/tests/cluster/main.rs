@@ -1,5 +1,6 @@
 //! Whole nodes in one process, over real sockets and files: founding, writing, reading, failing.
 
+mod clocks;
 mod keeping;
 mod large;
 mod parts;
