@@ -6,10 +6,12 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use narthex_model::Timestamp;
+use narthex_tsdb::ShardStats;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
@@ -38,6 +40,7 @@ impl fmt::Debug for NodeMetrics {
 impl NodeMetrics {
     /// Puts everything into `registry`.
     pub fn register(self, registry: &mut Registry) {
+        self.scrape.register(registry);
         registry.register_collector(Box::new(self));
     }
 
@@ -48,24 +51,21 @@ impl NodeMetrics {
     }
 
     fn storage(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let (mut series, mut created, mut samples, mut memory) = (0, 0, 0, 0);
-        let mut behind = 0;
+        let mut led = Led::default();
+        let (mut memory, mut behind) = (0, 0);
         for replica in self.replicas.all() {
             let stats = replica.reader.stats();
             memory += stats.memory_bytes;
             behind += replica.state.behind_checkpoint().samples;
             if replica.leadership().role == Role::Leader {
-                series += stats.series;
-                created += stats.series_created;
-                samples += stats.samples;
+                led.add(&stats);
             }
         }
-        let help = "Series in memory of the shards led here";
-        gauge(encoder, "prometheus_tsdb_head_series", help, series as f64)?;
-        let help = "Series ever created in the shards led here";
-        counter(encoder, "prometheus_tsdb_head_series_created", help, created as f64)?;
-        let help = "Samples ever stored in the shards led here";
-        counter(encoder, "prometheus_tsdb_head_samples_appended", help, samples as f64)?;
+        led.encode(encoder)?;
+        let retention = self.shared.control.state().borrow().settings().retention_millis;
+        let help = "How long samples are kept, in seconds";
+        let name = "prometheus_tsdb_retention_limit_seconds";
+        gauge(encoder, name, help, retention as f64 / 1000.0)?;
         let help = "Memory of series, index and unwritten chunks of all replicas, in bytes";
         gauge(encoder, "narthex_node_head_bytes", help, memory as f64)?;
         let help = "Samples that a restart would apply again";
@@ -162,6 +162,59 @@ impl NodeMetrics {
     }
 }
 
+/// What the shards led here hold, under Prometheus's names.
+#[derive(Default)]
+struct Led {
+    series: u64,
+    created: u64,
+    chunks: u64,
+    samples: u64,
+    oldest: Option<Timestamp>,
+    newest: Option<Timestamp>,
+}
+
+impl Led {
+    fn add(&mut self, stats: &ShardStats) {
+        self.series += stats.series;
+        self.created += stats.series_created;
+        self.chunks += stats.open_chunks + stats.finished_chunks;
+        self.samples += stats.samples;
+        self.oldest = [self.oldest, stats.time_min].into_iter().flatten().min();
+        self.newest = self.newest.max(stats.time_max);
+    }
+
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Series in memory of the shards led here";
+        gauge(encoder, "prometheus_tsdb_head_series", help, self.series as f64)?;
+        let help = "Chunks in memory of the shards led here, open ones too";
+        gauge(encoder, "prometheus_tsdb_head_chunks", help, self.chunks as f64)?;
+        let help = "Series ever created in the shards led here";
+        let created = self.created as f64;
+        counter(encoder, "prometheus_tsdb_head_series_created", help, created)?;
+        let help = "Series that the shards led here have forgotten";
+        let removed = self.created.saturating_sub(self.series) as f64;
+        counter(encoder, "prometheus_tsdb_head_series_removed", help, removed)?;
+        let help = "Samples ever stored in the shards led here";
+        let samples = self.samples as f64;
+        counter(encoder, "prometheus_tsdb_head_samples_appended", help, samples)?;
+        for (name, help, time) in [
+            ("prometheus_tsdb_head_max_time", "Time of the newest sample", self.newest),
+            (
+                "prometheus_tsdb_lowest_timestamp",
+                "Where the samples that are kept begin",
+                self.oldest,
+            ),
+        ] {
+            let Some(time) = time else { continue };
+            let millis = time.millis() as f64;
+            gauge(encoder, name, &format!("{help}, in milliseconds since 1970"), millis)?;
+            let help = format!("{help}, in seconds since 1970");
+            gauge(encoder, &format!("{name}_seconds"), &help, millis / 1000.0)?;
+        }
+        Ok(())
+    }
+}
+
 impl Collector for NodeMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.storage(&mut encoder)?;
@@ -209,15 +262,22 @@ fn counters<'a>(
     Ok(())
 }
 
-/// Sum and count of a histogram; its quantiles are what budgets are about.
+/// A histogram, and the quantile that a budget is about.
 fn durations(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     durations: &Durations,
 ) -> fmt::Result {
-    counter(encoder, &format!("{name}_sum"), help, durations.sum_seconds())?;
-    counter(encoder, &format!("{name}_count"), help, durations.count() as f64)?;
+    let mut below = 0;
+    let buckets: Vec<(f64, u64)> = durations
+        .cumulative()
+        .into_iter()
+        .map(|(bound, count)| (bound, count - std::mem::replace(&mut below, count)))
+        .collect();
+    encoder
+        .encode_descriptor(name, help, None, MetricType::Histogram)?
+        .encode_histogram::<NoLabelSet>(durations.sum_seconds(), below, &buckets, None)?;
     let p99 = durations.quantile_bound(0.99).as_secs_f64();
     gauge(encoder, &format!("{name}_p99"), help, p99)
 }

@@ -27,6 +27,7 @@ use crate::{
         founding::{self, FoundingError, FoundingPlan, ThisNode},
         machine::{CheckpointError, ControlMachine},
     },
+    discovery::DiscoveryMetrics,
     founding::{Founders, InvalidFounders},
     host,
     identity::{AdoptError, Folder, NodeIdentity, OpenError},
@@ -170,7 +171,7 @@ pub struct Node {
     replicas: Arc<Replicas>,
     client: ShardClient,
     service: Arc<LocalNode>,
-    scrape_metrics: Arc<ScrapeMetrics>,
+    scraping_metrics: (Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>),
     /// Keeps the folder locked.
     _folder: Folder,
 }
@@ -245,10 +246,10 @@ impl Node {
         announce(&shared.control, &client, &me, &folder).await?;
         info!(%node, %cluster, incarnation = %me.incarnation, "node started");
         spawn_tasks(&shared, &replicas, &client);
-        let scrape_metrics = Arc::new(ScrapeMetrics::default());
-        let scraper = scraping::start(&shared, &replicas, client.clone(), scrape_metrics.clone());
-        service.scrape_by(scraper);
-        Ok(Self { shared, replicas, client, service, scrape_metrics, _folder: folder })
+        let scraping_metrics = <(Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>)>::default();
+        let metrics = scraping_metrics.clone();
+        service.scrape_by(scraping::start(&shared, &replicas, client.clone(), metrics));
+        Ok(Self { shared, replicas, client, service, scraping_metrics, _folder: folder })
     }
 
     /// This node's id.
@@ -273,11 +274,10 @@ impl Node {
 
     /// Adds what the node says of itself to the metrics of its process.
     pub fn register(&self, registry: &mut Registry) {
-        let metrics = NodeMetrics {
-            shared: self.shared.clone(),
-            replicas: self.replicas.clone(),
-            scrape: self.scrape_metrics.clone(),
-        };
+        let (scrape, discovery) = self.scraping_metrics.clone();
+        discovery.register(registry);
+        let (shared, replicas) = (self.shared.clone(), self.replicas.clone());
+        let metrics = NodeMetrics { shared, replicas, scrape };
         metrics.register(registry);
     }
 

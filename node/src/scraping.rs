@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use crate::{
     config::{BuiltinHost, Config},
-    discovery::Discovery,
+    discovery::{Discovery, DiscoveryMetrics},
     node::Shared,
     scrape::{
         Leadership, Routing, ScrapeMetrics, Scraper, ScraperHandle, ScraperInputs, Stopped,
@@ -29,11 +29,11 @@ pub(crate) fn start(
     shared: &Arc<Shared>,
     replicas: &Arc<Replicas>,
     client: ShardClient,
-    metrics: Arc<ScrapeMetrics>,
+    (metrics, discovery): (Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>),
 ) -> ScraperHandle {
     let state = shared.control.state();
     let config = follow_config(shared, state.clone());
-    let discovery = Discovery::new(shared.clock.clone(), config.clone());
+    let discovery = Discovery::new(shared.clock.clone(), config.clone(), discovery);
     let discovery = discovery.spawn(&shared.tasks, shared.stop.clone());
     let scraper = Scraper::new(ScraperInputs {
         clock: shared.clock.clone(),

@@ -124,6 +124,8 @@ pub struct ShardStats {
     pub series_created: u64,
     /// Samples stored over the shard's life.
     pub samples: u64,
+    /// Open chunks.
+    pub open_chunks: u64,
     /// Finished chunks that no confirmed checkpoint holds.
     pub finished_chunks: u64,
     /// Memory of series, index and finished chunks, near enough.
@@ -309,6 +311,7 @@ impl ShardReader {
             series: head.index.series_count() as u64,
             series_created: u64::from(head.next_series),
             samples: head.samples_total,
+            open_chunks: groups().map(|group| group.open_chunks()).sum::<usize>() as u64,
             finished_chunks: finished().count() as u64,
             memory_bytes: (groups().map(|group| group.memory_bytes()).sum::<usize>()
                 + head.index.memory_bytes()

@@ -296,6 +296,17 @@ impl Group {
         Rolled { ended: ended.map(|samples| self.end(place, samples)), began }
     }
 
+    /// How many series have an open chunk.
+    pub(crate) fn open_chunks(&self) -> usize {
+        let is_open = |(place, (hot, cold)): &(usize, (&Hot, &Cold))| {
+            let histograms = self.rich.as_ref().and_then(|rich| rich.find(*place));
+            hot.run.count() > 0
+                || !cold.runs.is_empty()
+                || histograms.is_some_and(|series| !series.open.is_empty())
+        };
+        self.hot.iter().zip(&self.cold).enumerate().filter(is_open).count()
+    }
+
     /// Bytes of memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         let hot: usize =

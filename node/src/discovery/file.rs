@@ -45,6 +45,8 @@ pub struct FileGroups {
     config: FileDiscoveryConfig,
     files: BTreeMap<PathBuf, KnownFile>,
     refreshed: Option<Timestamp>,
+    /// Of the last look.
+    read_errors: u64,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +66,7 @@ struct Stamp {
 impl FileGroups {
     /// Nothing read yet.
     pub fn new(config: FileDiscoveryConfig) -> Self {
-        Self { config, files: BTreeMap::new(), refreshed: None }
+        Self { config, files: BTreeMap::new(), refreshed: None, read_errors: 0 }
     }
 
     /// Reads files that are new or have changed, and all of them where `refresh_interval` is
@@ -81,10 +83,26 @@ impl FileGroups {
         let before = self.files.len();
         self.files.retain(|path, _| paths.contains(path));
         let mut changed = self.files.len() != before;
+        self.read_errors = 0;
         for path in paths {
-            changed |= self.files.entry(path.clone()).or_default().poll(&path, is_due);
+            let polled = self.files.entry(path.clone()).or_default().poll(&path, is_due);
+            changed |= polled.changed;
+            self.read_errors += u64::from(polled.failed);
         }
         changed
+    }
+
+    /// Files that the last look could not read.
+    pub fn read_errors(&self) -> u64 {
+        self.read_errors
+    }
+
+    /// The files and when each was last written, in seconds since 1970.
+    pub fn modified(&self) -> impl Iterator<Item = (&Path, i64)> {
+        self.files.iter().filter_map(|(path, file)| {
+            let since = file.stamp?.modified.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            Some((path.as_path(), i64::try_from(since.as_secs()).ok()?))
+        })
     }
 
     /// The groups of all files, in the order of their paths.
@@ -113,13 +131,22 @@ impl FileGroups {
     }
 }
 
+/// What a look at a file found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Polled {
+    /// Its groups or its problem are others than before.
+    changed: bool,
+    /// It was read and gave none.
+    failed: bool,
+}
+
 impl KnownFile {
-    fn poll(&mut self, path: &Path, is_due: bool) -> bool {
+    fn poll(&mut self, path: &Path, is_due: bool) -> Polled {
         let stamp = fs::metadata(path).ok().and_then(|metadata| {
             Some(Stamp { modified: metadata.modified().ok()?, len: metadata.len() })
         });
         if stamp == self.stamp && stamp.is_some() && !is_due {
-            return false;
+            return Polled { changed: false, failed: false };
         }
         self.stamp = stamp;
         match read_groups(path) {
@@ -127,13 +154,13 @@ impl KnownFile {
                 let changed = self.groups != groups || self.problem.is_some();
                 self.groups = groups;
                 self.problem = None;
-                changed
+                Polled { changed, failed: false }
             }
             Err(error) => {
                 let problem = Some(error.to_string());
                 let changed = self.problem != problem;
                 self.problem = problem;
-                changed
+                Polled { changed, failed: true }
             }
         }
     }
@@ -236,8 +263,10 @@ mod tests {
             folder.write("a.yml", broken);
             assert!(files.poll(at(SECOND)), "{broken:?}");
             assert_eq!(addresses(&files), ["x:1"], "{broken:?}");
-            assert_eq!(files.problems().count(), 1);
+            assert_eq!((files.problems().count(), files.read_errors()), (1, 1));
         }
+        files.poll(at(SECOND));
+        assert_eq!(files.read_errors(), 0, "it was not read again");
         folder.write("a.yml", "[]");
         assert!(files.poll(at(SECOND)));
         assert!(addresses(&files).is_empty());

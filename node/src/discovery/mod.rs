@@ -9,11 +9,13 @@
 //!   absence of a target means nothing.
 
 mod file;
+mod metrics;
 mod task;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use file::{FileError, FileGroups};
+pub use metrics::DiscoveryMetrics;
 pub use task::{Discovery, DiscoveryHandle};
 
 use crate::config::TargetGroup;

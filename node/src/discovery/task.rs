@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use super::{Discovered, FileGroups, JobGroups};
+use super::{Discovered, DiscoveryMetrics, FileGroups, JobGroups};
 use crate::{clock::Clock, config::Config};
 
 /// How often files are looked at: a change is seen within this time.
@@ -18,6 +18,7 @@ pub struct Discovery {
     clock: Arc<dyn Clock>,
     config: watch::Receiver<Arc<Config>>,
     published: watch::Sender<Arc<Discovered>>,
+    metrics: Arc<DiscoveryMetrics>,
 }
 
 /// What discovery found last.
@@ -35,8 +36,12 @@ struct Job {
 
 impl Discovery {
     /// Sources of whatever `config` holds at the time.
-    pub fn new(clock: Arc<dyn Clock>, config: watch::Receiver<Arc<Config>>) -> Self {
-        Self { clock, config, published: watch::Sender::new(Arc::default()) }
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        config: watch::Receiver<Arc<Config>>,
+        metrics: Arc<DiscoveryMetrics>,
+    ) -> Self {
+        Self { clock, config, published: watch::Sender::new(Arc::default()), metrics }
     }
 
     /// Follows the sources until `stop` fires. Nothing is lost then: it only reads.
@@ -53,12 +58,12 @@ impl Discovery {
     }
 
     async fn run(self) {
-        let Self { clock, mut config, published } = self;
+        let Self { clock, mut config, published, metrics } = self;
         loop {
             let current = config.borrow_and_update().clone();
             let jobs = current.scrape_configs.iter().map(Job::new).collect();
             tokio::select! {
-                () = follow(jobs, &*clock, &published) => return,
+                () = follow(jobs, &*clock, &published, &metrics) => return,
                 changed = config.changed() => if changed.is_err() { return },
             }
         }
@@ -78,33 +83,41 @@ impl DiscoveryHandle {
 }
 
 /// Polls the files and publishes at the start and after every change.
-async fn follow(mut jobs: Vec<Job>, clock: &dyn Clock, published: &watch::Sender<Arc<Discovered>>) {
+async fn follow(
+    mut jobs: Vec<Job>,
+    clock: &dyn Clock,
+    published: &watch::Sender<Arc<Discovered>>,
+    metrics: &DiscoveryMetrics,
+) {
     let mut is_first = true;
     loop {
-        let now = clock.now();
+        let (now, began) = (clock.now(), clock.monotonic());
         let polled = tokio::task::spawn_blocking(move || {
             let changed = jobs.iter_mut().fold(false, |any, job| job.poll(now) | any);
             (jobs, changed)
         });
         let Ok((polled, changed)) = polled.await else { return };
         jobs = polled;
+        let took = clock.monotonic().saturating_duration_since(began);
+        metrics.note_scan(jobs.iter().map(|job| (job.name.as_str(), job.files.as_slice())), took);
         if changed || is_first {
-            publish(&jobs, published);
+            metrics.note_update(&publish(&jobs, published));
         }
         is_first = false;
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-fn publish(jobs: &[Job], published: &watch::Sender<Arc<Discovered>>) {
-    let found: Discovered =
-        jobs.iter().map(|job| (job.name.clone(), Arc::new(job.groups()))).collect();
-    for (job, groups) in &found {
+fn publish(jobs: &[Job], published: &watch::Sender<Arc<Discovered>>) -> Arc<Discovered> {
+    let found = jobs.iter().map(|job| (job.name.clone(), Arc::new(job.groups())));
+    let found: Arc<Discovered> = Arc::new(found.collect());
+    for (job, groups) in &*found {
         for problem in &groups.problems {
             warn!(job, problem, "discovery file refused; its last good groups stay");
         }
     }
-    published.send_replace(Arc::new(found));
+    published.send_replace(found.clone());
+    found
 }
 
 impl Job {

@@ -157,6 +157,8 @@ struct TargetState {
     status: TargetStatus,
     page_bytes: usize,
     shard: ShardId,
+    /// When its last scrape began.
+    started: Option<std::time::Instant>,
 }
 
 impl<S: ScrapeSink> Scraper<S> {
@@ -211,6 +213,20 @@ impl<S: ScrapeSink> Scraper<S> {
         }
     }
 
+    /// Brings the count of targets in line with what is ours.
+    fn count_targets(&self) {
+        let owned: Vec<ShardId> = self.schedule.owned().collect();
+        let limit = |state: &JobState| state.job.config.limits.target_limit;
+        let mut jobs: BTreeMap<&str, (usize, u64)> =
+            self.jobs.iter().map(|(name, state)| (name.as_str(), (0, limit(state)))).collect();
+        for state in self.targets.values().filter(|state| owned.contains(&state.shard)) {
+            if let Some((targets, _)) = jobs.get_mut(state.job.config.job_name.as_str()) {
+                *targets += 1;
+            }
+        }
+        self.inputs.metrics.note_targets(&jobs);
+    }
+
     fn until_due(&self) -> Duration {
         let Some(due) = self.schedule.next_due() else { return SLEEP_MAX };
         let millis = due.millis_since(self.inputs.clock.now());
@@ -223,10 +239,12 @@ impl<S: ScrapeSink> Scraper<S> {
                 let Leadership { shard, since, known } = leadership;
                 info!(%shard, targets_known = known.len(), "shard is ours: scraping its targets");
                 self.schedule.own(shard, since, known);
+                self.count_targets();
             }
             Message::Leave(shard) => {
                 info!(%shard, "shard is no longer ours");
                 self.schedule.disown(shard);
+                self.count_targets();
             }
             Message::Route(routing) => {
                 self.routing = Some(routing);
@@ -254,6 +272,7 @@ impl<S: ScrapeSink> Scraper<S> {
             .all(|job| discovered.get(&job.job_name).is_some_and(|groups| groups.is_synced));
         let now = self.inputs.clock.now();
         self.schedule.assign(&planned, is_synced, now);
+        self.count_targets();
     }
 
     fn refresh_job(&mut self, config: &ScrapeConfig, groups: &Arc<JobGroups>) {
@@ -263,16 +282,23 @@ impl<S: ScrapeSink> Scraper<S> {
         }
         let job = match known {
             Some(known) => known.job.clone(),
-            None => match Job::new(config.clone()) {
-                Ok(job) => Arc::new(job),
-                Err(error) => {
-                    error!(job = config.job_name, %error, "job refused: its rules do not compile");
-                    return;
+            None => {
+                let job = Job::new(config.clone());
+                let is_new = !self.jobs.contains_key(&config.job_name);
+                self.inputs.metrics.note_job(is_new, job.is_ok());
+                match job {
+                    Ok(job) => Arc::new(job),
+                    Err(error) => {
+                        error!(job = config.job_name, %error, "job refused: its rules do not compile");
+                        return;
+                    }
                 }
-            },
+            }
         };
+        let began = self.inputs.clock.monotonic();
         let found = job.targets(&groups.groups);
-        self.inputs.metrics.note_sync(&found);
+        let took = self.inputs.clock.monotonic().saturating_duration_since(began);
+        self.inputs.metrics.note_sync(&config.job_name, &found, took);
         for problem in &found.problems {
             warn!(job = config.job_name, problem, "target cannot be scraped");
         }
@@ -293,6 +319,7 @@ impl<S: ScrapeSink> Scraper<S> {
                     Some(kept) => TargetState {
                         status: kept.status,
                         page_bytes: kept.page_bytes,
+                        started: kept.started,
                         ..self.new_target(&state.job, target)
                     },
                     None => self.new_target(&state.job, target),
@@ -316,6 +343,7 @@ impl<S: ScrapeSink> Scraper<S> {
             status: TargetStatus::new(Arc::new(target.clone())),
             page_bytes: 0,
             shard: ShardId(0),
+            started: None,
         }
     }
 
@@ -344,6 +372,11 @@ impl<S: ScrapeSink> Scraper<S> {
             return self.schedule.finish(start.target);
         };
         let target = state.status.target.clone();
+        let now = self.inputs.clock.monotonic();
+        if let Some(before) = state.started.replace(now) {
+            let length = now.saturating_duration_since(before);
+            self.inputs.metrics.note_interval(target.interval, length);
+        }
         let fresh = || PageReader::new(state.job.rules_for(&target), self.inputs.hash_seed);
         let reader = state.reader.take().unwrap_or_else(fresh);
         let job_state = self.jobs.get(&target.job_name);
