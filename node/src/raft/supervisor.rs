@@ -167,10 +167,13 @@ fn publish(core: &Core, now: Leadership) {
     core.leadership.send_if_modified(|before| {
         let changed = *before != now;
         if (before.role, before.term, before.leader) != (now.role, now.term, now.leader) {
-            tracing::info!(
-                %group, role = ?now.role, term = now.term, leader = ?now.leader,
-                "raft leadership changed"
-            );
+            // Told once for each leadership, by who has it.
+            if [before.role, now.role].contains(&Role::Leader) {
+                tracing::info!(%group, role = ?now.role, term = now.term, "raft leadership changed");
+            } else {
+                let (role, leader) = (now.role, now.leader);
+                tracing::debug!(%group, ?role, term = now.term, ?leader, "raft leader changed");
+            }
         }
         *before = now;
         changed
