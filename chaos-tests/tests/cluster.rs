@@ -5,6 +5,7 @@ use std::time::Duration;
 use narthex_chaos_tests::{
     api::Api,
     cluster::Cluster,
+    stalls::{Stalls, Verdict, judged},
     targets::{SEQUENCE, Target, config},
     wait::{now, until, wall_millis},
     writer::{SERIES, Writer},
@@ -50,6 +51,11 @@ fn a_stopped_cluster_carries_on_where_it_was() {
 
 #[test]
 fn killing_leaders_loses_nothing_and_hides_nothing() {
+    judged(kill_leaders);
+}
+
+fn kill_leaders() -> Verdict {
+    let stalls = Stalls::watch();
     let (fast, slow) = (targets(10), targets(10));
     let jobs = [("fast", FAST_SECONDS, &fast[..]), ("slow", SLOW_SECONDS, &slow[..])];
     let cluster = Cluster::start(&config(&jobs));
@@ -65,11 +71,12 @@ fn killing_leaders_loses_nothing_and_hides_nothing() {
     for kill in 0..KILLS {
         let leader = until("a leader", RESUME_DEADLINE, || cluster.leader(kill % SHARDS));
         let killed = cluster.node(&leader);
-        let since = now();
-        kills.push(wall_millis());
+        let (since, killed_at) = (now(), wall_millis());
+        kills.push(killed_at);
         cluster.kill_node(&leader);
         let resumed = writer.resumed_after(since, RESUME_DEADLINE);
-        pauses.push(resumed);
+        let stalled = stalls.within(killed_at, killed_at + millis(resumed));
+        pauses.push((resumed, millis(resumed) - stalled));
         until("the node runs again", Duration::from_secs(40), || {
             expect_honest(&api);
             if cluster.node(&leader) == killed { Err("not yet".to_owned()) } else { Ok(()) }
@@ -82,11 +89,24 @@ fn killing_leaders_loses_nothing_and_hides_nothing() {
     let written = writer.stop();
     eprintln!("{} batches; writes resumed after {pauses:?}", written.batches());
     written.check(&api);
-    check_scrapes(&api, "fast", FAST_SECONDS, &fast, &kills);
-    check_scrapes(&api, "slow", SLOW_SECONDS, &slow, &kills);
+    let faults = Faults { kills: &kills, stalls: &stalls };
+    check_scrapes(&api, "fast", FAST_SECONDS, &fast, &faults);
+    check_scrapes(&api, "slow", SLOW_SECONDS, &slow, &faults);
     until("replicas hold the same", RESUME_DEADLINE, || cluster.digests_equal());
-    let late: Vec<_> = pauses.iter().filter(|pause| **pause > RESUME_MAX).collect();
-    assert!(late.is_empty(), "writes resumed only after {late:?}");
+    let late: Vec<_> = pauses.iter().filter(|(_, ours)| *ours > millis(RESUME_MAX)).collect();
+    assert!(late.is_empty(), "writes resumed only after {late:?}, with and without stalls");
+    stalls.verdict()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).expect("tests are short")
+}
+
+/// What explains a gap.
+struct Faults<'a> {
+    /// When a node was killed.
+    kills: &'a [i64],
+    stalls: &'a Stalls,
 }
 
 #[test]
@@ -113,8 +133,14 @@ fn expect_honest(api: &Api) {
 }
 
 /// Every stored page is one that its target served, no slot is stored twice, and no gap is
-/// longer than what the kills in it explain.
-fn check_scrapes(api: &Api, job: &str, interval_seconds: u64, targets: &[Target], kills: &[i64]) {
+/// longer than what the kills and stalls in it explain.
+fn check_scrapes(
+    api: &Api,
+    job: &str,
+    interval_seconds: u64,
+    targets: &[Target],
+    faults: &Faults<'_>,
+) {
     let selector = format!("{SEQUENCE}{{job={job:?}}}[1h]");
     let stored = until("an answer", Duration::from_secs(30), || api.samples(&selector, "instance"));
     let up = format!("up{{job={job:?}}}[1h]");
@@ -131,7 +157,7 @@ fn check_scrapes(api: &Api, job: &str, interval_seconds: u64, targets: &[Target]
             problems.push(format!("{name}: a page is stored that was not served"));
         }
         let slots = up.get(name).map_or(&[][..], Vec::as_slice);
-        problems.extend(check_slots(name, interval_seconds, slots, kills));
+        problems.extend(check_slots(name, interval_seconds, slots, faults));
     }
     assert!(problems.is_empty(), "{job}: {}", problems.join("\n"));
 }
@@ -142,11 +168,11 @@ fn check_slots(
     name: &str,
     interval_seconds: u64,
     slots: &[(i64, f64)],
-    kills: &[i64],
+    faults: &Faults<'_>,
 ) -> Vec<String> {
     let mut problems = Vec::new();
     let interval = i64::try_from(interval_seconds * 1000).expect("intervals are short");
-    let election = i64::try_from(RESUME_MAX.as_millis()).expect("elections are short");
+    let election = millis(RESUME_MAX);
     for pair in slots.windows(2) {
         let (before, after) = (pair[0].0, pair[1].0);
         let distance = after - before;
@@ -154,11 +180,15 @@ fn check_slots(
             problems.push(format!("{name}: two scrapes {distance} ms apart at {after}"));
         }
         // The scrape of a slot begins within the interval that ends with the next one.
-        let killed = kills.iter().filter(|kill| (before - interval..after).contains(kill)).count();
+        let kills = faults.kills.iter();
+        let killed = kills.filter(|kill| (before - interval..after).contains(kill)).count();
         let killed = i64::try_from(killed).expect("kills are few");
-        if distance > interval + interval / 2 + killed * interval.max(election) {
+        let explained = interval + interval / 2 + killed * interval.max(election);
+        let stalled = faults.stalls.within(before - interval, after);
+        if distance > explained + stalled {
             problems.push(format!(
-                "{name}: no scrape for {distance} ms before {after}, with {killed} kills"
+                "{name}: no scrape for {distance} ms before {after}, with {killed} kills and \
+                 {stalled} ms of stalls"
             ));
         }
     }
