@@ -23,6 +23,17 @@ pub fn python(test: &str) -> Option<Command> {
     Some(command)
 }
 
+/// The same for a test that needs this package, too.
+pub fn python_with(test: &str, package: &str) -> Option<Command> {
+    let python = python(test)?;
+    let folders = std::env::var_os("NARTHEX_PYTHONPATH").unwrap_or_default();
+    if !std::env::split_paths(&folders).any(|folder| folder.join(package).is_dir()) {
+        skip(test, &format!("there is no package {package} for Python"));
+        return None;
+    }
+    Some(python)
+}
+
 /// Says that a test cannot run here, past the capture of its output.
 pub fn skip(test: &str, reason: &str) {
     // The last colon is what separates the reason from the name.
