@@ -21,7 +21,7 @@ use std::fmt;
 pub use cache::SeriesCache;
 use memchr::{memchr, memchr2};
 pub use number::{parse_millis, parse_value};
-pub use series::{ParsedSeries, parse_series};
+pub use series::{ParsedSeries, parse_series, unescaped};
 
 /// The media type of pages this module reads, as an exporter sends it.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -157,7 +157,7 @@ impl<'a> LabelReader<'a> {
 }
 
 /// Replaces `\\`, `\"` and `\n`; a backslash before anything else stays.
-fn unescaped(text: &str) -> Cow<'_, str> {
+pub fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
     }

@@ -205,8 +205,9 @@ impl<S: ScrapeSink> Attempt<S> {
         let report = self.report.samples(&report, time);
         let (target, slot) = (self.start.target, self.start.slot);
         if error.is_empty() {
-            let (samples, report) = (read.samples, report.to_vec());
-            ScrapeCommand::Scrape(Scrape { target, slot, time, samples, report })
+            let PageSamples { samples, families, .. } = read;
+            let report = report.to_vec();
+            ScrapeCommand::Scrape(Scrape { target, slot, time, samples, families, report })
         } else {
             let (report, reason) = (report.to_vec(), error.to_owned());
             ScrapeCommand::Failed(ScrapeFailed { target, slot, time, report, reason })

@@ -11,7 +11,7 @@ use std::{
 use narthex_cluster::ShardId;
 use narthex_model::{Labels, Timestamp};
 
-use super::{core::Slot, target::TargetId};
+use super::{core::Slot, families::ScrapedFamily, target::TargetId};
 
 /// A change of a target's state in its shard.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Scrape {
     pub time: Timestamp,
     /// Samples in the order of the page.
     pub samples: Vec<ScrapedSample>,
+    /// Descriptions of metric families that the shard may not know yet.
+    pub families: Vec<ScrapedFamily>,
     /// `up` and `scrape_*`.
     pub report: Vec<ScrapedSample>,
 }

@@ -17,6 +17,7 @@ mod client;
 mod command;
 mod core;
 mod escape;
+mod families;
 mod fetch;
 mod job;
 mod metrics;
@@ -33,6 +34,7 @@ pub use self::{
         SubmitError, TargetGone,
     },
     core::{Action, Planned, Schedule, Skipped, Slot, Start},
+    families::ScrapedFamily,
     metrics::ScrapeMetrics,
     page::{PageError, PageReader, PageSamples, SampleRules},
     status::{Health, TargetStatus},

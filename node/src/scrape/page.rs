@@ -12,7 +12,10 @@ use narthex_exposition::{
 };
 use narthex_model::{INSTANCE, JOB, Labels, LabelsBuilder, METRIC_NAME, Timestamp};
 
-use super::command::{ScrapedSample, ScrapedSeries};
+use super::{
+    command::{ScrapedSample, ScrapedSeries},
+    families::{Heard, Said, ScrapedFamily},
+};
 use crate::{config::ScrapeLimits, relabel::Rules};
 
 /// How far ahead of the scrape a page's own timestamps may lie.
@@ -68,6 +71,8 @@ pub struct PageSamples {
     pub added: u64,
     /// Samples left out because their own timestamps lie too far ahead.
     pub ahead: u64,
+    /// Descriptions of metric families, if the page says something else than the last ones.
+    pub families: Vec<ScrapedFamily>,
     /// Why the page was refused.
     pub error: Option<PageError>,
 }
@@ -84,12 +89,13 @@ enum Outcome {
 pub struct PageReader {
     rules: SampleRules,
     cache: SeriesCache<Outcome>,
+    said: Said,
 }
 
 impl PageReader {
     /// A reader that has seen no page. The seed is that of the cache's hash.
     pub fn new(rules: SampleRules, hash_seed: u64) -> Self {
-        Self { rules, cache: SeriesCache::new(hash_seed) }
+        Self { rules, cache: SeriesCache::new(hash_seed), said: Said::default() }
     }
 
     /// Reads a page that was scraped at `time`.
@@ -97,10 +103,15 @@ impl PageReader {
         let mut read =
             PageSamples { samples: Vec::with_capacity(self.cache.len()), ..Default::default() };
         self.cache.begin();
-        let result =
-            self.read_samples(page, time, &mut read).and_then(|()| self.check_limit(&read));
+        let mut heard = Heard::default();
+        let result = self
+            .read_samples(page, time, (&mut read, &mut heard))
+            .and_then(|()| self.check_limit(&read));
         match result {
-            Ok(()) => self.cache.commit(),
+            Ok(()) => {
+                self.cache.commit();
+                read.families = self.said.news(&heard, page, time);
+            }
             Err(error) => {
                 self.cache.abort();
                 read.samples = Vec::new();
@@ -127,11 +138,14 @@ impl PageReader {
         &mut self,
         page: &[u8],
         time: Timestamp,
-        read: &mut PageSamples,
+        (read, heard): (&mut PageSamples, &mut Heard),
     ) -> Result<(), PageError> {
         let mut parser = Parser::new(page);
         while let Some(item) = parser.next(self.cache.expected())? {
-            let Item::Sample(line) = item else { continue };
+            let Item::Sample(line) = item else {
+                heard.hear(&item);
+                continue;
+            };
             read.scraped += 1;
             if let Some(series) =
                 self.series_of(&line, read).map_err(|error| at(error, page, &line))?

@@ -148,6 +148,7 @@ mod tests {
             slot: Slot(1_000),
             time: Timestamp::from_millis(1_000),
             samples: [vec![target.clone()], pushed].concat(),
+            families: Vec::new(),
             report: vec![target],
         });
         let parts = take_foreign(&mut command, own, &state);

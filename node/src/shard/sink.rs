@@ -33,8 +33,8 @@ use super::{
 use crate::{
     node::Shared,
     scrape::{
-        LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, Slot, SubmitError,
-        TargetGone,
+        LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedFamily, ScrapedSample,
+        Slot, SubmitError, TargetGone,
     },
 };
 
@@ -230,6 +230,13 @@ fn encode(
                 let block = if sample.has_own_timestamp { &mut stamped } else { &mut samples };
                 push(block, reader, shard, sample);
             }
+            let lookup = reader.look_up();
+            for metadata in scrape.families.iter().map(ScrapedFamily::metadata) {
+                if !lookup.knows(&metadata) {
+                    samples.push_family(&metadata);
+                }
+            }
+            drop(lookup);
             let report = block(reader, shard, &scrape.report);
             entry.scrape(
                 slot(scrape.target, scrape.slot, scrape.time),
