@@ -21,6 +21,9 @@ use crate::node::Shared;
 /// How often shards are compared with cluster state. A look costs a lock each.
 const TURN: Duration = Duration::from_secs(1);
 const DAY_MILLIS: i64 = 86_400_000;
+/// Exemplars that all shards together keep: as many as Prometheus does, and cheap for what they
+/// tell. Some 20 MiB, spread over the shards.
+const EXEMPLARS_MAX: u32 = 100_000;
 /// About the size of either entry.
 const ENTRY_BYTES: usize = 32;
 
@@ -37,13 +40,18 @@ pub enum Due {
 /// that what is kept is never shorter than asked for.
 pub fn due(
     wanted: &ClusterSettings,
+    shards: usize,
     settings: Settings,
     horizon: Timestamp,
     now: Timestamp,
 ) -> Vec<Due> {
     let mut due = Vec::new();
     let window = u64::try_from(wanted.out_of_order_window_millis).unwrap_or(0);
-    let asked = Settings { out_of_order_window: Duration::from_millis(window), ..settings };
+    let asked = Settings {
+        out_of_order_window: Duration::from_millis(window),
+        exemplars_max: EXEMPLARS_MAX / u32::try_from(shards.max(1)).unwrap_or(u32::MAX),
+        ..settings
+    };
     if asked != settings {
         due.push(Due::Settings(asked));
     }
@@ -63,12 +71,16 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>) {
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(TURN) => {}
         }
-        let wanted = state.borrow().settings();
+        let (wanted, shards) = {
+            let state = state.borrow();
+            (state.settings(), state.shards().len())
+        };
         // A wrong clock would end days that are to be kept: before there is agreement, none ends.
         let now = shared.clocks.agreed_time(shared.clock.monotonic()).unwrap_or(Timestamp::MIN);
         let all = replicas.all();
         let told = all.iter().filter(|replica| replica.leadership().ready).flat_map(|replica| {
-            let due = due(&wanted, replica.reader.settings(), replica.reader.horizon(), now);
+            let due =
+                due(&wanted, shards, replica.reader.settings(), replica.reader.horizon(), now);
             due.into_iter().map(move |due| tell(replica, due))
         });
         join_all(told).await;
@@ -103,23 +115,24 @@ mod tests {
     #[test]
     fn horizons_are_midnights_and_only_rise() {
         let wanted = ClusterSettings { retention_millis: DAY_MILLIS, ..Default::default() };
-        let settings = Settings::default();
+        let settings = Settings { exemplars_max: EXEMPLARS_MAX / 6, ..Settings::default() };
         let at = |millis| Timestamp::from_millis(millis);
         let noon = at(10 * DAY_MILLIS + DAY_MILLIS / 2);
         let moved = [Due::Horizon(at(9 * DAY_MILLIS))];
-        assert_eq!(due(&wanted, settings, Timestamp::MIN, noon), moved);
-        assert_eq!(due(&wanted, settings, at(9 * DAY_MILLIS), noon), []);
-        assert_eq!(due(&wanted, settings, at(9 * DAY_MILLIS), at(0)), []);
+        assert_eq!(due(&wanted, 6, settings, Timestamp::MIN, noon), moved);
+        assert_eq!(due(&wanted, 6, settings, at(9 * DAY_MILLIS), noon), []);
+        assert_eq!(due(&wanted, 6, settings, at(9 * DAY_MILLIS), at(0)), []);
         let forever = ClusterSettings { retention_millis: i64::MAX, ..wanted };
-        assert_eq!(due(&forever, settings, at(9 * DAY_MILLIS), noon), []);
+        assert_eq!(due(&forever, 6, settings, at(9 * DAY_MILLIS), noon), []);
     }
 
     #[test]
     fn other_settings_leave_the_rest_as_it_is() {
         let wanted = ClusterSettings { out_of_order_window_millis: 0, ..Default::default() };
         let settings = Settings { series_max: 7, ..Settings::default() };
-        let told = due(&wanted, settings, Timestamp::MAX, Timestamp::MIN);
-        let asked = Settings { out_of_order_window: Duration::ZERO, ..settings };
+        let exemplars_max = EXEMPLARS_MAX / 6;
+        let told = due(&wanted, 6, settings, Timestamp::MAX, Timestamp::MIN);
+        let asked = Settings { out_of_order_window: Duration::ZERO, exemplars_max, ..settings };
         assert_eq!(told, [Due::Settings(asked)]);
     }
 }
