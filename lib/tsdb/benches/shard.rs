@@ -1,14 +1,17 @@
 //! The hot stages of a shard: applying an entry, sealing and writing a checkpoint, selecting and
 //! decoding. Figures are per sample or per series, as the throughput says.
 
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, mem::replace, ops::ControlFlow, sync::Arc};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use narthex_model::{Labels, Matcher, Timestamp};
+use narthex_model::{
+    CounterResetHint, Labels, Matcher, NativeHistogram, Timestamp,
+    histogram::{EncodedHistogram, Span, SpannedCounts, SpannedHistogram},
+};
 use narthex_tsdb::{
     Columns, LogPosition, ReplicaNumber, SeriesId, Shard,
-    entry::{EntryWriter, Header, SampleBlock, Source},
-    kv::{KeyValue, MemoryKv},
+    entry::{EntryWriter, Header, RowOwner, SampleBlock, SampleTimes, Source},
+    kv::{KeyValue, MemoryKv, Space},
 };
 
 const HOSTS: u32 = 20;
@@ -173,5 +176,91 @@ fn bench_read(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_entry, bench_apply, bench_checkpoint, bench_read);
+const HISTOGRAM_SERIES: u32 = 640;
+const HISTOGRAM_STEPS: i64 = 240;
+
+/// Latencies in twenty buckets of which some see hundreds of requests a step, others none.
+fn histogram(series: u32, step: i64) -> Vec<u8> {
+    let count = |bucket: i64| {
+        let rate = 400 >> (bucket - 8).abs().min(9);
+        let noise = (i64::from(series) * 7919 + step * 104_729 + bucket * 31) % (rate / 4 + 1);
+        rate * step + noise
+    };
+    let counts: Vec<i64> = (0..20).map(count).collect();
+    let deltas: Vec<i64> = counts.iter().scan(0, |b, c| Some(c - replace(b, *c))).collect();
+    let sent = SpannedHistogram {
+        counter_reset_hint: CounterResetHint::Unknown,
+        schema: 3,
+        zero_threshold: 2.938_735_877_055_719e-39,
+        sum: counts.iter().sum::<i64>() as f64 * 0.0173,
+        counts: SpannedCounts::Integer {
+            count: counts.iter().sum::<i64>() as u64,
+            zero_count: 0,
+            positive_deltas: &deltas,
+            negative_deltas: &[],
+        },
+        positive_spans: &[Span { offset: -40, length: 20 }],
+        negative_spans: &[],
+        custom_values: &[],
+    };
+    let mut bytes = Vec::new();
+    NativeHistogram::from_spans(&sent).expect("valid").encode(&mut bytes);
+    bytes
+}
+
+fn histogram_entry(step: i64) -> Vec<u8> {
+    let time = Timestamp::from_millis(START + step * STEP);
+    let mut block = SampleBlock::new();
+    for series in 0..HISTOGRAM_SERIES {
+        let owner = match step {
+            0 => RowOwner::Inline(block.inline(&labels(0, series))),
+            _ => RowOwner::Known(SeriesId(series)),
+        };
+        let bytes = histogram(series, step);
+        let histogram = EncodedHistogram::new(&bytes).expect("valid");
+        let times = SampleTimes { timestamp: time, start: Timestamp::from_millis(START) };
+        block.push_histogram(owner, times, &histogram);
+    }
+    let mut entry = EntryWriter::new(Header { leader_time: time, leader_node: 1, tenant: 0 });
+    entry.append(Source::Client, &block);
+    entry.finish()
+}
+
+fn bench_histograms(c: &mut Criterion) {
+    let mut group = c.benchmark_group("histograms");
+    group.sample_size(10);
+    let entries: Vec<Vec<u8>> = (0..HISTOGRAM_STEPS).map(histogram_entry).collect();
+    let samples = u64::from(HISTOGRAM_SERIES) * HISTOGRAM_STEPS as u64;
+    let kv: Arc<MemoryKv> = Arc::new(MemoryKv::new());
+    let load = || Shard::open(kv.clone(), ReplicaNumber(1)).expect("empty");
+    let run = |mut shard: Shard| {
+        for (at, entry) in entries.iter().enumerate() {
+            let at = LogPosition { term: 1, index: at as u64 + 1 };
+            shard.apply(at, entry).expect("valid");
+        }
+        shard
+    };
+    group.throughput(Throughput::Elements(samples));
+    group.bench_function("apply", |b| b.iter_batched(load, run, BatchSize::PerIteration));
+    let mut shard = run(load());
+    group.bench_function("seal and write", |b| {
+        b.iter_batched(
+            || shard.freeze(b"").expect("sound"),
+            |frozen| frozen.write().expect("memory"),
+            BatchSize::PerIteration,
+        );
+    });
+    let mut bytes = 0;
+    let all = &mut |_: &[u8], page: &[u8]| {
+        bytes += page.len();
+        ControlFlow::Continue(())
+    };
+    kv.scan(Space::Chunks, &[], &[u8::MAX; 64], all).expect("memory");
+    println_figure("log bytes a histogram", entries[9].len() as u64 / u64::from(HISTOGRAM_SERIES));
+    println_figure("sealed bytes in all", bytes as u64);
+    println_figure("histograms in all", samples);
+    group.finish();
+}
+
+criterion_group!(benches, bench_entry, bench_apply, bench_checkpoint, bench_read, bench_histograms);
 criterion_main!(benches);

@@ -132,6 +132,7 @@ impl Head {
     }
 
     /// Stores what a block has beside plain floats.
+    #[inline(never)]
     fn apply_rich(
         &mut self,
         rich: &Rich<'_>,
