@@ -45,6 +45,8 @@ impl RaftTiming {
             heartbeat_interval: millis(self.heartbeat_interval),
             election_timeout_min: millis(self.election_timeout_min),
             election_timeout_max: millis(self.election_timeout_max),
+            // An answered append says all that a heartbeat would: a busy group needs none.
+            heartbeat_min_interval: Some(millis(self.heartbeat_interval * 4 / 5)),
             // Purging is ours alone: openraft never builds or sends a snapshot by itself.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,

@@ -25,6 +25,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     Network,
+    held::{COMMIT_PAUSE, hold_commits},
     link::{Link, LinkError},
     wire,
 };
@@ -192,7 +193,7 @@ impl NetStreamAppend<TypeConfig> for PeerClient {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         let client = &*self;
-        let answers = input
+        let answers = hold_commits(input, COMMIT_PAUSE)
             .then(move |request| client.send(request))
             .map(move |sent| client.receive(sent))
             .buffered(PIPELINE_LEN);

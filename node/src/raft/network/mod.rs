@@ -9,6 +9,7 @@
 //! There is no snapshot transfer here: a replica that needs one is filled before its group opens.
 
 mod client;
+mod held;
 mod link;
 mod server;
 mod wire;
