@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     adapter::Adapter,
     group::{Core, Leadership, RaftHandle, Role},
-    types::{NodeId, TypeConfig},
+    types::{LogId, NodeId, TypeConfig},
 };
 
 type LogFailure = watch::Receiver<Option<Arc<io::Error>>>;
@@ -123,7 +123,9 @@ async fn close(core: &Core, raft: &RaftHandle) {
 
 /// Follows a core until it ends or is stopped; gives the ticks that took.
 async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32 {
-    let mut metrics = raft.metrics();
+    // Each commit changes the metrics several times. What matters here changes with the server's
+    // state; only until a new leader is ready does it hang on what was applied.
+    let (mut server, mut metrics) = (raft.server_metrics(), raft.metrics());
     let mut tick = interval(TICK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = interval(LOOK_INTERVAL);
@@ -131,25 +133,22 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
     let lease = sleep(core.config.timing.lease());
     tokio::pin!(lease);
     let (mut ticks, mut silent_ticks, mut leased) = (0u32, 0u32, false);
+    let mut becomes_ready = true;
     loop {
-        tokio::select! {
+        let lives = tokio::select! {
             biased;
             () = stop.cancelled() => return ticks,
             () = &mut lease, if !leased => {
                 leased = true;
                 core.votes.store(true, Ordering::Relaxed);
                 core.let_campaign();
+                true
             }
-            changed = metrics.changed() => {
-                let seen = metrics.borrow_watched().clone();
-                if changed.is_err() || seen.running_state.is_err() {
-                    return ticks;
-                }
-                publish(core, leadership(core, &seen));
-            }
+            changed = server.changed() => changed.is_ok(),
+            changed = metrics.changed(), if becomes_ready => changed.is_ok(),
             _ = look.tick() => {
-                let seen = metrics.borrow_watched().clone();
-                publish(core, leadership(core, &seen));
+                core.log.release(needed_from(&metrics.borrow_watched()));
+                true
             }
             _ = tick.tick() => {
                 ticks = ticks.saturating_add(1);
@@ -157,8 +156,16 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
                 silent_ticks = if is_led(core, &seen) { 0 } else { silent_ticks.saturating_add(1) };
                 core.stalled.store(silent_ticks >= TICKS_UNTIL_STALLED, Ordering::Relaxed);
                 purge(core, raft, &seen).await;
+                true
             }
+        };
+        let seen = metrics.borrow_watched().clone();
+        if !lives || seen.running_state.is_err() {
+            return ticks;
         }
+        let now = leadership(core, &seen);
+        becomes_ready = now.role == Role::Leader && !now.ready;
+        publish(core, now);
     }
 }
 
@@ -218,6 +225,13 @@ fn hears_majority(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
     let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < fresh);
     let members = metrics.membership_config.membership();
     heard || members.voter_ids().all(|voter| voter == core.node)
+}
+
+/// Index of the first entry that apply or, on the leader, a follower still has to read.
+fn needed_from(metrics: &RaftMetrics<TypeConfig>) -> u64 {
+    let end = |id: &Option<LogId>| id.map_or(0, |id| id.index + 1);
+    let matched = metrics.replication.iter().flatten().map(|(_, matched)| end(matched));
+    matched.min().unwrap_or(u64::MAX).min(end(&metrics.last_applied))
 }
 
 /// Lets openraft know of the newest checkpoint, and purges what every member has persisted.

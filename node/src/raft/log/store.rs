@@ -65,6 +65,11 @@ impl GroupLog {
         self.state.lock().tail.bytes()
     }
 
+    /// Lets entries below `first` leave memory once they are on disk: all who follow have them.
+    pub fn release(&self, first: u64) {
+        self.state.lock().tail.release(first);
+    }
+
     fn push(&self, op: Op, bytes: usize) -> io::Result<()> {
         self.shared.queue.push(self.group, op, bytes).map_err(|op| {
             op.complete(&Err(ended()));

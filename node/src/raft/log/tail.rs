@@ -58,6 +58,14 @@ impl Tail {
         }
     }
 
+    /// Drops entries below `first` that are on disk: whoever follows has them.
+    pub fn release(&mut self, first: u64) {
+        let end = first.min(self.written_end);
+        while !self.entries.is_empty() && self.first() < end {
+            self.drop_first();
+        }
+    }
+
     /// Drops what lies at or behind `end`.
     pub fn truncate(&mut self, end: u64) {
         while self.end > end {
@@ -149,12 +157,28 @@ mod tests {
         assert!(tail.read(2, 4, usize::MAX).is_empty());
     }
 
+    #[test]
+    fn only_what_is_on_disk_is_released() {
+        let mut tail = Tail::new(3, 1 << 20);
+        for index in 3..9 {
+            tail.push(entry(index, 36));
+        }
+        tail.release(9);
+        assert_eq!(tail.first(), 3, "nothing is on disk yet");
+        tail.written(6);
+        tail.release(5);
+        assert_eq!(tail.first(), 5);
+        tail.release(9);
+        assert_eq!(tail.first(), 6);
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Push(usize),
         Written(u64),
         Truncate(u64),
         Purge(u64),
+        Release(u64),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -163,6 +187,7 @@ mod tests {
             2 => (0u64..40).prop_map(Step::Written),
             1 => (0u64..40).prop_map(Step::Truncate),
             1 => (0u64..40).prop_map(Step::Purge),
+            1 => (0u64..40).prop_map(Step::Release),
         ];
         prop::collection::vec(step, 0..60)
     }
@@ -180,6 +205,7 @@ mod tests {
                         tail.push(entry(end, bytes));
                     }
                     Step::Written(upto) => tail.written(upto.min(end)),
+                    Step::Release(first) => tail.release(first.min(end)),
                     Step::Truncate(upto) => {
                         let upto = upto.clamp(begin, end);
                         log.truncate((upto - begin) as usize);
