@@ -397,7 +397,7 @@ fn open_raft(
     })
 }
 
-/// Serves raft on the raft runtime's connections and everything else beside it.
+/// Serves raft on its own runtime and everything else on this one.
 fn serve(
     shared: &Arc<Shared>,
     listener: TcpListener,
@@ -407,26 +407,31 @@ fn serve(
     let io = |source| StartError::Io { step: "listen for the cluster", source };
     tls::check_listener(listener.local_addr().map_err(io)?, tls.as_ref())?;
     listener.set_nonblocking(true).map_err(io)?;
-    let incoming = Incoming::new(tokio::net::TcpListener::from_std(listener).map_err(io)?, tls);
-    let routes = routes.add_service(shared.raft.network.service());
-    let stop = shared.stop.clone();
-    shared.tasks.spawn(async move {
-        let served = tonic::transport::Server::builder()
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        // Peers keep their streams open for as long as they live: calls get a moment to end.
-        let grace = async {
-            stop.cancelled().await;
-            tokio::time::sleep(STOP_GRACE).await;
-        };
-        tokio::select! {
-            served = served => if let Err(problem) = served {
-                error!(error = %problem, "cluster listener ended");
-            },
-            () = grace => {}
-        }
-    });
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(io)?;
+    let (others, raft) = Incoming::with_raft(listener, tls);
+    let stop = &shared.stop;
+    shared.tasks.spawn(serve_until_stopped(others, routes, stop.clone()));
+    let routes = Routes::new(shared.raft.network.service());
+    let serving = serve_until_stopped(raft, routes, stop.clone());
+    shared.tasks.spawn_on(serving, shared.raft.runtime.handle());
     Ok(())
+}
+
+async fn serve_until_stopped(incoming: Incoming, routes: Routes, stop: CancellationToken) {
+    let served = tonic::transport::Server::builder()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    // Peers keep their streams open for as long as they live: calls get a moment to end.
+    let grace = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        served = served => if let Err(problem) = served {
+            error!(error = %problem, "cluster listener ended");
+        },
+        () = grace => {}
+    }
 }
 
 async fn checkpoint_control(shared: Arc<Shared>) {

@@ -120,7 +120,7 @@ impl Peers for ClusterPeers {
             founders.find(|founder| founder.node == node).map(|founder| founder.address.clone())
         };
         let address = address.or_else(founder)?;
-        self.connections.dedicated(node, &address).ok()
+        self.connections.raft(node, &address).ok()
     }
 }
 

@@ -2,16 +2,19 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use hyper_util::rt::TokioIo;
 use narthex_cluster::{ClusterId, NodeId};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 use tonic::{
     Request, Status,
     metadata::{AsciiMetadataValue, MetadataMap},
     service::Interceptor,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri},
 };
 use tracing::warn;
 
@@ -142,9 +145,13 @@ impl Connections {
         Ok(RemoteNode::new(channel, self.cluster.clone()))
     }
 
-    /// A connection of its own, for a purpose that nothing else may delay.
-    pub fn dedicated(&self, node: NodeId, address: &str) -> Result<Channel, ConnectError> {
-        Ok(self.endpoint(Some(node), address)?.connect_lazy())
+    /// A connection of its own for raft, which nothing else may delay. It says so before anything
+    /// else, with [`RAFT_GREETING`]. It lives on the runtime of the caller.
+    pub fn raft(&self, node: NodeId, address: &str) -> Result<Channel, ConnectError> {
+        let endpoint = self.endpoint(Some(node), address)?;
+        let address: Arc<str> = address.into();
+        let connector = tower::service_fn(move |_: Uri| greet(address.clone()));
+        Ok(endpoint.connect_with_connector_lazy(connector))
     }
 
     fn endpoint(&self, node: Option<NodeId>, address: &str) -> Result<Endpoint, ConnectError> {
@@ -169,6 +176,20 @@ impl Connections {
             .tls_config(config)
             .map_err(|source| ConnectError::Tls { address: address.to_owned(), source })
     }
+}
+
+/// What a raft connection begins with, in front of TLS: the listener hands it to the threads that
+/// serve raft alone. Anything else begins with a TLS record or with HTTP/2's preface.
+pub const RAFT_GREETING: [u8; 8] = *b"NXRAFT1\n";
+
+async fn greet(address: Arc<str>) -> io::Result<TokioIo<TcpStream>> {
+    let connecting = async {
+        let mut stream = TcpStream::connect(&*address).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(&RAFT_GREETING).await?;
+        Ok(TokioIo::new(stream))
+    };
+    timeout(CONNECT_TIMEOUT, connecting).await?
 }
 
 /// The name that a node's certificate carries: `node-ID.narthex`; any node's also carries

@@ -10,9 +10,11 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
+use narthex_proto::connect::RAFT_GREETING;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -37,13 +39,22 @@ pub struct PeerAddress {
     pub peer: Peer,
 }
 
+/// Raft connections that wait to be taken: a few from each peer.
+const RAFT_QUEUE_LEN: usize = 64;
+
+/// A raft connection behind its greeting, on no runtime yet.
+#[derive(Debug)]
+pub struct RaftConnection(std::net::TcpStream);
+
 type Handshake = Pin<Box<dyn Future<Output = Option<PeerStream>> + Send>>;
 
 /// The connections of one listener, each once it is known who connected. Handshakes run beside
 /// each other, in the task that polls this; dropping it drops those that are not done.
 pub struct Incoming {
-    listener: TcpListener,
+    source: Source,
     tls: Option<ServerTls>,
+    /// Takes the connections that say they are raft's; without it they are refused.
+    raft: Option<mpsc::Sender<RaftConnection>>,
     handshakes: FuturesUnordered<Handshake>,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -52,10 +63,26 @@ impl Incoming {
     /// Connections of `listener`; plain ones where `tls` is absent, which only a listener on
     /// loopback may have (see [`super::check_listener`]).
     pub fn new(listener: TcpListener, tls: Option<ServerTls>) -> Self {
-        Self { listener, tls, handshakes: FuturesUnordered::new(), pause: None }
+        Self::of(Source::Listener(listener), tls, None)
     }
 
-    /// Accepts what the kernel has, until it has no more or enough handshakes run.
+    /// As [`Incoming::new`], with raft's connections handed to the second half, which may be polled
+    /// on another runtime: a connection then lives there.
+    pub fn with_raft(listener: TcpListener, tls: Option<ServerTls>) -> (Self, Self) {
+        let (raft, connections) = mpsc::channel(RAFT_QUEUE_LEN);
+        let others = Self::of(Source::Listener(listener), tls.clone(), Some(raft));
+        (others, Self::of(Source::Raft(connections), tls, None))
+    }
+
+    fn of(
+        source: Source,
+        tls: Option<ServerTls>,
+        raft: Option<mpsc::Sender<RaftConnection>>,
+    ) -> Self {
+        Self { source, tls, raft, handshakes: FuturesUnordered::new(), pause: None }
+    }
+
+    /// Accepts what there is, until there is no more or enough handshakes run.
     fn accept(&mut self, cx: &mut Context<'_>) {
         while self.handshakes.len() < HANDSHAKES_MAX {
             if let Some(pause) = &mut self.pause {
@@ -64,12 +91,21 @@ impl Incoming {
                 }
                 self.pause = None;
             }
-            match self.listener.poll_accept(cx) {
+            match self.source.poll_accept(cx) {
                 Poll::Pending => return,
-                Poll::Ready(Ok((stream, address))) => {
-                    let tls = self.tls.clone();
-                    self.handshakes.push(Box::pin(handshake(stream, address, tls)));
+                Poll::Ready(Ok(Some((stream, address)))) => {
+                    let (tls, raft) = (self.tls.clone(), self.raft.clone());
+                    let greeted = matches!(self.source, Source::Raft(_));
+                    self.handshakes.push(Box::pin(async move {
+                        let stream = match greeted {
+                            true => stream,
+                            false => not_raft(stream, raft).await?,
+                        };
+                        handshake(stream, address, tls).await
+                    }));
                 }
+                // The other half has ended, and the node with it.
+                Poll::Ready(Ok(None)) => return,
                 Poll::Ready(Err(error)) => {
                     warn!(%error, "cannot accept a connection; pausing");
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
@@ -92,6 +128,58 @@ impl Stream for Incoming {
             }
         }
     }
+}
+
+/// Where connections come from.
+enum Source {
+    Listener(TcpListener),
+    Raft(mpsc::Receiver<RaftConnection>),
+}
+
+impl Source {
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<(TcpStream, SocketAddr)>>> {
+        match self {
+            Self::Listener(listener) => listener.poll_accept(cx).map_ok(Some),
+            Self::Raft(connections) => {
+                let Some(RaftConnection(stream)) = ready!(connections.poll_recv(cx)) else {
+                    return Poll::Ready(Ok(None));
+                };
+                let address = stream.peer_addr()?;
+                Poll::Ready(Ok(Some((TcpStream::from_std(stream)?, address))))
+            }
+        }
+    }
+}
+
+/// Hands a raft connection over; gives any other back untouched.
+async fn not_raft(
+    mut stream: TcpStream,
+    raft: Option<mpsc::Sender<RaftConnection>>,
+) -> Option<TcpStream> {
+    let mut first = [0];
+    let mut greeting = [0; RAFT_GREETING.len()];
+    let greeted = async {
+        stream.peek(&mut first).await?;
+        if first[0] == RAFT_GREETING[0] {
+            stream.read_exact(&mut greeting).await?;
+        }
+        io::Result::Ok(())
+    };
+    timeout(HANDSHAKE_TIMEOUT, greeted).await.ok()?.ok()?;
+    if first[0] != RAFT_GREETING[0] {
+        return Some(stream);
+    }
+    match raft {
+        Some(raft) if greeting == RAFT_GREETING => {
+            // What is not taken is closed, and the peer dials again.
+            raft.try_send(RaftConnection(stream.into_std().ok()?)).ok();
+        }
+        _ => debug!("a connection began with an unknown greeting, or raft is not served yet"),
+    }
+    None
 }
 
 /// Finds out who connected; `None` if that is nobody who may.

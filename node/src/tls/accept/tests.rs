@@ -176,13 +176,52 @@ async fn a_silent_peer_holds_nobody_up() {
 #[tokio::test]
 async fn a_loopback_listener_without_certificates_is_plain() {
     let (mut incoming, address) = listen(None).await;
-    let calling = async {
-        let mut answer = [0];
-        TcpStream::connect(address).await?.read_exact(&mut answer).await
-    };
-    let (peers, outcome) = serve(&mut incoming, calling).await;
+    let (peers, outcome) = serve(&mut incoming, say(address, b"PRI * HTTP/2.0")).await;
     assert!(outcome.is_ok());
     assert_eq!(peers, [Peer::Loopback]);
+}
+
+/// Connects, says something, and waits for an answer.
+async fn say(address: SocketAddr, words: &[u8]) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(words).await?;
+    stream.read_exact(&mut [0]).await.map(drop)
+}
+
+#[tokio::test]
+async fn raft_has_connections_of_its_own() {
+    let authority = Authority::new();
+    for tls in [None, Some(ServerTls::new(&authority.node(1)).unwrap())] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = if tls.is_some() { Peer::Node(NodeId(2)) } else { Peer::Loopback };
+        let caller = tls.is_some().then(|| connector(&authority.node(2), true));
+        let (mut others, mut raft) = Incoming::with_raft(listener, tls);
+        let greeting = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(&RAFT_GREETING).await?;
+            let Some(caller) = caller else { return stream.read_exact(&mut [0]).await.map(drop) };
+            let name = ServerName::try_from(server_name(Some(NodeId(1)))).unwrap();
+            caller.connect(name, stream).await?.read_exact(&mut [0]).await.map(drop)
+        };
+        let both = serve(&mut raft, greeting);
+        tokio::select! {
+            (peers, outcome) = both => {
+                outcome.unwrap();
+                assert_eq!(peers, [peer]);
+            }
+            other = others.next() => panic!("{other:?} is no connection for the others"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_greeting_and_a_raft_peer_where_raft_is_not_served_are_closed() {
+    let (mut incoming, address) = listen(None).await;
+    for greeting in [&RAFT_GREETING, b"NXRAFT9\n"] {
+        let (peers, outcome) = serve(&mut incoming, say(address, greeting)).await;
+        assert!(outcome.is_err() && peers.is_empty(), "{peers:?}");
+    }
 }
 
 #[tokio::test]
