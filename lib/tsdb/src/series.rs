@@ -186,6 +186,14 @@ pub(crate) struct Cold {
     pub(crate) late: Vec<(i64, u64)>,
 }
 
+impl Cold {
+    /// Adds a full run. A list of four at most is not worth room to grow.
+    pub(crate) fn push_run(&mut self, run: Run) {
+        self.runs.reserve_exact(1);
+        self.runs.push(run);
+    }
+}
+
 /// Neighbouring series.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -282,7 +290,7 @@ impl Group {
         let mut ended = None;
         if hot.run.count() > 0 {
             let count = hot.run.count();
-            cold.runs.push(Run { words: hot.run.take(), count });
+            cold.push_run(Run { words: hot.run.take(), count });
             if new_day || cold.runs.len() == CHUNK_RUNS {
                 ended = Some(FinishedSamples::InOrder(std::mem::take(&mut cold.runs)));
             }

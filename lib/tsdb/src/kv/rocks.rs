@@ -33,6 +33,8 @@ impl Default for DataDbConfig {
 const MEMORY_BYTES_MIN: usize = 48 << 20;
 /// Memtables are flushed by the node's flusher; RocksDB does it by itself only beyond this.
 const WRITE_BUFFER_BYTES: usize = 64 << 20;
+/// How memtables grow: small beside what the node flushes at once.
+const ARENA_BLOCK_BYTES: usize = 256 << 10;
 /// A page of sealed chunks has up to 32 KiB, so most blocks are one page.
 const CHUNK_BLOCK_BYTES: usize = 32 << 10;
 /// Labels of neighbours resemble each other: large blocks compress them better.
@@ -129,6 +131,7 @@ fn space_options(space: Option<Space>, cache: &Cache) -> Options {
     blocks.set_format_version(6);
     let mut options = Options::default();
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_arena_block_size(ARENA_BLOCK_BYTES);
     match space {
         // The values are encoded as small as they get.
         Some(Space::Chunks) => {

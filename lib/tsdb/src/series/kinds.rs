@@ -112,7 +112,7 @@ impl Group {
         let (hot, cold) = (&mut self.hot[place], &mut self.cold[place]);
         let count = hot.run.count();
         if count > 0 {
-            cold.runs.push(Run { words: hot.run.take(), count });
+            cold.push_run(Run { words: hot.run.take(), count });
         }
         hot.run_left = 0;
         if cold.runs.is_empty() {
