@@ -124,7 +124,8 @@ async fn close(core: &Core, raft: &RaftHandle) {
 /// Follows a core until it ends or is stopped; gives the ticks that took.
 async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32 {
     // Each commit changes the metrics several times. What matters here changes with the server's
-    // state; only until a new leader is ready does it hang on what was applied.
+    // state, which openraft publishes a moment earlier; only until a new leader is ready does it
+    // hang on what was applied.
     let (mut server, mut metrics) = (raft.server_metrics(), raft.metrics());
     let mut tick = interval(TICK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -133,7 +134,7 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
     let lease = sleep(core.config.timing.lease());
     tokio::pin!(lease);
     let (mut ticks, mut silent_ticks, mut leased) = (0u32, 0u32, false);
-    let mut becomes_ready = true;
+    let mut unsettled = true;
     loop {
         let lives = tokio::select! {
             biased;
@@ -145,7 +146,7 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
                 true
             }
             changed = server.changed() => changed.is_ok(),
-            changed = metrics.changed(), if becomes_ready => changed.is_ok(),
+            changed = metrics.changed(), if unsettled => changed.is_ok(),
             _ = look.tick() => {
                 core.log.release(needed_from(&metrics.borrow_watched()));
                 true
@@ -164,7 +165,10 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
             return ticks;
         }
         let now = leadership(core, &seen);
-        becomes_ready = now.role == Role::Leader && !now.ready;
+        let behind = server.borrow_watched().state != seen.state
+            || server.borrow_watched().vote != seen.vote
+            || server.borrow_watched().current_leader != seen.current_leader;
+        unsettled = behind || (now.role == Role::Leader && !now.ready);
         publish(core, now);
     }
 }
