@@ -52,11 +52,13 @@ enum Hashed {
 }
 
 impl LabelHash {
+    #[inline]
     fn new(hash: u128, what: Hashed) -> Self {
         Self { high: (hash >> 64) as u64, low: hash as u64, what }
     }
 
     /// How many bytes were hashed, where it was bytes.
+    #[inline]
     pub fn labels_len(self) -> Option<usize> {
         match self.what {
             Hashed::Bytes(len) => Some(len as usize),
@@ -283,6 +285,7 @@ impl<'c> Lookup<'c> {
         SymbolHasher { secret: self.secret, hashes, series: Vec::new() }
     }
 
+    #[inline]
     fn find_place(&mut self, hash: LabelHash) -> Option<Found> {
         let place = self.entries.find(hash)?;
         if let Some(last) = self.entry(self.last) {
@@ -305,6 +308,7 @@ impl<'c> Lookup<'c> {
         self.entries.entries.get(place as usize)
     }
 
+    #[inline]
     fn hit(&mut self, place: u32) -> Found {
         self.last = place;
         let entry = &self.entries.entries[place as usize];

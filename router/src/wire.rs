@@ -32,6 +32,7 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The whole of `bytes`.
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, end: bytes.len() }
     }
@@ -43,6 +44,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The request that the message is a part of.
+    #[inline]
     pub fn request(&self) -> &'a [u8] {
         self.bytes
     }
@@ -116,10 +118,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A number that protobuf cuts to 32 bits.
+    #[inline]
     pub fn varint32(&mut self) -> Result<u32, Malformed> {
         self.varint().map(|value| value as u32)
     }
 
+    #[inline]
     pub fn fixed64(&mut self) -> Result<u64, Malformed> {
         let bytes = self.rest().first_chunk::<8>();
         let bytes = *bytes.ok_or_else(|| self.malformed("eight bytes expected"))?;
@@ -127,6 +131,7 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    #[inline]
     pub fn double(&mut self) -> Result<f64, Malformed> {
         self.fixed64().map(f64::from_bits)
     }
