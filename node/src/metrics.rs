@@ -52,10 +52,11 @@ impl NodeMetrics {
 
     fn storage(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut led = Led::default();
-        let (mut memory, mut behind) = (0, 0);
+        let (mut memory, mut behind, mut tombstones) = (0, 0, 0);
         for replica in self.replicas.all() {
             let stats = replica.reader.stats();
             memory += stats.memory_bytes;
+            tombstones += stats.tombstones;
             behind += replica.state.behind_checkpoint().samples;
             if replica.leadership().role == Role::Leader {
                 led.add(&stats);
@@ -68,6 +69,8 @@ impl NodeMetrics {
         gauge(encoder, name, help, retention as f64 / 1000.0)?;
         let help = "Memory of series, index and unwritten chunks of all replicas, in bytes";
         gauge(encoder, "narthex_node_head_bytes", help, memory as f64)?;
+        let help = "Deletes of a series and range of all replicas, to be taken out of pages";
+        gauge(encoder, "narthex_node_tombstones", help, tombstones as f64)?;
         let help = "Samples that a restart would apply again";
         gauge(encoder, "narthex_node_checkpoint_behind_samples", help, behind as f64)
     }

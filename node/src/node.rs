@@ -40,7 +40,7 @@ use crate::{
     scrape::ScrapeMetrics,
     scraping,
     service::LocalNode,
-    shard::{Replicas, checkpointer, upkeep},
+    shard::{Replicas, checkpointer, rewriting, upkeep},
     tls::{self, Incoming, InvalidTls, ServerTls, UnprotectedListener},
     waiting,
 };
@@ -190,14 +190,11 @@ impl Node {
         let machine = ControlMachine::open(config.folder.join("control"), published)?;
         let connections = Connections::new(config.tls.clone());
         let own_cluster = connections.cluster().clone();
-        if let Some(identity) = folder.identity() {
-            own_cluster.learn(identity.cluster);
-        }
+        folder.identity().into_iter().for_each(|identity| own_cluster.learn(identity.cluster));
         let raft = open_raft(&config, node, &folder, &state, &connections)?;
-        let data = DataDb::open(&config.folder.join("data"), DataDbConfig::default());
-        let data = Arc::new(data.map_err(StartError::Data)?);
-        let group = GroupConfig::new(GroupId::CONTROL);
-        let group = Group::open(&raft, group, Box::new(machine)).await?;
+        let data = open_data(&config)?;
+        let control = GroupConfig::new(GroupId::CONTROL);
+        let group = Group::open(&raft, control, Box::new(machine)).await?;
         let control = Control::new(node, group, state.clone(), config.clock.clone());
         let shared = Arc::new(Shared {
             node,
@@ -315,6 +312,7 @@ fn spawn_tasks(shared: &Arc<Shared>, replicas: &Arc<Replicas>, client: &ShardCli
     tasks.spawn(replicas.clone().follow_placement());
     tasks.spawn(replicas.clone().balance_leaders());
     tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
+    tasks.spawn(rewriting::run(shared.clone(), replicas.clone()));
     tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
     tasks.spawn(checkpoint_control(shared.clone()));
     tasks.spawn(clocks::run(shared.clone(), replicas.clone(), client.clone()));
@@ -363,6 +361,11 @@ fn own_id(config: &NodeConfig, folder: &Folder) -> Result<NodeId, StartError> {
         Some(founders) => Ok(founders.own(&config.advertise)?.node),
         None => Err(StartError::NoCluster(config.folder.clone())),
     }
+}
+
+fn open_data(config: &NodeConfig) -> Result<Arc<DataDb>, StartError> {
+    let data = DataDb::open(&config.folder.join("data"), DataDbConfig::default());
+    Ok(Arc::new(data.map_err(StartError::Data)?))
 }
 
 fn open_raft(

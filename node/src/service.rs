@@ -11,19 +11,21 @@ use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
     client::ShardClient,
     internal::v1::{
-        self as internal, AppendRequest, AppendResponse, Appended, Busy, DigestRequest,
-        DigestResponse, ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart,
-        FragmentRequest, InitRequest, InitResponse, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse, NotLeader,
-        ProposeRequest, ProposeResponse, Refused, ReplicaStatus, SelectRequest, SeriesPart,
-        SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse, Unknown,
-        UnknownSeries, WatchStateRequest, append_response, fragment_part, propose_response,
+        self as internal, AppendRequest, AppendResponse, Appended, Busy, CleanTombstonesRequest,
+        CleanTombstonesResponse, DeleteRequest, DeleteResponse, DigestRequest, DigestResponse,
+        ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, InitRequest,
+        InitResponse, LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse,
+        NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest, ProposeResponse, Refused,
+        ReplicaStatus, SelectRequest, SeriesPart, SettleRequest, SettleResponse, StateRevision,
+        TargetsRequest, TargetsResponse, Unknown, UnknownSeries, WatchStateRequest,
+        append_response, delete_response, fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
 use narthex_tsdb::{CommandOutcome, Refusal, SeriesId, ShardReader};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic::Status;
+use tracing::error;
 
 use crate::{
     control::RequestError,
@@ -31,11 +33,11 @@ use crate::{
     raft::{GroupId, GroupStatus, ReadError},
     scrape::{DroppedTarget, ScraperHandle, TargetStatus},
     shard::{
-        Replica, Replicas, batch,
+        Replica, Replicas, batch, checkpointer,
         core::Urgency,
-        digest,
+        deletion, digest,
         forward::{self, FENCED},
-        fragment, settle, side,
+        fragment, rewriting, settle, side,
         task::{Write, WriteError},
     },
 };
@@ -124,6 +126,17 @@ impl NodeService for LocalNode {
         };
         let outcome = replica.writer.write(write).await;
         Ok(AppendResponse { result: Some(append_result(outcome, &[], &replica.reader)?) })
+    }
+
+    async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, Status> {
+        let selectors = parse_selectors(&request.selectors)?;
+        if selectors.is_empty() {
+            return Err(Status::invalid_argument("a delete names at least one selector"));
+        }
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => deletion::delete(&replica, selectors, &request).await,
+            Err(to) => Ok(DeleteResponse { result: Some(delete_response::Result::NotLeader(to)) }),
+        }
     }
 
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
@@ -302,6 +315,24 @@ impl NodeService for LocalNode {
         settle::step(&self.shared, &self.replicas, request).await
     }
 
+    async fn clean_tombstones(
+        &self,
+        _: CleanTombstonesRequest,
+    ) -> Result<CleanTombstonesResponse, Status> {
+        // What was deleted is behind a checkpoint then, and can go.
+        checkpointer::write_all(&self.shared, &self.replicas).await;
+        match rewriting::clean_all(&self.replicas).await {
+            Ok(cleaned) => Ok(CleanTombstonesResponse {
+                bytes_before: cleaned.bytes_before,
+                bytes_after: cleaned.bytes_after,
+            }),
+            Err(problem) => {
+                error!(error = &problem as &dyn std::error::Error, "pages were not rewritten");
+                Err(Status::unavailable(problem.to_string()))
+            }
+        }
+    }
+
     async fn targets(&self, _request: TargetsRequest) -> Result<TargetsResponse, Status> {
         let Some(scraper) = self.scraper.get() else {
             return Ok(TargetsResponse::default());
@@ -398,11 +429,13 @@ fn refused(outcome: &CommandOutcome, reader: &ShardReader) -> Vec<Refused> {
 
 /// The matchers of each selector of a request.
 pub(crate) fn selectors(request: &SelectRequest) -> Result<Vec<Vec<Matcher>>, Status> {
-    let parsed = request.selectors.iter().map(|selector| {
-        parse_selector(selector, &ParseOptions::everything())
-            .map_err(|error| Status::invalid_argument(error.to_string()))
-    });
-    parsed.collect()
+    parse_selectors(&request.selectors)
+}
+
+fn parse_selectors(texts: &[String]) -> Result<Vec<Vec<Matcher>>, Status> {
+    let parse = |text: &String| parse_selector(text, &ParseOptions::everything());
+    let parsed: Result<_, _> = texts.iter().map(parse).collect();
+    parsed.map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 /// Runs a look-up for every selector of `request` on the blocking pool; the union, in order.

@@ -8,9 +8,9 @@ use std::{net::TcpListener, pin::Pin};
 
 use narthex_cluster::ClusterId;
 use narthex_proto::internal::v1::{
-    InitRequest, InitResponse, NodeStatusRequest, NodeStatusResponse, ProposeRequest,
-    ProposeResponse, SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
-    WatchStateRequest,
+    CleanTombstonesRequest, CleanTombstonesResponse, InitRequest, InitResponse, NodeStatusRequest,
+    NodeStatusResponse, ProposeRequest, ProposeResponse, SettleRequest, SettleResponse,
+    StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
     control_server::{Control, ControlServer},
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -123,6 +123,13 @@ impl Control for Waiting {
     }
 
     async fn settle(&self, _: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+        waits()
+    }
+
+    async fn clean_tombstones(
+        &self,
+        _: Request<CleanTombstonesRequest>,
+    ) -> Result<Response<CleanTombstonesResponse>, Status> {
         waits()
     }
 

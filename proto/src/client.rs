@@ -25,9 +25,10 @@ use tonic::{Code, Status};
 use crate::{
     connect::Connections,
     internal::v1::{
-        AppendRequest, AppendResponse, Appended, DigestRequest, DigestResponse, ExemplarsPart,
-        ForwardRequest, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NamesResponse, SelectRequest, SeriesPart, append_response, fragment_part,
+        AppendRequest, AppendResponse, Appended, DeleteRequest, DeleteResponse, Deleted,
+        DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
+        FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse,
+        SelectRequest, SeriesPart, append_response, delete_response, fragment_part,
     },
     service::{Answers, NodeService},
 };
@@ -161,6 +162,20 @@ impl ShardClient {
         })
         .await?
         .ok_or(ShardError::UnknownSeries { shard })
+    }
+
+    /// Deletes what matching series have in a range; how many series that were.
+    pub async fn delete(
+        &self,
+        shard: ShardId,
+        request: DeleteRequest,
+        deadline: Instant,
+    ) -> Result<Deleted, ShardError> {
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            let request = request.clone();
+            Box::pin(async move { deleted(node.delete(request).await) })
+        })
+        .await
     }
 
     /// Starts evaluating a fragment; the answers after the first are the caller's to read.
@@ -387,6 +402,23 @@ fn appended(response: Result<AppendResponse, Status>) -> Reply<Option<Appended>>
     match response.result {
         Some(Outcome::Appended(appended)) => Reply::Answer(Some(appended)),
         Some(Outcome::UnknownSeries(_)) => Reply::Answer(None),
+        Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
+        Some(Outcome::Busy(busy)) => {
+            Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)
+        }
+        Some(Outcome::Unknown(unknown)) => Reply::Failed(Status::unavailable(unknown.reason)),
+        None => Reply::Failed(Status::unavailable("empty answer")),
+    }
+}
+
+fn deleted(response: Result<DeleteResponse, Status>) -> Reply<Deleted> {
+    use delete_response::Result as Outcome;
+    let response = match response {
+        Ok(response) => response,
+        Err(status) => return Reply::Failed(status),
+    };
+    match response.result {
+        Some(Outcome::Deleted(deleted)) => Reply::Answer(deleted),
         Some(Outcome::NotLeader(to)) => Reply::NotLeader(node_id(to.leader_node_id)),
         Some(Outcome::Busy(busy)) => {
             Reply::Busy(Duration::from_millis(busy.retry_after_ms), busy.reason)

@@ -17,7 +17,8 @@ use tonic::{
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, DigestRequest, DigestResponse, ExemplarsPart,
+        AppendRequest, AppendResponse, CleanTombstonesRequest, CleanTombstonesResponse,
+        DeleteRequest, DeleteResponse, DigestRequest, DigestResponse, ExemplarsPart,
         ForwardRequest, FragmentPart, FragmentRequest, InitRequest, InitResponse,
         LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse, NodeStatusRequest,
         NodeStatusResponse, ProposeRequest, ProposeResponse, SelectRequest, SeriesPart,
@@ -46,6 +47,8 @@ pub trait NodeService: Send + Sync + 'static {
     async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status>;
     /// Appends a part of a scrape from another shard to a shard that this node leads.
     async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status>;
+    /// Deletes what matching series of a shard that this node leads have in a range.
+    async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, Status>;
     /// Evaluates a fragment of PromQL on one shard.
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status>;
     /// Label sets of matching series.
@@ -70,6 +73,11 @@ pub trait NodeService: Send + Sync + 'static {
     async fn node_status(&self, request: NodeStatusRequest) -> Result<NodeStatusResponse, Status>;
     /// One step of writing everything to disk in its final form.
     async fn settle(&self, request: SettleRequest) -> Result<SettleResponse, Status>;
+    /// Takes what was deleted out of this node's replicas.
+    async fn clean_tombstones(
+        &self,
+        request: CleanTombstonesRequest,
+    ) -> Result<CleanTombstonesResponse, Status>;
     /// Scrape targets that this node owns.
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status>;
 }
@@ -108,6 +116,10 @@ impl NodeService for RemoteNode {
 
     async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status> {
         Ok(self.write.clone().forward(request).await?.into_inner())
+    }
+
+    async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, Status> {
+        Ok(self.write.clone().delete(request).await?.into_inner())
     }
 
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
@@ -158,6 +170,13 @@ impl NodeService for RemoteNode {
         Ok(self.control.clone().settle(request).await?.into_inner())
     }
 
+    async fn clean_tombstones(
+        &self,
+        request: CleanTombstonesRequest,
+    ) -> Result<CleanTombstonesResponse, Status> {
+        Ok(self.control.clone().clean_tombstones(request).await?.into_inner())
+    }
+
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status> {
         Ok(self.control.clone().targets(request).await?.into_inner())
     }
@@ -197,6 +216,13 @@ impl ShardWrite for Served {
         request: Request<ForwardRequest>,
     ) -> Result<Response<AppendResponse>, Status> {
         self.0.forward(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<Response<DeleteResponse>, Status> {
+        self.0.delete(request.into_inner()).await.map(Response::new)
     }
 }
 
@@ -291,6 +317,13 @@ impl Control for Served {
         request: Request<SettleRequest>,
     ) -> Result<Response<SettleResponse>, Status> {
         self.0.settle(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn clean_tombstones(
+        &self,
+        request: Request<CleanTombstonesRequest>,
+    ) -> Result<Response<CleanTombstonesResponse>, Status> {
+        self.0.clean_tombstones(request.into_inner()).await.map(Response::new)
     }
 
     async fn targets(

@@ -7,9 +7,10 @@ use narthex_cluster::{ClusterState, NodeId, ShardId};
 use narthex_proto::{
     client::{ShardClient, ShardError},
     internal::v1::{
-        ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NodeStatusRequest, NodeStatusResponse, SelectRequest, SeriesPart,
-        TargetsRequest, TargetsResponse,
+        CleanTombstonesRequest, CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart,
+        FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest,
+        NodeStatusRequest, NodeStatusResponse, SelectRequest, SeriesPart, TargetsRequest,
+        TargetsResponse,
     },
     service::Answers,
 };
@@ -60,6 +61,14 @@ pub trait Cluster: Send + Sync + 'static {
         request: MetadataRequest,
         within: Duration,
     ) -> Asked<'_, Answers<MetadataPart>, ShardError>;
+    /// Deletes what matching series of a shard have in a range.
+    fn delete(&self, request: DeleteRequest, within: Duration) -> Asked<'_, Deleted, ShardError>;
+    /// Takes what was deleted out of a node's replicas.
+    fn clean_tombstones(
+        &self,
+        node: NodeId,
+        within: Duration,
+    ) -> Asked<'_, CleanTombstonesResponse, Status>;
     /// What a node hosts.
     fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status>;
     /// The scrape targets that a node owns.
@@ -123,6 +132,22 @@ impl Cluster for ShardClient {
     ) -> Asked<'_, Answers<MetadataPart>, ShardError> {
         let shard = ShardId(request.shard_id);
         Box::pin(ShardClient::metadata(self, shard, request, deadline(within)))
+    }
+
+    fn delete(&self, request: DeleteRequest, within: Duration) -> Asked<'_, Deleted, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::delete(self, shard, request, deadline(within)))
+    }
+
+    fn clean_tombstones(
+        &self,
+        node: NodeId,
+        within: Duration,
+    ) -> Asked<'_, CleanTombstonesResponse, Status> {
+        Box::pin(async move {
+            let node = self.node(node)?;
+            in_time(within, node.clean_tombstones(CleanTombstonesRequest {})).await
+        })
     }
 
     fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status> {

@@ -18,6 +18,8 @@ pub enum ErrorType {
     Internal,
     /// A part of the cluster does not answer.
     Unavailable,
+    /// A flag of the process does not allow it. Named like `Unavailable`, as Prometheus does.
+    Disabled,
 }
 
 impl ErrorType {
@@ -29,7 +31,7 @@ impl ErrorType {
             Self::Canceled => "canceled",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Disabled => "unavailable",
         }
     }
 
@@ -55,7 +57,7 @@ impl ErrorType {
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Canceled => StatusCode::from_u16(499).expect("499 is in range"),
             Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::Disabled => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -68,6 +70,7 @@ impl ErrorType {
             Self::Timeout => tonic::Code::DeadlineExceeded,
             Self::Internal => tonic::Code::Internal,
             Self::Unavailable => tonic::Code::Unavailable,
+            Self::Disabled => tonic::Code::FailedPrecondition,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct QuerierOptions {
     /// `--query.partial-response`: answer without the shards that are missing, with a warning.
     /// Default off; a request may ask for it.
     pub partial_response: bool,
+    /// `--web.enable-admin-api`: deleting is allowed. Default off.
+    pub enable_admin_api: bool,
     /// What expressions may use.
     pub parse: ParseOptions,
     /// Labels and samples keep the names that operations drop until the query ends.
@@ -50,6 +52,7 @@ impl Default for QuerierOptions {
             lookback: Duration::from_secs(300),
             subquery_step: Duration::from_secs(60),
             partial_response: false,
+            enable_admin_api: false,
             parse: ParseOptions::default(),
             delayed_name_removal: false,
             storage_retention: String::new(),

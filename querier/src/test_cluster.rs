@@ -10,9 +10,9 @@ use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataFamily,
-        MetadataPart, MetadataRequest, NodeStatusResponse, ReplicaStatus, SelectRequest,
-        SeriesPart, TargetsResponse,
+        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentPart,
+        FragmentRequest, LabelValuesRequest, MetadataFamily, MetadataPart, MetadataRequest,
+        NodeStatusResponse, ReplicaStatus, SelectRequest, SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
 };
@@ -57,6 +57,8 @@ pub struct FakeCluster {
     pub exemplars: BTreeMap<u32, ExemplarsPart>,
     pub families: BTreeMap<u32, Vec<MetadataFamily>>,
     pub fragments: Option<fn(&FragmentRequest) -> Vec<FragmentPart>>,
+    /// What was to be deleted.
+    pub deleted: Arc<parking_lot::Mutex<Vec<DeleteRequest>>>,
 }
 
 impl FakeCluster {
@@ -147,6 +149,23 @@ impl Cluster for FakeCluster {
             not_leader: None,
         };
         now(self.check(request.shard_id).map(|()| ready(vec![part])))
+    }
+
+    fn delete(&self, request: DeleteRequest, _: Duration) -> Asked<'_, Deleted, ShardError> {
+        let checked = self.check(request.shard_id);
+        self.deleted.lock().push(request);
+        now(checked.map(|()| Deleted { series: 1 }))
+    }
+
+    fn clean_tombstones(
+        &self,
+        node: NodeId,
+        _: Duration,
+    ) -> Asked<'_, CleanTombstonesResponse, Status> {
+        now(match self.silent_nodes.contains(&node.0) {
+            true => Err(Status::unavailable("connection refused")),
+            false => Ok(CleanTombstonesResponse::default()),
+        })
     }
 
     fn node_status(&self, node: NodeId, _: Duration) -> Asked<'_, NodeStatusResponse, Status> {

@@ -213,6 +213,10 @@ endpoints! {
     OTLP_METRICS = "/api/v1/otlp/v1/metrics", [POST], Needs(Write);
     /// Brings what is in memory to disk in its final form.
     ADMIN_SETTLE = "/api/v1/admin/tsdb/settle", [POST, PUT], Needs(Admin);
+    /// Deletes samples of series.
+    ADMIN_DELETE_SERIES = "/api/v1/admin/tsdb/delete_series", [POST, PUT], Needs(Admin);
+    /// Takes what was deleted out of the files.
+    ADMIN_CLEAN_TOMBSTONES = "/api/v1/admin/tsdb/clean_tombstones", [POST, PUT], Needs(Admin);
     /// Compares what the replicas of each shard hold.
     ADMIN_DIGESTS = "/api/v1/admin/tsdb/digests", [POST, PUT], Needs(Admin);
 }

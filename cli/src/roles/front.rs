@@ -67,6 +67,7 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
     options.storage_retention = narthex_model::duration::format(retention.unwrap_or(RETENTION));
     options.external_url =
         front.arguments.web.external_url.clone().unwrap_or_else(|| front.url.to_owned());
+    options.enable_admin_api = front.arguments.web.enable_admin_api;
     let web = front.listener.local_addr()?;
     let node = match front.nodes {
         [] => {
@@ -256,6 +257,7 @@ pub fn run_querier(arguments: &QuerierArguments) -> Result<ExitCode, RoleError> 
     let prepared = Prepared::new(&arguments.web, None)?;
     let address = arguments.web_listen_address;
     let mut options = features::options(&arguments.query)?;
+    options.enable_admin_api = arguments.web.enable_admin_api;
     let external_url = arguments.web.external_url.clone();
     options.external_url =
         external_url.unwrap_or_else(|| format!("{}://{address}", prepared.scheme));

@@ -13,7 +13,7 @@ use crate::{
     exemplars::{self, Added, StoredExemplar},
     families::Told,
     head::{Head, Incoming, IncomingRich, Lateness},
-    outcome::{CommandOutcome, Outcome, Refusal, RefusedSample},
+    outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample},
     series::Value,
     targets::vanished,
 };
@@ -51,6 +51,10 @@ impl Head {
                 }
                 Command::Digest(digest) => applied.digests.push(digest),
                 Command::Seal => self.seal(),
+                Command::Delete(_) if entry.command_count() != 1 => {
+                    outcome.fenced = Some(Fence::NotAlone);
+                }
+                Command::Delete(delete) => self.delete(delete, &mut outcome),
             }
             self.samples_total += outcome.appended + outcome.stale_markers;
             self.outcomes = outcome.hash(self.outcomes);

@@ -22,12 +22,12 @@ use crate::{
     keys::{self, DayOfGroup},
     kv::{Batch, KvError, Space},
     open_page,
-    page::{SealedChunk, encode_pages},
+    page::{PAGE_BYTES_MAX, PagesWriter, SealedChunk},
     series::{FinishedChunk, GROUP_SERIES},
     shard::Core,
 };
 
-pub(crate) use record::HeadRecord;
+pub(crate) use record::{HeadRecord, decode_day, encode_day, encode_tombstones};
 pub use restore::OpenError;
 pub(crate) use restore::{Tier, read_head, restore};
 
@@ -71,9 +71,11 @@ impl Frozen {
                 tenant: 0,
                 first_series: group * GROUP_SERIES as u32,
             };
-            for (number, (start, page)) in encode_pages(&chunks).into_iter().enumerate() {
-                let sequence = self.position.index << 8 | number as u64 & 0xff;
-                self.batch.put(Space::Chunks, lies.page(start, sequence), page);
+            let mut pages = PagesWriter::new(PAGE_BYTES_MAX);
+            chunks.iter().for_each(|chunk| pages.add(chunk));
+            for (number, page) in pages.finish().into_iter().enumerate() {
+                let sequence = keys::sequence(self.position.index, number);
+                self.batch.put(Space::Chunks, lies.page(page.start, sequence), page.bytes);
             }
         }
         self.core.kv.write(self.batch)?;
@@ -107,6 +109,7 @@ pub(crate) fn freeze(core: &Arc<Core>, head: &mut Head, plan: &FreezePlan<'_>) -
     frozen.put_targets(head, plan.confirmed);
     frozen.put_exemplars(head, plan.confirmed);
     frozen.put_families(head, plan.confirmed);
+    frozen.put_tombstones(head, plan.confirmed);
     let record = HeadRecord::of(head, plan.extra);
     frozen.batch.put(Space::State, keys::head(core.replica), record.encode());
     frozen
@@ -174,6 +177,14 @@ impl Frozen {
         for (number, day) in head.days.iter().filter(|(_, day)| day.touched > confirmed) {
             let key = keys::presence(self.core.replica, number);
             self.batch.put(Space::Index, key, record::encode_day(day));
+        }
+    }
+
+    fn put_tombstones(&mut self, head: &Head, confirmed: u64) {
+        for group in head.tombstones.changed(confirmed) {
+            let key = keys::tombstones(self.core.replica, group * GROUP_SERIES as u32);
+            let record = record::encode_tombstones(head.tombstones.of_group(group));
+            self.batch.put(Space::State, key, record);
         }
     }
 

@@ -146,6 +146,21 @@ impl Columns {
         })
     }
 
+    /// Removes the rows `[from, to)`.
+    pub(crate) fn remove(&mut self, from: usize, to: usize) {
+        self.timestamps.drain(from..to);
+        self.values.drain(from..to);
+        let stays = |row: &mut usize| {
+            let is_kept = !(from..to).contains(row);
+            if *row >= to {
+                *row -= to - from;
+            }
+            is_kept
+        };
+        self.histograms.retain_mut(|histogram| stays(&mut histogram.0));
+        self.starts.retain_mut(|start| stays(&mut start.0));
+    }
+
     /// Keeps the rows `[from, to)` behind the first `before` rows.
     pub(crate) fn keep(&mut self, before: usize, from: usize, to: usize) {
         self.timestamps.truncate(to);

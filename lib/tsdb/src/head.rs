@@ -28,6 +28,7 @@ use crate::{
         Cold, Ended, FinishedChunk, GROUP_SERIES, Group, Hot, Known, LATE_SAMPLES, Value, place,
     },
     targets::{Sources, Targets},
+    tombstones::Tombstones,
 };
 
 /// See the module.
@@ -45,6 +46,7 @@ pub(crate) struct Head {
     pub(crate) sources: Sources,
     pub(crate) exemplars: Exemplars,
     pub(crate) families: Families,
+    pub(crate) tombstones: Tombstones,
     /// Finished chunks that no confirmed checkpoint has written, by series, oldest first.
     pub(crate) finished: HashMap<u32, Vec<Arc<FinishedChunk>>, foldhash::fast::RandomState>,
     /// Groups whose series are all gone, with the log index, until a checkpoint has written that.
@@ -109,6 +111,7 @@ impl Head {
             sources: Sources::default(),
             exemplars: Exemplars::default(),
             families: Families::default(),
+            tombstones: Tombstones::default(),
             finished: HashMap::default(),
             emptied: Vec::new(),
             outcomes: 0,
@@ -272,7 +275,7 @@ impl Head {
     }
 
     /// Makes chunks, one a day and kind, of a series' late samples.
-    fn finish_late(&mut self, series: SeriesId) {
+    pub(crate) fn finish_late(&mut self, series: SeriesId) {
         let (group, place) = place(series);
         let group = self.groups[group].as_deref_mut().expect("the caller found the group");
         let late = group.take_late(place);
@@ -281,7 +284,7 @@ impl Head {
         }
     }
 
-    fn finish(&mut self, series: SeriesId, chunk: Ended) {
+    pub(crate) fn finish(&mut self, series: SeriesId, chunk: Ended) {
         let chunk = FinishedChunk { series, at: self.applied.index, chunk };
         self.finished.entry(series.0).or_default().push(Arc::new(chunk));
     }
@@ -385,18 +388,31 @@ impl Head {
 
     /// Removes the series of a group that have no sample since `ended_before`.
     fn remove_ended(&mut self, number: usize, ended_before: i64) {
-        let Some(group) = self.groups[number].as_deref_mut() else { return };
-        for place in 0..group.hot.len() {
-            let hot = &group.hot[place];
+        let Some(group) = self.groups[number].as_deref() else { return };
+        let ended = group.hot.iter().enumerate().filter(|(_, hot)| {
             let newest_end = if hot.started { hot.run.last_time() } else { hot.day_end };
-            if !hot.alive || newest_end >= ended_before {
-                continue;
-            }
-            group.remove(place);
-            group.series_touched = self.applied.index;
-            group.touched = self.applied.index;
-            self.index.remove(SeriesId((number * GROUP_SERIES + place) as u32));
+            hot.alive && newest_end < ended_before
+        });
+        let ended: Vec<usize> = ended.map(|(place, _)| place).collect();
+        for place in ended {
+            self.remove_series(SeriesId((number * GROUP_SERIES + place) as u32));
         }
+        self.remove_dead_group(number);
+    }
+
+    /// Removes a series that is there. Its id is not given again.
+    pub(crate) fn remove_series(&mut self, id: SeriesId) {
+        let (number, place) = place(id);
+        let group = self.groups[number].as_deref_mut().expect("the series is there");
+        group.remove(place);
+        group.series_touched = self.applied.index;
+        group.touched = self.applied.index;
+        self.index.remove(id);
+    }
+
+    /// Removes a group whose series are all gone.
+    pub(crate) fn remove_dead_group(&mut self, number: usize) {
+        let Some(group) = self.groups[number].as_deref() else { return };
         // The last group still grows: it stays even if all its series are gone.
         let complete = group.hot.len() == GROUP_SERIES;
         if complete && group.hot.iter().all(|hot| !hot.alive) {

@@ -8,7 +8,7 @@
 //!               if any is no marker:
 //!               indexes of positive buckets, of negative ones, sums, counts
 //! indexes    := count varint { zigzag varint, difference to the one before }
-//! sums       := form u8, block                                     values.rs, of those behind first
+//! sums       := form u8 (+ 128: exceptions), block                 values.rs, of those behind first
 //! counts     := integers: { column }, words varint { u64 }         of: all less those in buckets,
 //!                                                                  zero bucket, positive buckets,
 //!                                                                  negative buckets
@@ -33,7 +33,7 @@ use narthex_model::{
 use crate::{
     bits::{BitReader, BitString},
     bytes::{Cursor, Malformed, put_block, put_signed, put_varint, unzigzag, zigzag},
-    values,
+    values::{self, Encoded, EncodedValues},
 };
 
 /// The parameter of the Rice code is at most this.
@@ -203,12 +203,15 @@ fn bucket<C: Copy + Default>(buckets: &[Bucket<C>], index: i32) -> C {
     found.map_or(C::default(), |at| buckets[at].count)
 }
 
+/// Stands beside a form whose values have exceptions.
+const EXCEPTIONS: u8 = 1 << 7;
+
 fn put_values(out: &mut Vec<u8>, values: &[f64]) {
     if values.is_empty() {
         return;
     }
-    let (form, bytes) = values::encode(values);
-    out.push(form);
+    let EncodedValues { form, has_exceptions, bytes } = values::encode(values);
+    out.push(form | if has_exceptions { EXCEPTIONS } else { 0 });
     put_block(out, &bytes);
 }
 
@@ -216,7 +219,12 @@ fn take_values(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<f64>, Malfor
     let mut values = Vec::new();
     if count > 0 {
         let form = cursor.u8("form")?;
-        values::decode(form, cursor.block("values")?, count, &mut values)?;
+        let encoded = Encoded {
+            form: form & !EXCEPTIONS,
+            has_exceptions: form & EXCEPTIONS != 0,
+            bytes: cursor.block("values")?,
+        };
+        values::decode(encoded, count, &mut values)?;
     }
     Ok(values)
 }

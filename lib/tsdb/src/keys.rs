@@ -10,6 +10,7 @@ const INDEX_SERIES: u8 = 1;
 const INDEX_PRESENCE: u8 = 2;
 const STATE_HEAD: u8 = 1;
 const STATE_TARGET: u8 = 2;
+const STATE_TOMBSTONES: u8 = 3;
 const STATE_EXEMPLARS: u8 = 4;
 const STATE_FAMILY: u8 = 5;
 
@@ -39,6 +40,12 @@ impl DayOfGroup {
         key.extend_from_slice(&sequence.to_be_bytes());
         key
     }
+}
+
+/// Tells pages that begin at one time apart: the log index they were written at, and which of the
+/// pages of that moment it is.
+pub(crate) fn sequence(at: u64, number: usize) -> u64 {
+    at << 16 | number as u64 & 0xffff
 }
 
 fn flip(number: i64) -> u64 {
@@ -166,6 +173,16 @@ pub(crate) fn all_targets(replica: ReplicaNumber) -> Range<Vec<u8>> {
 /// The target that a key names.
 pub(crate) fn target_id(key: &[u8]) -> Option<TargetId> {
     Some(TargetId(u128::from_be_bytes(key.get(5..21)?.try_into().ok()?)))
+}
+
+/// The tombstones of a group's series.
+pub(crate) fn tombstones(replica: ReplicaNumber, first_series: u32) -> Vec<u8> {
+    tagged(replica, STATE_TOMBSTONES, &first_series.to_be_bytes())
+}
+
+/// All tombstones.
+pub(crate) fn all_tombstones(replica: ReplicaNumber) -> Range<Vec<u8>> {
+    all_tagged(replica, STATE_TOMBSTONES)
 }
 
 /// A page of exemplars.

@@ -18,10 +18,12 @@ use narthex_model::{NativeHistogram, histogram::Histogram};
 use crate::{
     bytes::{Cursor, Malformed, put_signed, put_varint},
     columns::Columns,
-    histogram_values, values,
+    histogram_values,
+    values::{self, EncodedValues},
 };
 
-const FLOATS: u8 = 1;
+/// Floats without start timestamps.
+pub(crate) const FLOATS: u8 = 1;
 const HISTOGRAMS: u8 = 2;
 const FLOATS_STARTED: u8 = 3;
 const HISTOGRAMS_STARTED: u8 = 4;
@@ -32,8 +34,20 @@ const HISTOGRAM_FORM: u8 = 1;
 #[derive(Debug)]
 pub(crate) struct EncodedSamples {
     pub(crate) kind: u8,
+    /// 1 to 4.
     pub(crate) form: u8,
+    /// Of floats: whether some are kept apart.
+    pub(crate) has_exceptions: bool,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// The same, read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoded<'b> {
+    pub(crate) kind: u8,
+    pub(crate) form: u8,
+    pub(crate) has_exceptions: bool,
+    pub(crate) bytes: &'b [u8],
 }
 
 /// Cuts rows into the fewest ranges whose samples can be encoded together: all floats, or all
@@ -88,16 +102,17 @@ pub(crate) fn encode(columns: &Columns, rows: Range<usize>) -> EncodedSamples {
     let has_starts = put_starts(&mut bytes, columns, rows.clone());
     let histograms = columns.histograms_of(rows.clone());
     if histograms.is_empty() {
-        let (form, values) = values::encode(&columns.values[rows]);
+        let EncodedValues { form, has_exceptions, bytes: values } =
+            values::encode(&columns.values[rows]);
         bytes.extend_from_slice(&values);
         let kind = if has_starts { FLOATS_STARTED } else { FLOATS };
-        return EncodedSamples { kind, form, bytes };
+        return EncodedSamples { kind, form, has_exceptions, bytes };
     }
     let histograms: Vec<Arc<NativeHistogram>> =
         histograms.iter().map(|histogram| Arc::clone(&histogram.1)).collect();
     bytes.extend_from_slice(&histogram_values::encode(&histograms));
     let kind = if has_starts { HISTOGRAMS_STARTED } else { HISTOGRAMS };
-    EncodedSamples { kind, form: HISTOGRAM_FORM, bytes }
+    EncodedSamples { kind, form: HISTOGRAM_FORM, has_exceptions: false, bytes }
 }
 
 /// Whether this program knows a kind of samples.
@@ -107,8 +122,7 @@ pub(crate) fn is_known(kind: u8) -> bool {
 
 /// Adds the values of samples whose times are the last `count` of `into`.
 pub(crate) fn decode(
-    (kind, form): (u8, u8),
-    bytes: &[u8],
+    Encoded { kind, form, has_exceptions, bytes }: Encoded<'_>,
     count: usize,
     into: &mut Columns,
 ) -> Result<(), Malformed> {
@@ -119,9 +133,10 @@ pub(crate) fn decode(
         into.set_starts(first, &steps);
     }
     if matches!(kind, FLOATS | FLOATS_STARTED) {
-        return values::decode(form, cursor.rest(), count, &mut into.values);
+        let encoded = values::Encoded { form, has_exceptions, bytes: cursor.rest() };
+        return values::decode(encoded, count, &mut into.values);
     }
-    if form != HISTOGRAM_FORM {
+    if form != HISTOGRAM_FORM || has_exceptions {
         return Err(Malformed("form of histograms unknown to this program"));
     }
     for histogram in histogram_values::decode(cursor.rest(), count)? {
@@ -189,8 +204,9 @@ mod tests {
         for rows in cuts {
             let encoded = encode(&columns, rows.clone());
             back.timestamps.extend_from_slice(&columns.timestamps[rows.clone()]);
-            let kind = (encoded.kind, encoded.form);
-            decode(kind, &encoded.bytes, rows.len(), &mut back).expect("valid");
+            let EncodedSamples { kind, form, has_exceptions, bytes } = encoded;
+            let encoded = Encoded { kind, form, has_exceptions, bytes: &bytes };
+            decode(encoded, rows.len(), &mut back).expect("valid");
         }
         assert_eq!(back.starts, columns.starts);
         assert_eq!(format!("{:?}", back.histograms), format!("{:?}", columns.histograms));

@@ -23,6 +23,7 @@ mod bytes;
 mod checkpoint;
 mod columns;
 mod days;
+mod delete;
 mod digest;
 pub mod entry;
 mod exemplars;
@@ -38,13 +39,16 @@ pub mod kv;
 mod open_page;
 mod outcome;
 mod page;
+mod pins;
 mod postings;
 mod reader;
+mod rewrite;
 mod rich;
 mod series;
 mod settings;
 mod shard;
 mod targets;
+mod tombstones;
 mod values;
 mod xor;
 
@@ -57,5 +61,6 @@ pub use outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample};
 pub use reader::{
     ReadError, SelectedSeries, SeriesHandle, SeriesLookup, ShardReader, ShardStats, TargetState,
 };
+pub use rewrite::{Part, RewriteError, Rewriter, Rewritten};
 pub use settings::Settings;
 pub use shard::{ApplyError, Behind, Shard, delete_replica, persisted};

@@ -3,8 +3,11 @@
 //! ```text
 //! page   := version u8, crc32c u32 LE of all that follows,
 //!           newest time of late chunks i64 LE, places varint, { place }
-//! place  := state u8                        0 no series, 1 no sample yet, 2 samples, 3 rich
-//!           day end i64 LE                  but for state 0
+//! place  := state u8                        0 no series, 1 no sample yet, 2 samples, 3 rich,
+//!                                           4 ended
+//!           day end zigzag                  not for state 0; as the next, the difference to the
+//!                                           place before
+//!           last time zigzag, length u8, last bits without zero bytes behind   only for state 4
 //!           open                            only for states 2 and 3
 //!           rich                            only for state 3
 //! open   := run left u8, runs varint { form u8, run }, last run,
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use narthex_model::histogram::EncodedHistogram;
 
 use crate::{
-    bytes::{Cursor, Malformed, put_block, put_varint},
+    bytes::{Cursor, Malformed, put_block, put_signed, put_varint},
     histogram_run::HistogramRun,
     page::{seal, unseal},
     rich::RichSeries,
@@ -37,6 +40,7 @@ const NO_SERIES: u8 = 0;
 const NO_SAMPLE: u8 = 1;
 const SAMPLES: u8 = 2;
 const RICH: u8 = 3;
+const ENDED: u8 = 4;
 const XOR_RUN: u8 = 0;
 
 /// The page of a group.
@@ -45,27 +49,79 @@ pub(crate) fn encode(group: &Group) -> Vec<u8> {
     out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
     out.extend_from_slice(&group.late_end.to_le_bytes());
     put_varint(&mut out, group.hot.len() as u64);
-    for (place, (hot, cold)) in group.hot.iter().zip(&group.cold).enumerate() {
-        put_place(&mut out, hot, cold, group.rich(place));
+    let mut before = Before::default();
+    for place in 0..group.hot.len() {
+        put_place(&mut out, group, place, &mut before);
     }
     seal(&mut out);
     out
 }
 
-fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold, rich: Option<&RichSeries>) {
+/// What a place is written as the difference to.
+#[derive(Debug, Default)]
+struct Before {
+    day_end: i64,
+    last_time: i64,
+}
+
+impl Before {
+    fn put_day_end(&mut self, out: &mut Vec<u8>, day_end: i64) {
+        put_signed(out, day_end.wrapping_sub(self.day_end));
+        self.day_end = day_end;
+    }
+
+    fn read_day_end(&mut self, cursor: &mut Cursor<'_>) -> Result<i64, Malformed> {
+        self.day_end = self.day_end.wrapping_add(cursor.signed("day end")?);
+        Ok(self.day_end)
+    }
+}
+
+fn put_place(out: &mut Vec<u8>, group: &Group, place: usize, before: &mut Before) {
+    let (hot, cold) = (&group.hot[place], &group.cold[place]);
     if !hot.alive {
         out.push(NO_SERIES);
         return;
     }
-    out.push(match rich {
+    let is_empty = hot.run.count() == 0 && cold.runs.is_empty() && cold.late.is_empty();
+    let state = match group.rich(place) {
         _ if !hot.started => NO_SAMPLE,
-        None => SAMPLES,
         Some(_) => RICH,
-    });
-    out.extend_from_slice(&hot.day_end.to_le_bytes());
-    if !hot.started {
-        return;
+        None if is_empty && hot.run_left == 0 => ENDED,
+        None => SAMPLES,
+    };
+    out.push(state);
+    before.put_day_end(out, hot.day_end);
+    match state {
+        ENDED => put_ended(out, hot, before),
+        SAMPLES | RICH => put_open(out, hot, cold),
+        _ => {}
     }
+    if let (RICH, Some(rich)) = (state, group.rich(place)) {
+        put_rich(out, rich);
+    }
+}
+
+/// All that is known of a series without an open chunk.
+fn put_ended(out: &mut Vec<u8>, hot: &Hot, before: &mut Before) {
+    let last_time = hot.run.last_time();
+    put_signed(out, last_time.wrapping_sub(before.last_time));
+    before.last_time = last_time;
+    let bits = hot.run.last_value();
+    let kept = 8 - bits.trailing_zeros() as usize / 8;
+    out.push(kept as u8);
+    out.extend_from_slice(&bits.to_be_bytes()[..kept]);
+}
+
+fn read_ended(cursor: &mut Cursor<'_>, before: &mut Before) -> Result<OpenRun, Malformed> {
+    before.last_time = before.last_time.wrapping_add(cursor.signed("last time")?);
+    let kept = usize::from(cursor.u8("last bits")?);
+    let mut bits = [0; 8];
+    let place = bits.get_mut(..kept).ok_or(Malformed("last bits"))?;
+    place.copy_from_slice(cursor.bytes(kept, "last bits")?);
+    Ok(OpenRun::taken(before.last_time, u64::from_be_bytes(bits)))
+}
+
+fn put_open(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
     out.push(hot.run_left);
     put_varint(out, cold.runs.len() as u64);
     for run in &cold.runs {
@@ -84,9 +140,6 @@ fn put_place(out: &mut Vec<u8>, hot: &Hot, cold: &Cold, rich: Option<&RichSeries
     for (time, bits) in &cold.late {
         out.extend_from_slice(&time.to_le_bytes());
         out.extend_from_slice(&bits.to_le_bytes());
-    }
-    if let Some(rich) = rich {
-        put_rich(out, rich);
     }
 }
 
@@ -131,8 +184,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Group, Malformed> {
         return Err(Malformed("places"));
     }
     let mut group = Group { late_end, ..Group::default() };
+    let mut before = Before::default();
     for place in 0..places {
-        let (state, mut hot, cold) = read_place(&mut cursor)?;
+        let (state, mut hot, cold) = read_place(&mut cursor, &mut before)?;
         if state == RICH {
             let rich = read_rich(&mut cursor)?;
             hot.plain = rich.is_plain();
@@ -145,19 +199,23 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Group, Malformed> {
     Ok(group)
 }
 
-fn read_place(cursor: &mut Cursor<'_>) -> Result<(u8, Hot, Cold), Malformed> {
+fn read_place(cursor: &mut Cursor<'_>, before: &mut Before) -> Result<(u8, Hot, Cold), Malformed> {
     let state = cursor.u8("state")?;
     let mut cold = Cold::default();
     match state {
         NO_SERIES => return Ok((state, Hot::removed(), cold)),
-        NO_SAMPLE | SAMPLES | RICH => {}
+        NO_SAMPLE | SAMPLES | RICH | ENDED => {}
         _ => return Err(Malformed("state unknown to this program")),
     }
-    let mut hot = Hot { day_end: cursor.i64("day end")?, ..Hot::created(0) };
+    let mut hot = Hot { day_end: before.read_day_end(cursor)?, ..Hot::created(0) };
     if state == NO_SAMPLE {
         return Ok((state, hot, cold));
     }
     hot.started = true;
+    if state == ENDED {
+        hot.run = read_ended(cursor, before)?;
+        return Ok((state, hot, cold));
+    }
     hot.run_left = cursor.u8("run left")?;
     let runs = cursor.count(2, "runs")?;
     for _ in 0..runs {
@@ -251,6 +309,9 @@ mod tests {
                 group.roll(SeriesId(u32::from(place)), time);
             }
             group.hot[usize::from(place)].append(time, value);
+            if step % 5 == 0 {
+                group.seal(usize::from(place));
+            }
             if step % 7 == 0 {
                 group.cold[usize::from(place)].late = vec![(time - 3, 9)];
             }

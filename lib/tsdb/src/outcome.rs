@@ -79,6 +79,8 @@ pub enum Fence {
         /// The last accepted slot in it.
         last_slot: u64,
     },
+    /// The command must be the only one of its entry.
+    NotAlone,
 }
 
 /// A refused sample, to be named in an answer.
@@ -105,6 +107,8 @@ pub struct CommandOutcome {
     pub stale_markers: u64,
     /// Series that this command brought into being.
     pub series_created: u64,
+    /// Series of which it deleted samples.
+    pub series_deleted: u64,
     /// Samples refused, by [`Refusal::ALL`].
     pub refused: [u64; Refusal::ALL.len()],
     /// The first refused sample.
@@ -140,7 +144,7 @@ impl CommandOutcome {
 
     /// A hash of what must be equal on all replicas, chained to those before.
     pub(crate) fn hash(&self, before: u64) -> u64 {
-        let mut bytes = [0; 20 * 8];
+        let mut bytes = [0; 21 * 8];
         let newest = self.resolved.last().map_or(0, |id| u64::from(id.0));
         let counts = [
             before,
@@ -148,6 +152,7 @@ impl CommandOutcome {
             self.repeated,
             self.stale_markers,
             self.series_created,
+            self.series_deleted,
             self.resolved.len() as u64,
             newest,
             u64::from(self.fenced.is_some()),
@@ -170,6 +175,7 @@ impl CommandOutcome {
             self.repeated,
             self.stale_markers,
             self.series_created,
+            self.series_deleted,
             self.exemplars,
             self.exemplars_refused,
             self.families_refused,
@@ -197,6 +203,7 @@ impl CommandOutcome {
                 put_varint(out, last_term);
                 put_varint(out, last_slot);
             }
+            Some(Fence::NotAlone) => out.push(3),
         }
     }
 
@@ -207,6 +214,7 @@ impl CommandOutcome {
             repeated: cursor.varint("repeated")?,
             stale_markers: cursor.varint("stale markers")?,
             series_created: cursor.varint("series created")?,
+            series_deleted: cursor.varint("series deleted")?,
             exemplars: cursor.varint("exemplars")?,
             exemplars_refused: cursor.varint("exemplars refused")?,
             families_refused: cursor.varint("families refused")?,
@@ -235,6 +243,7 @@ impl CommandOutcome {
                 last_term: cursor.varint("term")?,
                 last_slot: cursor.varint("slot")?,
             }),
+            3 => Some(Fence::NotAlone),
             _ => return Err(Malformed("fence")),
         };
         Ok(outcome)
@@ -295,7 +304,8 @@ mod tests {
         });
         let fenced = Some(Fence::Foreign { last_term: 3, last_slot: 1 });
         let fenced = CommandOutcome { fenced, ..CommandOutcome::default() };
-        let outcome = Outcome { commands: vec![command, fenced] };
+        let alone = CommandOutcome { fenced: Some(Fence::NotAlone), ..CommandOutcome::default() };
+        let outcome = Outcome { commands: vec![command, fenced, alone] };
         assert_eq!(Outcome::decode(&outcome.encode()), Ok(outcome));
     }
 

@@ -7,9 +7,14 @@
 //!            1 REGULAR  step zigzag varint
 //!            2 CHANGES  words varint { u64 LE }: time of the run format, per row but the first
 //! entries := count varint { entry }
-//! entry   := place u8, sample kind u8, order u8, at varint, column varint, offset varint,
-//!            samples varint, skips varint { rows taken before it varint }, form u8, len varint
+//! entry   := place u8, flags u8, if KIND: sample kind u8, if AT: at varint,
+//!            if TIMES: column varint, offset varint, samples varint,
+//!            if SKIPS: skips varint { rows taken before it varint }, len varint
+//! flags   := LATE 1, AT 2, TIMES 4, SKIPS 8, EXCEPTIONS 16, form − 1 in bits 5 and 6, KIND 128;
+//!            without a kind the samples are floats
 //! ```
+//!
+//! What an entry leaves out is as in the one before it: neighbours mostly end together.
 //!
 //! Series of one target share their times: a chunk names a column, the row where it begins, and
 //! the rows in between that it has no sample for. `place` is the series' place in its group,
@@ -28,12 +33,25 @@ use crate::{
 const VERSION: u8 = 1;
 const REGULAR: u8 = 1;
 const CHANGES: u8 = 2;
-const IN_ORDER: u8 = 0;
+/// The samples came late.
 const LATE: u8 = 1;
+/// The log index follows; else it is that of the entry before.
+const AT: u8 = 1 << 1;
+/// Where the times are follows; else they are where those of the entry before are.
+const TIMES: u8 = 1 << 2;
+/// Rows of the column are skipped.
+const SKIPS: u8 = 1 << 3;
+/// Some values are kept apart.
+const EXCEPTIONS: u8 = 1 << 4;
+/// Where the form begins.
+const FORM_SHIFT: u32 = 5;
+const FORM_MASK: u8 = 0b11;
+/// The kind of samples follows; else they are floats.
+const KIND: u8 = 1 << 7;
 
 /// A page takes no further chunk beyond this.
 pub(crate) const PAGE_BYTES_MAX: usize = 32 << 10;
-/// More rows skipped than this make a column of its own.
+/// More rows skipped than this make a column of its own; of long chunks, one in 60.
 const SKIPS_MAX: usize = 8;
 /// Rows of a column at most, against damaged pages.
 const ROWS_MAX: usize = 1 << 16;
@@ -47,23 +65,51 @@ pub(crate) struct SealedChunk {
     pub(crate) samples: Columns,
 }
 
-/// Packs chunks of one group and day into pages; returns each with the time of its first sample.
-pub(crate) fn encode_pages(chunks: &[SealedChunk]) -> Vec<(i64, Vec<u8>)> {
-    let mut pages = Vec::new();
-    let mut page = PageWriter::default();
-    for chunk in chunks.iter().filter(|chunk| !chunk.samples.is_empty()) {
+/// A page to be written.
+#[derive(Debug)]
+pub(crate) struct EncodedPage {
+    /// The time of its first sample.
+    pub(crate) start: i64,
+    /// The time of its last sample.
+    pub(crate) end: i64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Packs chunks of one group and day into pages.
+#[derive(Debug)]
+pub(crate) struct PagesWriter {
+    bytes_max: usize,
+    full: Vec<EncodedPage>,
+    page: PageWriter,
+}
+
+impl PagesWriter {
+    /// Pages of at most so many bytes, unless one chunk alone is larger.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, full: Vec::new(), page: PageWriter::default() }
+    }
+
+    /// Adds a chunk, cut where its samples are of several kinds. One without samples leaves
+    /// nothing.
+    pub(crate) fn add(&mut self, chunk: &SealedChunk) {
+        if chunk.samples.is_empty() {
+            return;
+        }
         for rows in kinds::cut(&chunk.samples) {
             let samples = kinds::encode(&chunk.samples, rows.clone());
-            if !page.is_empty() && page.len() + samples.bytes.len() > PAGE_BYTES_MAX {
-                pages.push(std::mem::take(&mut page).finish());
+            if !self.page.is_empty() && self.page.len() + samples.bytes.len() > self.bytes_max {
+                self.full.push(std::mem::take(&mut self.page).finish());
             }
-            page.add(chunk, rows, &samples);
+            self.page.add(chunk, rows, &samples);
         }
     }
-    if !page.is_empty() {
-        pages.push(page.finish());
+
+    pub(crate) fn finish(mut self) -> Vec<EncodedPage> {
+        if !self.page.is_empty() {
+            self.full.push(self.page.finish());
+        }
+        self.full
     }
-    pages
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +118,10 @@ struct PageWriter {
     entries: Vec<u8>,
     entry_count: u64,
     values: Vec<u8>,
-    start: Option<i64>,
+    /// The times of the first and the last sample.
+    range: Option<(i64, i64)>,
+    /// Log index, column, offset and samples of the entry that was added last.
+    before: Option<(u64, [usize; 3])>,
 }
 
 /// Where a chunk's times are.
@@ -96,17 +145,34 @@ impl PageWriter {
     fn add(&mut self, chunk: &SealedChunk, rows: Range<usize>, samples: &EncodedSamples) {
         let times = &chunk.samples.timestamps[rows];
         let at = self.place_times(times);
-        let start = self.start.get_or_insert(times[0]);
-        *start = times[0].min(*start);
+        let (first, last) = (times[0], times[times.len() - 1]);
+        let range = self.range.get_or_insert((first, last));
+        *range = (first.min(range.0), last.max(range.1));
+        let lies = [at.column, at.offset, times.len()];
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let flags = flag(chunk.late, LATE)
+            | flag(self.before.is_none_or(|before| before.0 != chunk.at), AT)
+            | flag(self.before.is_none_or(|before| before.1 != lies), TIMES)
+            | flag(!at.skips.is_empty(), SKIPS)
+            | flag(samples.has_exceptions, EXCEPTIONS)
+            | flag(samples.kind != kinds::FLOATS, KIND)
+            | (samples.form - 1) << FORM_SHIFT;
+        self.before = Some((chunk.at, lies));
         let out = &mut self.entries;
-        let order = if chunk.late { LATE } else { IN_ORDER };
-        out.extend_from_slice(&[chunk.place, samples.kind, order]);
-        put_varint(out, chunk.at);
-        for number in [at.column, at.offset, times.len(), at.skips.len()] {
-            put_varint(out, number as u64);
+        out.extend_from_slice(&[chunk.place, flags]);
+        if flags & KIND != 0 {
+            out.push(samples.kind);
         }
-        at.skips.iter().for_each(|&taken| put_varint(out, taken as u64));
-        out.push(samples.form);
+        if flags & AT != 0 {
+            put_varint(out, chunk.at);
+        }
+        if flags & TIMES != 0 {
+            lies.iter().for_each(|&number| put_varint(out, number as u64));
+        }
+        if flags & SKIPS != 0 {
+            put_varint(out, at.skips.len() as u64);
+            at.skips.iter().for_each(|&taken| put_varint(out, taken as u64));
+        }
         put_varint(out, samples.bytes.len() as u64);
         self.values.extend_from_slice(&samples.bytes);
         self.entry_count += 1;
@@ -123,7 +189,7 @@ impl PageWriter {
         TimesAt { column: self.columns.len() - 1, offset: 0, skips: Vec::new() }
     }
 
-    fn finish(self) -> (i64, Vec<u8>) {
+    fn finish(self) -> EncodedPage {
         let mut out = vec![VERSION, 0, 0, 0, 0];
         put_varint(&mut out, self.columns.len() as u64);
         self.columns.iter().for_each(|column| put_column(&mut out, column));
@@ -131,7 +197,8 @@ impl PageWriter {
         out.extend_from_slice(&self.entries);
         out.extend_from_slice(&self.values);
         seal(&mut out);
-        (self.start.unwrap_or(0), out)
+        let (start, end) = self.range.unwrap_or((0, 0));
+        EncodedPage { start, end, bytes: out }
     }
 }
 
@@ -163,7 +230,7 @@ fn find_rows(rows: &[i64], times: &[i64]) -> Option<(usize, Vec<usize>)> {
     for (taken, time) in times.iter().enumerate() {
         while rows.get(row)? < time {
             skips.push(taken);
-            if skips.len() > SKIPS_MAX {
+            if skips.len() > SKIPS_MAX.max(times.len() / 60) {
                 return None;
             }
             row += 1;
@@ -252,7 +319,15 @@ pub(crate) struct PageEntry {
     count: usize,
     skips: Vec<usize>,
     form: u8,
+    has_exceptions: bool,
     values: Range<usize>,
+}
+
+impl PageEntry {
+    /// How many samples it has.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
 }
 
 impl Page {
@@ -262,14 +337,14 @@ impl Page {
         let columns = cursor.count(4, "column count")?;
         let columns =
             (0..columns).map(|_| read_column(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
-        let count = cursor.count(10, "entry count")?;
-        let mut entries = Vec::with_capacity(count);
-        let mut values_at = 0;
+        let count = cursor.count(3, "entry count")?;
+        let mut entries: Vec<PageEntry> = Vec::with_capacity(count);
         for _ in 0..count {
-            entries.push(read_entry(&mut cursor, &columns, &mut values_at)?);
+            let entry = read_entry(&mut cursor, &columns, entries.last())?;
+            entries.push(entry);
         }
         let base = bytes.len() - cursor.remaining();
-        if values_at != cursor.remaining() {
+        if entries.last().map_or(0, |entry| entry.values.end) != cursor.remaining() {
             return Err(Malformed("values"));
         }
         for entry in &mut entries {
@@ -311,31 +386,37 @@ impl Page {
             }
         }
         let bytes = &self.bytes[entry.values.clone()];
-        kinds::decode((entry.kind, entry.form), bytes, entry.count, into)
+        let encoded = kinds::Encoded {
+            kind: entry.kind,
+            form: entry.form,
+            has_exceptions: entry.has_exceptions,
+            bytes,
+        };
+        kinds::decode(encoded, entry.count, into)
     }
 }
 
 fn read_entry(
     cursor: &mut Cursor<'_>,
     columns: &[Vec<i64>],
-    values_at: &mut usize,
+    before: Option<&PageEntry>,
 ) -> Result<PageEntry, Malformed> {
-    let place = cursor.u8("place")?;
-    let kind = cursor.u8("sample kind")?;
+    let (place, flags) = (cursor.u8("place")?, cursor.u8("entry flags")?);
+    let kind = if flags & KIND != 0 { cursor.u8("sample kind")? } else { kinds::FLOATS };
     if !kinds::is_known(kind) {
         return Err(Malformed("sample kind unknown to this program"));
     }
-    let late = match cursor.u8("order")? {
-        IN_ORDER => false,
-        LATE => true,
-        _ => return Err(Malformed("order unknown to this program")),
+    let as_before = || before.ok_or(Malformed("first entry"));
+    let at = if flags & AT != 0 { cursor.varint("log index")? } else { as_before()?.at };
+    let [column, offset, count] = if flags & TIMES != 0 {
+        let mut number = |what| cursor.varint(what).map(|number| number as usize);
+        [number("column")?, number("offset")?, number("samples")?]
+    } else {
+        let before = as_before()?;
+        [before.column, before.offset, before.count]
     };
-    let at = cursor.varint("log index")?;
-    let column = cursor.varint("column")? as usize;
     let rows = columns.get(column).ok_or(Malformed("column"))?.len();
-    let offset = cursor.varint("offset")? as usize;
-    let count = cursor.varint("samples")? as usize;
-    let skipped = cursor.count(1, "skips")?;
+    let skipped = if flags & SKIPS != 0 { cursor.count(1, "skips")? } else { 0 };
     let fits = offset.checked_add(count).and_then(|end| end.checked_add(skipped));
     if count == 0 || fits.is_none_or(|end| end > rows) {
         return Err(Malformed("samples"));
@@ -348,12 +429,22 @@ fn read_entry(
         }
         skips.push(taken);
     }
-    let form = cursor.u8("form")?;
     let len = cursor.varint("values")? as usize;
-    let end = values_at.checked_add(len).ok_or(Malformed("values"))?;
-    let values = *values_at..end;
-    *values_at = end;
-    Ok(PageEntry { place, kind, late, at, column, offset, count, skips, form, values })
+    let start = before.map_or(0, |before| before.values.end);
+    let values = start..start.checked_add(len).ok_or(Malformed("values"))?;
+    Ok(PageEntry {
+        place,
+        kind,
+        late: flags & LATE != 0,
+        at,
+        column,
+        offset,
+        count,
+        skips,
+        form: (flags >> FORM_SHIFT & FORM_MASK) + 1,
+        has_exceptions: flags & EXCEPTIONS != 0,
+        values,
+    })
 }
 
 #[cfg(test)]
@@ -368,16 +459,22 @@ mod tests {
         SealedChunk { place, late: place % 2 == 1, at: 9, samples }
     }
 
-    fn read_all(pages: Vec<(i64, Vec<u8>)>) -> Vec<(u8, bool, Vec<i64>, Vec<f64>)> {
+    fn encode_pages(chunks: &[SealedChunk]) -> Vec<EncodedPage> {
+        let mut pages = PagesWriter::new(PAGE_BYTES_MAX);
+        chunks.iter().for_each(|chunk| pages.add(chunk));
+        pages.finish()
+    }
+
+    fn read_all(pages: Vec<EncodedPage>) -> Vec<(u8, bool, Vec<i64>, Vec<f64>)> {
         let mut found = Vec::new();
-        for (start, bytes) in pages {
+        for EncodedPage { start, end, bytes } in pages {
             let page = Page::decode(bytes).expect("valid");
             for entry in page.entries() {
                 let mut columns = Columns::new();
                 page.read(entry, &mut columns).expect("valid");
                 let ends = (columns.timestamps[0], *columns.timestamps.last().expect("not empty"));
                 assert_eq!(page.range(entry), ends);
-                assert!(start <= ends.0);
+                assert!(start <= ends.0 && end >= ends.1);
                 found.push((entry.place, entry.late, columns.timestamps, columns.values));
             }
         }
@@ -390,7 +487,7 @@ mod tests {
         let chunks: Vec<_> = (0..64).map(|place| chunk(place, &times, 5.0)).collect();
         let pages = encode_pages(&chunks);
         assert_eq!(pages.len(), 1);
-        assert_eq!(Page::decode(pages[0].1.clone()).expect("valid").columns.len(), 1);
+        assert_eq!(Page::decode(pages[0].bytes.clone()).expect("valid").columns.len(), 1);
         let lacking: Vec<i64> = times.iter().copied().filter(|time| time % 11 != 3).collect();
         assert_eq!(find_rows(&times, &times[5..9]), Some((5, vec![])));
         assert_eq!(find_rows(&times, &[times[5], times[7], times[9]]), Some((5, vec![1, 2])));
@@ -399,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_damaged_page_is_refused() {
-        let (_, bytes) = encode_pages(&[chunk(3, &[1, 2, 5], 1.0)]).remove(0);
+        let bytes = encode_pages(&[chunk(3, &[1, 2, 5], 1.0)]).remove(0).bytes;
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;

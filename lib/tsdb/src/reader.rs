@@ -22,11 +22,14 @@ use crate::{
     exemplars::StoredExemplar,
     head::Head,
     kv::KvError,
+    pins::Pin,
     rich::RichSeries,
     series::{FinishedChunk, Run},
     shard::Core,
+    tombstones::Tombstone,
 };
 use disk::DiskPages;
+pub(crate) use merge::{LateSamples, merge_late};
 
 /// Why samples could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +101,10 @@ pub struct SeriesHandle {
     late: Vec<(i64, u64)>,
     /// Histograms and start timestamps that are still in memory, if any.
     rich: Option<Box<RichSeries>>,
+    /// What of the series was deleted.
+    hidden: Box<[Tombstone]>,
+    /// Memory has all chunks that begin here or later and came in order.
+    memory_start: i64,
     /// The store has nothing for the series from here on: open chunk and finished chunks begin
     /// here, and no late chunk was written behind it.
     disk_end: i64,
@@ -106,6 +113,8 @@ pub struct SeriesHandle {
 /// What the series of one selection have in common.
 #[derive(Debug)]
 struct Shelf {
+    /// Keeps pages apart that a reader of this log index must tell apart.
+    _pin: Pin,
     applied: u64,
     floor: i64,
     /// Copied words of open runs.
@@ -128,6 +137,8 @@ pub struct ShardStats {
     pub open_chunks: u64,
     /// Finished chunks that no confirmed checkpoint holds.
     pub finished_chunks: u64,
+    /// Deletes of a series and range whose pages were not rewritten yet.
+    pub tombstones: u64,
     /// Memory of series, index and finished chunks, near enough.
     pub memory_bytes: u64,
     /// The start of the first day that has samples, or the horizon if that is later.
@@ -176,6 +187,18 @@ impl ShardReader {
         let head = self.core.head.read();
         let ids = select::matching(&head, matchers, start.millis(), end.millis());
         ids.iter().filter_map(|id| head.index.labels(SeriesId(id))).collect()
+    }
+
+    /// The ids of the series that [`ShardReader::select`] would select, in order.
+    pub fn matching(
+        &self,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<SeriesId> {
+        let head = self.core.head.read();
+        let ids = select::matching(&head, matchers, start.millis(), end.millis());
+        ids.iter().map(SeriesId).collect()
     }
 
     /// Names of the labels of matching series, in order.
@@ -313,6 +336,7 @@ impl ShardReader {
             samples: head.samples_total,
             open_chunks: groups().map(|group| group.open_chunks()).sum::<usize>() as u64,
             finished_chunks: finished().count() as u64,
+            tombstones: head.tombstones.count() as u64,
             memory_bytes: (groups().map(|group| group.memory_bytes()).sum::<usize>()
                 + head.index.memory_bytes()
                 + finished().map(|chunk| chunk.memory_bytes()).sum::<usize>())

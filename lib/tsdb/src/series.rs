@@ -316,6 +316,22 @@ impl Group {
         self.hot.iter().zip(&self.cold).enumerate().filter(is_open).count()
     }
 
+    /// The times of the first and the last sample of a series' open chunk, if there is one.
+    pub(crate) fn open_range(&self, place: usize) -> Option<(i64, i64)> {
+        let (hot, cold) = (&self.hot[place], &self.cold[place]);
+        let floats = cold.runs.first().map(Run::start).or(hot.run.first_time());
+        let histograms = || self.rich(place).and_then(|rich| rich.open.start());
+        Some((floats.or_else(histograms)?, hot.run.last_time()))
+    }
+
+    /// Whether a sample of `[start, end]` waits in a series' late buffers.
+    pub(crate) fn has_late_in(&self, place: usize, start: i64, end: i64) -> bool {
+        let in_range = |time: i64| (start..=end).contains(&time);
+        let histograms = self.rich(place).map_or(&[][..], |rich| &rich.late);
+        self.cold[place].late.iter().any(|late| in_range(late.0))
+            || histograms.iter().any(|late| in_range(late.0))
+    }
+
     /// Bytes of memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         let hot: usize =

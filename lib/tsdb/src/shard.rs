@@ -13,7 +13,9 @@ use crate::{
     head::Head,
     keys,
     kv::{Batch, KeyValue, KvError, Space},
+    pins::Pins,
     reader::ShardReader,
+    rewrite::Rewriter,
 };
 
 /// What the shard's owner, its readers and its checkpoints have in common.
@@ -21,6 +23,8 @@ pub(crate) struct Core {
     pub(crate) head: RwLock<Head>,
     pub(crate) kv: Arc<dyn KeyValue>,
     pub(crate) replica: ReplicaNumber,
+    /// What selections show.
+    pub(crate) pins: Pins,
 }
 
 impl fmt::Debug for Core {
@@ -93,7 +97,8 @@ impl Shard {
     pub fn open(kv: Arc<dyn KeyValue>, replica: ReplicaNumber) -> Result<Self, OpenError> {
         let (head, extra) = checkpoint::restore(kv.as_ref(), replica)?;
         let confirmed = head.applied;
-        let core = Arc::new(Core { head: RwLock::new(head), kv, replica });
+        let pins = Pins::default();
+        let core = Arc::new(Core { head: RwLock::new(head), kv, replica, pins });
         Ok(Self {
             core,
             extra,
@@ -199,6 +204,7 @@ impl Shard {
         head.targets.forget_gone(position.index);
         head.exemplars.forget_left(position.index);
         head.families.forget_gone(position.index);
+        head.tombstones.written(position.index);
         head.emptied.retain(|&(_, at)| at > position.index);
     }
 
@@ -219,6 +225,12 @@ impl Shard {
     /// purged up to its position. Blocks on the disk.
     pub fn persisted(&self) -> Result<Option<(LogPosition, Vec<u8>)>, OpenError> {
         persisted(self.core.kv.as_ref(), self.core.replica)
+    }
+
+    /// Rewrites pages of what the last confirmed checkpoint holds, and what nobody reads as it was
+    /// before. No checkpoint may be taken or written while it works.
+    pub fn rewriter(&self) -> Rewriter {
+        Rewriter::new(&self.core, self.confirmed.index)
     }
 
     /// Gives whole files behind the persisted horizons back to the disk. Blocks on it.

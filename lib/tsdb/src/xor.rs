@@ -109,8 +109,13 @@ impl OpenRun {
     pub(crate) fn take(&mut self) -> Arc<[u64]> {
         let words = self.words().collect();
         self.bits.clear();
-        self.count = 0;
+        (self.count, self.step, self.window) = (0, 0, ValueWindow::default());
         words
+    }
+
+    /// A run that was taken, after a sample like this.
+    pub(crate) fn taken(last_time: i64, last_value: u64) -> Self {
+        Self { last_time, last_value, ..Self::default() }
     }
 
     /// The fields that resume the run from stored words, in the order of [`OpenRun::resume`].

@@ -3,6 +3,8 @@
 
 mod driver;
 
+use std::collections::BTreeSet;
+
 use driver::{Action, Driver, RichValue, SERIES, TARGETS};
 use narthex_model::STALE_NAN_BITS;
 use proptest::prelude::*;
@@ -30,6 +32,13 @@ fn action() -> impl Strategy<Value = Action> {
     let series = 0..SERIES;
     let rows = proptest::collection::vec((series.clone(), late, value()), 1..12);
     let burst = (series.clone(), 1u16..300, prop_oneof![Just(15_000i64), 1..400_000i64], value());
+    let time = prop_oneof![Just(i64::MIN), Just(i64::MAX), -90_000_000i64..1_000_000];
+    let deleted = proptest::collection::btree_set(series.clone(), 1..5);
+    let delete = (deleted, time.clone(), time).prop_map(|(series, start, end)| Action::Delete {
+        series,
+        start,
+        end,
+    });
     let scraped = proptest::collection::vec((series.clone(), value()), 0..8);
     // Few series, so that kinds meet in one.
     let few = 0..9usize;
@@ -53,9 +62,12 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0u32..3).prop_map(Action::Horizon),
         1 => (0u64..3).prop_map(Action::Window),
         1 => Just(Action::Seal),
+        2 => delete,
         3 => Just(Action::Freeze),
         3 => Just(Action::WriteFrozen),
         2 => Just(Action::Flush),
+        2 => Just(Action::Rewrite),
+        1 => Just(Action::Pin),
         1 => (0usize..4).prop_map(Action::Crash),
     ]
 }
@@ -94,8 +106,16 @@ fn workload() -> Vec<Action> {
         let scraped = (4..8).filter(|s| s % 2 == usize::from(round % 2)).map(|s| (s, 7)).collect();
         actions.push(Action::Scrape { target: 0, series: scraped, repeat: false });
         actions.extend([Action::Freeze, Action::WriteFrozen, Action::Flush]);
+        actions.push(Action::Rewrite);
         if round == 3 {
             actions.push(Action::Horizon(1));
+        }
+        let delete =
+            |series, start, end| Action::Delete { series: BTreeSet::from([series]), start, end };
+        match round {
+            1 => actions.push(delete(1, -3_000_000, -1_000_000)),
+            2 => actions.push(delete(2, i64::MIN, i64::MAX)),
+            _ => {}
         }
     }
     actions
@@ -103,8 +123,8 @@ fn workload() -> Vec<Action> {
 
 #[test]
 fn every_failing_write_and_flush_leaves_a_checkpoint_that_replays() {
-    // Six rounds of one write and one flush each.
-    for operations in 0..13 {
+    // Six rounds of one write and one flush each, and what is rewritten.
+    for operations in 0..30 {
         for kept in 0..2 {
             let mut driver = Driver::new();
             driver.kv().fail_after(operations);

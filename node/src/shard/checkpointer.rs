@@ -66,7 +66,7 @@ fn memtable_bytes(shared: &Shared) -> u64 {
     shared.data.stats().map_or(0, |stats| stats.memtable_bytes)
 }
 
-/// Writes and flushes all shards now, and compacts the store.
+/// Writes and flushes all shards now.
 pub(crate) async fn write_all(shared: &Arc<Shared>, replicas: &Replicas) {
     let mut progress = Progress::default();
     let now = shared.clock.monotonic();
@@ -74,8 +74,13 @@ pub(crate) async fn write_all(shared: &Arc<Shared>, replicas: &Replicas) {
         write(&replica, &mut progress, now).await;
     }
     flush(shared, replicas, &mut progress).await;
+}
+
+/// Flushes what was rewritten since, and compacts the whole store.
+pub(crate) async fn compact_all(shared: &Arc<Shared>, replicas: &Replicas) {
+    flush(shared, replicas, &mut Progress::default()).await;
     let data = shared.data.clone();
-    if let Err(problem) = tokio::task::spawn_blocking(move || data.compact()).await {
+    if let Err(problem) = tokio::task::spawn_blocking(move || data.compact_all()).await {
         error!(%problem, "BUG: compaction panicked");
     }
 }

@@ -30,6 +30,8 @@ pub enum Urgency {
     AtOnce,
     /// Scrapes: may be collected for [`Limits::linger`].
     Collect,
+    /// Somebody waits, and the entry must hold nothing else.
+    Alone,
 }
 
 /// Bounds of one shard's write side.
@@ -78,6 +80,7 @@ pub struct QueueFull {
 struct Waiting {
     id: RequestId,
     bytes: usize,
+    is_alone: bool,
 }
 
 /// Requests that wait for an entry, and the measure of what is under way.
@@ -120,18 +123,19 @@ impl WriteQueue {
         let in_flight_bytes = self.waiting_bytes + self.under_way_bytes;
         let max = self.limits.in_flight_bytes_max;
         let is_first = match urgency {
-            Urgency::AtOnce => in_flight_bytes == 0,
+            Urgency::AtOnce | Urgency::Alone => in_flight_bytes == 0,
             Urgency::Collect => self.collected.is_empty() && self.under_way_bytes <= max,
         };
         if !is_first && in_flight_bytes + bytes > max {
             return Err(QueueFull { in_flight_bytes });
         }
         self.waiting_bytes += bytes;
+        let waiting = Waiting { id, bytes, is_alone: urgency == Urgency::Alone };
         match urgency {
-            Urgency::AtOnce => self.written.push_back(Waiting { id, bytes }),
+            Urgency::AtOnce | Urgency::Alone => self.written.push_back(waiting),
             Urgency::Collect => {
                 self.collected_due.get_or_insert(now + self.limits.linger);
-                self.collected.push_back(Waiting { id, bytes });
+                self.collected.push_back(waiting);
             }
         }
         Ok(())
@@ -179,11 +183,14 @@ impl WriteQueue {
     fn take_entry(&mut self) -> Vec<RequestId> {
         let mut ids = Vec::new();
         let mut bytes = 0;
+        let mut is_closed = false;
         for queue in [&mut self.written, &mut self.collected] {
             while let Some(first) = queue.front() {
-                if !ids.is_empty() && bytes + first.bytes > self.limits.entry_bytes_max {
+                let is_full = bytes + first.bytes > self.limits.entry_bytes_max;
+                if is_closed || (!ids.is_empty() && (is_full || first.is_alone)) {
                     break;
                 }
+                is_closed = first.is_alone;
                 bytes += first.bytes;
                 ids.push(first.id);
                 queue.pop_front();
@@ -254,6 +261,20 @@ mod tests {
         queue.offer(due, RequestId(4), 10, Urgency::AtOnce).unwrap();
         assert_eq!(queue.next(due), ids(&[4, 3]));
         assert_eq!(queue.next(due), Next::Idle);
+    }
+
+    #[test]
+    fn what_must_be_alone_shares_its_entry_with_nothing() {
+        let (mut queue, now) = (WriteQueue::new(LIMITS), origin());
+        queue.offer(now, RequestId(1), 10, Urgency::Collect).unwrap();
+        queue.offer(now, RequestId(2), 10, Urgency::AtOnce).unwrap();
+        queue.offer(now, RequestId(3), 10, Urgency::Alone).unwrap();
+        queue.offer(now, RequestId(4), 10, Urgency::AtOnce).unwrap();
+        assert_eq!(queue.next(now), ids(&[2, 1]));
+        queue.done(20);
+        assert_eq!(queue.next(now), ids(&[3]));
+        queue.done(10);
+        assert_eq!(queue.next(now), ids(&[4]));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use narthex_tsdb::{
-    ApplyError, Behind, LogPosition as ShardPosition, OpenError, ReplicaNumber, Shard, ShardReader,
+    ApplyError, Behind, LogPosition as ShardPosition, OpenError, ReplicaNumber, RewriteError,
+    Rewriter, Shard, ShardReader,
     kv::{DataDb, KvError},
 };
 use parking_lot::Mutex;
@@ -81,6 +82,22 @@ impl ReplicaState {
         let position = frozen.write()?;
         self.inner.lock().shard.checkpointed(position);
         Ok(applied)
+    }
+
+    /// Rewrites pages behind the last checkpoint, with no other being taken. Blocks on the disk.
+    pub fn rewriter<T>(
+        &self,
+        work: impl FnOnce(&Rewriter) -> Result<T, RewriteError>,
+    ) -> Result<T, RewriteError> {
+        let _alone = self.checkpointing.lock();
+        let rewriter = self.inner.lock().shard.rewriter();
+        work(&rewriter)
+    }
+
+    /// Gives the space of rewritten and deleted pages back to the disk. Blocks on it, for long.
+    pub fn compact_chunks(&self) -> Result<(), RewriteError> {
+        let rewriter = self.inner.lock().shard.rewriter();
+        rewriter.compact()
     }
 
     /// Gives files that lie whole behind the horizon back to the disk, after a flush of the

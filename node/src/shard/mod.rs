@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod checkpointer;
 pub mod core;
+pub(crate) mod deletion;
 pub mod digest;
 mod due;
 pub mod forward;
@@ -14,6 +15,7 @@ mod leaders;
 mod machine;
 mod numbers;
 mod parts;
+pub(crate) mod rewriting;
 pub(crate) mod settle;
 pub(crate) mod side;
 pub mod sink;

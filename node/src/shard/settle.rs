@@ -15,6 +15,7 @@ use tracing::error;
 use super::{
     Replica, Replicas, checkpointer,
     core::Urgency,
+    rewriting,
     task::{Write, WriteError},
 };
 use crate::{
@@ -41,6 +42,11 @@ pub(crate) async fn step(
         Ok(SettleStep::Write) => {
             wait_until(shared, replicas, upto, |status| end(status.applied)).await?;
             checkpointer::write_all(shared, replicas).await;
+            rewriting::settle_all(replicas).await.map_err(|problem| {
+                error!(error = &problem as &dyn std::error::Error, "pages were not rewritten");
+                Status::unavailable(problem.to_string())
+            })?;
+            checkpointer::compact_all(shared, replicas).await;
             checkpoint_control(shared).await?;
             let ends = groups(shared, replicas).into_iter().map(|group| LogEnd {
                 group_id: group.id().number(),

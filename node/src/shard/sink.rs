@@ -292,6 +292,9 @@ fn learn(command: &ScrapeCommand, outcome: &CommandOutcome) -> Result<LeftOut, S
         Some(Fence::Foreign { .. }) => {
             Err(SubmitError::Refused("another owner has written since".to_owned()))
         }
+        Some(Fence::NotAlone) => {
+            Err(SubmitError::Refused("BUG: a scrape counts as a delete".to_owned()))
+        }
         None => Ok(left_out(|reason| outcome.refused(reason))),
     }
 }

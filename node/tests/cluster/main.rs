@@ -1,6 +1,7 @@
 //! Whole nodes in one process, over real sockets and files: founding, writing, reading, failing.
 
 mod clocks;
+mod deleting;
 mod keeping;
 mod large;
 mod parts;

@@ -80,7 +80,7 @@ impl Selection {
     }
 }
 
-fn selector(api: &Querier, text: &str) -> Result<Vec<Matcher>, ApiError> {
+pub(super) fn selector(api: &Querier, text: &str) -> Result<Vec<Matcher>, ApiError> {
     let empty = "match[] must contain at least one non-empty matcher";
     let matchers = parse_selector(text, &api.options.parse).map_err(|error| {
         let why = error.to_string();

@@ -1,5 +1,6 @@
 //! Prometheus's HTTP API.
 
+mod admin;
 mod exemplars;
 mod families;
 mod metadata;
@@ -46,6 +47,10 @@ impl Querier {
         self.add(routes, &access::METADATA, metadata);
         let targets = async |api: Arc<Self>, params| targets::targets(&api, &params).await;
         self.add(routes, &access::TARGETS, targets);
+        let delete = async |api: Arc<Self>, params| admin::delete_series(&api, &params).await;
+        self.add(routes, &access::ADMIN_DELETE_SERIES, delete);
+        let clean = async |api: Arc<Self>, _| admin::clean_tombstones(&api).await;
+        self.add(routes, &access::ADMIN_CLEAN_TOMBSTONES, clean);
         self.add_label_values(routes);
         routes.http(&access::RULES, async || status::rules());
         routes.http(&access::ALERTS, async || status::alerts());
@@ -105,7 +110,7 @@ async fn read_params(request: Request) -> Result<Params, ApiError> {
     let is_form = content_type
         .and_then(|value| value.to_str().ok())
         .is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
-    if request.method() != Method::POST || !is_form {
+    if ![Method::POST, Method::PUT].contains(request.method()) || !is_form {
         return Params::parse("", &query);
     }
     let form = body::read(request.into_body(), FORM_BYTES_MAX, FORM_TIME)

@@ -65,6 +65,10 @@ fn cluster() -> FakeCluster {
 }
 
 async fn serve(cluster: FakeCluster) -> Served {
+    serve_with(cluster, |_| ()).await
+}
+
+async fn serve_with(cluster: FakeCluster, change: impl FnOnce(&mut QuerierOptions)) -> Served {
     let clock = Clock::fixed(Timestamp::from_millis(1_500));
     let web = Web::open(WebOptions::default(), clock.clone()).expect("valid options");
     let mut registry = Registry::default();
@@ -74,7 +78,8 @@ async fn serve(cluster: FakeCluster) -> Served {
         loaded: Timestamp::from_millis(1_200),
     };
     let config = tokio::sync::watch::Sender::new(config).subscribe();
-    let options = QuerierOptions { config, ..QuerierOptions::default() };
+    let mut options = QuerierOptions { config, ..QuerierOptions::default() };
+    change(&mut options);
     let querier = Querier::new(Arc::new(cluster), clock, options, &mut registry);
     let mut routes = Routes::new();
     querier.add_routes(&mut routes);
@@ -293,4 +298,42 @@ async fn metadata_keeps_every_different_word() {
     assert_eq!(get("?limit=0").await["data"], json!({}));
     assert_eq!(get("?metric=a&limit_per_metric=1").await["data"], json!({"a": [word("other")]}));
     assert_eq!(get("?limit=x").await["error"], "limit must be a number");
+}
+
+#[tokio::test]
+async fn deleting_asks_every_shard_and_needs_the_flag() {
+    let path = "/api/v1/admin/tsdb/delete_series";
+    let off = serve(cluster()).await;
+    let (code, answer) = off.post(path, "match[]=up").await;
+    assert_eq!(code, StatusCode::INTERNAL_SERVER_ERROR);
+    let disabled = json!({
+        "status": "error", "errorType": "unavailable", "error": "admin APIs disabled"
+    });
+    assert_eq!(answer, disabled);
+    assert_eq!(off.post("/api/v1/admin/tsdb/clean_tombstones", "").await.1, disabled);
+
+    let fake = cluster();
+    let deleted = Arc::clone(&fake.deleted);
+    let on = serve_with(fake, |options| options.enable_admin_api = true).await;
+    let (code, answer) = on.post(path, "").await;
+    assert_eq!(
+        (code, &answer["error"]),
+        (StatusCode::BAD_REQUEST, &json!("no match[] parameter provided"))
+    );
+    assert!(deleted.lock().is_empty());
+    let form = "match[]=up&match[]=%7Bjob%3D%22a%22%7D&start=1&end=2.5";
+    assert_eq!(on.post(path, form).await.0, StatusCode::NO_CONTENT);
+    let mut asked: Vec<_> = deleted.lock().drain(..).collect();
+    asked.sort_by_key(|request| request.shard_id);
+    assert_eq!(asked.iter().map(|request| request.shard_id).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(asked[0].selectors, ["up", "{job=\"a\"}"]);
+    assert_eq!((asked[0].start_ms, asked[0].end_ms), (1000, 2500));
+    assert_eq!(on.post("/api/v1/admin/tsdb/clean_tombstones", "").await.0, StatusCode::NO_CONTENT);
+
+    let silent = FakeCluster { silent_shards: vec![1], silent_nodes: vec![2], ..cluster() };
+    let silent = serve_with(silent, |options| options.enable_admin_api = true).await;
+    assert_eq!(silent.post(path, "match[]=up").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let (code, answer) = silent.post("/api/v1/admin/tsdb/clean_tombstones", "").await;
+    assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer["error"], "node 2 did not clean: connection refused");
 }

@@ -11,8 +11,9 @@ use narthex_promql::{
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        ExemplarsPart, FragmentEnd, FragmentPart, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NodeStatusResponse, SelectRequest as Select, SeriesPart, TargetsResponse,
+        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentEnd, FragmentPart,
+        LabelValuesRequest, MetadataPart, MetadataRequest, NodeStatusResponse,
+        SelectRequest as Select, SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
 };
@@ -165,6 +166,18 @@ impl Cluster for Shards {
         _: Duration,
     ) -> Asked<'_, Answers<MetadataPart>, ShardError> {
         unasked()
+    }
+
+    fn delete(&self, _: DeleteRequest, _: Duration) -> Asked<'_, Deleted, ShardError> {
+        unasked()
+    }
+
+    fn clean_tombstones(
+        &self,
+        _: NodeId,
+        _: Duration,
+    ) -> Asked<'_, CleanTombstonesResponse, Status> {
+        panic!("a query does not ask this")
     }
 
     fn node_status(&self, _: NodeId, _: Duration) -> Asked<'_, NodeStatusResponse, Status> {

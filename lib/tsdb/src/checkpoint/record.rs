@@ -8,10 +8,12 @@
 //!            sources varint { shard varint, stream u64 LE, term varint, slot varint },
 //!            first exemplar varint, extra block
 //! series  := count varint { place u8, labels block }
-//! day     := page span varint, presence: roaring bitmap, portable format
+//! day     := page span varint, pages at varint, joined at varint, presence: roaring bitmap,
+//!            portable format
 //! target  := slot varint, time i64 LE, flags u8 (1: healthy, 2: spread),
 //!            if spread: owner varint (0: this shard, else its number plus 1), shard list,
 //!            series list, report list
+//! tombstones := count varint { series varint, start i64 LE, end i64 LE, log index varint }
 //! exemplars := number of the first varint,
 //!            count varint { series varint, time i64 LE, bits u64 LE, labels block }
 //! family  := day last seen zigzag varint, type u8, name block, help block, unit block
@@ -25,12 +27,13 @@ use narthex_model::Labels;
 use roaring::RoaringBitmap;
 
 use crate::{
-    LogPosition, RetentionClass, Settings,
+    LogPosition, RetentionClass, SeriesId, Settings,
     bytes::{Cursor, Malformed, put_block, put_signed, put_varint},
     days::Day,
     head::Head,
     page::{seal, unseal},
     targets::Target,
+    tombstones::Tombstone,
 };
 
 const VERSION: u8 = 1;
@@ -180,19 +183,22 @@ pub(super) fn decode_series(bytes: &[u8]) -> Result<Vec<(u8, Labels)>, Malformed
     Ok(series)
 }
 
-pub(super) fn encode_day(day: &Day) -> Vec<u8> {
+pub(crate) fn encode_day(day: &Day) -> Vec<u8> {
     let mut out = begin();
     put_varint(&mut out, day.page_span.max(0) as u64);
+    put_varint(&mut out, day.pages_at);
+    put_varint(&mut out, day.joined_at);
     day.present.serialize_into(&mut out).expect("a vector takes all bytes");
     finish(out)
 }
 
-/// The present series and the page span.
-pub(super) fn decode_day(bytes: &[u8]) -> Result<(RoaringBitmap, i64), Malformed> {
+pub(crate) fn decode_day(bytes: &[u8]) -> Result<Day, Malformed> {
     let mut cursor = unseal(bytes, VERSION)?;
     let span = i64::try_from(cursor.varint("page span")?).map_err(|_| Malformed("page span"))?;
+    let (pages_at, joined_at) = (cursor.varint("pages at")?, cursor.varint("joined at")?);
     let present = RoaringBitmap::deserialize_from(cursor.rest());
-    Ok((present.map_err(|_| Malformed("presence"))?, span))
+    let present = present.map_err(|_| Malformed("presence"))?;
+    Ok(Day { present, touched: 0, page_span: span, pages_at, joined_at })
 }
 
 pub(super) fn encode_target(target: &Target) -> Vec<u8> {
@@ -208,6 +214,38 @@ pub(super) fn encode_target(target: &Target) -> Vec<u8> {
     put_list(&mut out, &target.series);
     put_list(&mut out, &target.report);
     finish(out)
+}
+
+/// The tombstones of a group's series.
+pub(crate) fn encode_tombstones<'t>(
+    tombstones: impl Iterator<Item = (SeriesId, &'t [Tombstone])>,
+) -> Vec<u8> {
+    let (mut body, mut count) = (Vec::new(), 0);
+    for (series, all) in tombstones {
+        for tombstone in all {
+            put_varint(&mut body, u64::from(series.0));
+            body.extend_from_slice(&tombstone.start.to_le_bytes());
+            body.extend_from_slice(&tombstone.end.to_le_bytes());
+            put_varint(&mut body, tombstone.at);
+            count += 1;
+        }
+    }
+    let mut out = begin();
+    put_varint(&mut out, count);
+    out.extend_from_slice(&body);
+    finish(out)
+}
+
+pub(super) fn decode_tombstones(bytes: &[u8]) -> Result<Vec<(SeriesId, Tombstone)>, Malformed> {
+    let mut cursor = unseal(bytes, VERSION)?;
+    let mut tombstones = Vec::new();
+    for _ in 0..cursor.count(18, "tombstones")? {
+        let series = SeriesId(cursor.varint_u32("series")?);
+        let (start, end) = (cursor.i64("start")?, cursor.i64("end")?);
+        tombstones.push((series, Tombstone { start, end, at: cursor.varint("log index")? }));
+    }
+    cursor.end("tombstones end")?;
+    Ok(tombstones)
 }
 
 fn put_list(out: &mut Vec<u8>, list: &[u32]) {
@@ -289,8 +327,19 @@ mod tests {
         let labels = Labels::from_pairs([("a", "b")]).expect("valid");
         let series = vec![(3, labels.clone()), (63, labels)];
         assert_eq!(decode_series(&encode_series(series.clone().into_iter())), Ok(series));
-        let day = Day { present: [1, 5, 900_000].into(), touched: 3, page_span: 77 };
-        assert_eq!(decode_day(&encode_day(&day)), Ok((day.present, 77)));
+        let tombstone = Tombstone { start: i64::MIN, end: 7, at: 900 };
+        let tombstones = [tombstone, Tombstone { at: 3, ..tombstone }];
+        let record = encode_tombstones([(SeriesId(70), &tombstones[..])].into_iter());
+        let read = decode_tombstones(&record).expect("valid");
+        assert_eq!(read, tombstones.map(|tombstone| (SeriesId(70), tombstone)));
+        let day = Day {
+            present: [1, 5, 900_000].into(),
+            touched: 0,
+            page_span: 77,
+            pages_at: 900,
+            joined_at: 3,
+        };
+        assert_eq!(decode_day(&encode_day(&day)), Ok(day));
     }
 
     #[test]

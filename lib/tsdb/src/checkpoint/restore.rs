@@ -2,7 +2,9 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::record::{HeadRecord, decode_body, decode_day, decode_series, decode_target};
+use super::record::{
+    HeadRecord, decode_body, decode_day, decode_series, decode_target, decode_tombstones,
+};
 use crate::{
     ReplicaNumber, SeriesId,
     bytes::Malformed,
@@ -83,6 +85,7 @@ pub(crate) fn restore(
     head.exemplars = Exemplars::starting_at(record.first_exemplar);
     restore_exemplars(kv, replica, &mut head)?;
     restore_families(kv, replica, &mut head)?;
+    restore_tombstones(kv, replica, &mut head)?;
     head.renew_limits();
     Ok((head, record.extra))
 }
@@ -138,8 +141,7 @@ fn restore_days(
 ) -> Result<(), OpenError> {
     scan(kv, Space::Index, &keys::all_presence(replica), |key, record| {
         let day = keys::presence_day(key).ok_or_else(|| damaged("key")(Malformed("key")))?;
-        let (present, span) = decode_day(record).map_err(damaged("day record"))?;
-        head.days.restore(day, present, span);
+        head.days.restore(day, decode_day(record).map_err(damaged("day record"))?);
         Ok(())
     })
 }
@@ -175,5 +177,18 @@ fn restore_families(
     scan(kv, Space::State, &keys::all_families(replica), |_, record| {
         let restored = decode_body(record).and_then(|mut body| head.families.restore(&mut body));
         restored.map_err(damaged("metric family"))
+    })
+}
+
+fn restore_tombstones(
+    kv: &dyn KeyValue,
+    replica: ReplicaNumber,
+    head: &mut Head,
+) -> Result<(), OpenError> {
+    scan(kv, Space::State, &keys::all_tombstones(replica), |_, record| {
+        for (series, tombstone) in decode_tombstones(record).map_err(damaged("tombstones"))? {
+            head.tombstones.restore(series, tombstone);
+        }
+        Ok(())
     })
 }

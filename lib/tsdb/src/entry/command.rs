@@ -4,7 +4,7 @@ use narthex_model::Timestamp;
 
 use super::Samples;
 use crate::{
-    RetentionClass, Settings, TargetId,
+    RetentionClass, SeriesId, Settings, TargetId,
     bytes::{Cursor, Malformed, put_varint},
 };
 
@@ -29,6 +29,8 @@ pub enum Command<'a> {
     Digest(Digest),
     /// Ends every open chunk, so that the next checkpoint has them in their final form.
     Seal,
+    /// Hides samples of series for good. Refused unless it is alone in its entry.
+    Delete(Delete<'a>),
 }
 
 /// Who sent the samples.
@@ -130,6 +132,37 @@ pub struct Digest {
     pub start: Timestamp,
     /// The last sample time that counts.
     pub end: Timestamp,
+}
+
+/// See [`Command::Delete`]. The range is closed: `[start, end]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Delete<'a> {
+    /// The first sample time that is hidden.
+    pub start: Timestamp,
+    /// The last sample time that is hidden.
+    pub end: Timestamp,
+    /// Of which series; one that is not there any more is passed over.
+    pub series: SeriesList<'a>,
+}
+
+/// Series ids, rising: `count varint { varint }`, each the distance from the one before.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesList<'a>(Shards<'a>);
+
+impl<'a> SeriesList<'a> {
+    pub(super) fn encode(out: &mut Vec<u8>, series: &[SeriesId]) {
+        let numbers: Vec<u32> = series.iter().map(|id| id.0).collect();
+        Shards::encode(out, &numbers);
+    }
+
+    pub(super) fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        Shards::decode(cursor).map(Self)
+    }
+
+    /// The ids.
+    pub fn iter(&self) -> impl Iterator<Item = SeriesId> + use<'a> {
+        self.0.iter().map(SeriesId)
+    }
 }
 
 /// Numbers of shards, rising: `count varint { varint }`, each the distance from the one before.

@@ -5,8 +5,8 @@ use narthex_model::Timestamp;
 use super::{
     ENTRY_VERSION, Header, Samples,
     command::{
-        Append, Command, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Shards, Source,
-        TargetGone,
+        Append, Command, Delete, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed,
+        SeriesList, Shards, Source, TargetGone,
     },
     flag, kind,
 };
@@ -60,6 +60,11 @@ impl<'a> Entry<'a> {
     /// What the entry begins with.
     pub fn header(&self) -> Header {
         self.header
+    }
+
+    /// How many commands there are, if it is sound.
+    pub fn command_count(&self) -> u64 {
+        self.commands
     }
 
     /// The commands in the order they are applied.
@@ -124,6 +129,11 @@ impl<'a> Commands<'a> {
                 end: Timestamp::from_millis(body.i64("digest end")?),
             }),
             kind::SEAL => Command::Seal,
+            kind::DELETE => Command::Delete(Delete {
+                start: Timestamp::from_millis(body.i64("delete start")?),
+                end: Timestamp::from_millis(body.i64("delete end")?),
+                series: SeriesList::decode(&mut body)?,
+            }),
             unknown => return Err(EntryError::UnknownCommand(unknown)),
         };
         body.end("command end")?;

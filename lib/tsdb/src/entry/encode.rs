@@ -4,11 +4,11 @@ use narthex_model::Timestamp;
 
 use super::{
     ENTRY_VERSION, Header, SampleBlock, Source,
-    command::{Digest, Foreign, Horizon, Shards, TargetGone},
+    command::{Digest, Foreign, Horizon, SeriesList, Shards, TargetGone},
     flag, kind,
 };
 use crate::{
-    Settings, TargetId,
+    SeriesId, Settings, TargetId,
     bytes::{put_signed, put_varint},
 };
 
@@ -167,6 +167,15 @@ impl EntryWriter {
     /// Adds the end of all open chunks.
     pub fn seal(&mut self) {
         self.command(kind::SEAL, |_, _| ());
+    }
+
+    /// Adds a delete, which must stay the only command of its entry. Ids rise.
+    pub fn delete(&mut self, start: Timestamp, end: Timestamp, series: &[SeriesId]) {
+        self.command(kind::DELETE, |out, _| {
+            out.extend_from_slice(&start.millis().to_le_bytes());
+            out.extend_from_slice(&end.millis().to_le_bytes());
+            SeriesList::encode(out, series);
+        });
     }
 
     /// The entry's bytes.

@@ -21,8 +21,8 @@ mod tests;
 use narthex_model::Timestamp;
 
 pub use command::{
-    Append, Command, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Shards, Source,
-    TargetGone,
+    Append, Command, Delete, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Shards,
+    Source, TargetGone,
 };
 pub use decode::{Commands, Entry, EntryError};
 pub use encode::{EntryWriter, Mark, ScrapeParts, ScrapeSlot};
@@ -61,4 +61,5 @@ mod kind {
     pub(super) const HORIZON: u8 = 7;
     pub(super) const DIGEST: u8 = 8;
     pub(super) const SEAL: u8 = 9;
+    pub(super) const DELETE: u8 = 16;
 }

@@ -63,6 +63,7 @@ fn full_entry(samples: &SampleBlock) -> Vec<u8> {
     entry.horizon(&[Horizon { class: RetentionClass(2), time: Timestamp::MAX }]);
     entry.digest(Digest { start: Timestamp::MIN, end: Timestamp::MAX });
     entry.seal();
+    entry.delete(Timestamp::MIN, Timestamp::from_millis(7), &[SeriesId(3), SeriesId(300)]);
     entry.finish()
 }
 
@@ -73,7 +74,7 @@ fn one_of_each_command_reads_back() {
     let entry = Entry::decode(&bytes).expect("valid");
     assert_eq!(entry.header(), HEADER);
     let commands: Vec<_> = entry.commands().map(|command| command.expect("valid")).collect();
-    assert_eq!(commands.len(), 9);
+    assert_eq!((commands.len(), entry.command_count()), (10, 10));
     let Command::Append(append) = &commands[0] else { panic!("{:?}", commands[0]) };
     assert_eq!(append.source, foreign());
     let expected =

@@ -148,4 +148,8 @@ impl KeyValue for MemoryKv {
     fn drop_files(&self, _: Space, _: &[u8], _: &[u8]) -> Result<(), KvError> {
         Ok(())
     }
+
+    fn compact(&self, _: Space, _: &[u8], _: &[u8]) -> Result<(), KvError> {
+        Ok(())
+    }
 }

@@ -113,7 +113,7 @@ impl DataDb {
     }
 
     /// Rewrites everything in its final order, so that deleted keys take no space. Slow.
-    pub fn compact(&self) {
+    pub fn compact_all(&self) {
         for space in Space::ALL {
             self.db.compact_range_cf(self.space(space), None::<&[u8]>, None::<&[u8]>);
         }
@@ -212,6 +212,11 @@ impl KeyValue for DataDb {
     fn drop_files(&self, space: Space, start: &[u8], end: &[u8]) -> Result<(), KvError> {
         let dropped = self.db.delete_file_in_range_cf(self.space(space), start, end);
         dropped.map_err(failed("drop files"))
+    }
+
+    fn compact(&self, space: Space, start: &[u8], end: &[u8]) -> Result<(), KvError> {
+        self.db.compact_range_cf(self.space(space), Some(start), Some(end));
+        Ok(())
     }
 }
 

@@ -22,8 +22,8 @@ const KEPT_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct DiskPages {
     core: Arc<Core>,
-    /// Days with series, each with its page span.
-    days: Vec<(i64, i64)>,
+    /// Days with series.
+    days: Vec<i64>,
     kept: Mutex<VecDeque<Kept>>,
 }
 
@@ -38,7 +38,7 @@ struct Kept {
 }
 
 impl DiskPages {
-    pub(super) fn new(core: &Arc<Core>, days: Vec<(i64, i64)>) -> Self {
+    pub(super) fn new(core: &Arc<Core>, days: Vec<i64>) -> Self {
         Self { core: Arc::clone(core), days, kept: Mutex::default() }
     }
 
@@ -50,19 +50,39 @@ impl DiskPages {
         end: i64,
     ) -> Result<Vec<Arc<Vec<Page>>>, ReadError> {
         let mut found = Vec::new();
-        for &(day, span) in &self.days {
+        for &day in &self.days {
             let first = crate::days::DAY_MS.saturating_mul(day);
             let last = first.saturating_add(crate::days::DAY_MS - 1);
             if first <= end && last >= start {
-                // A page may begin its span before the range; none begins before its day.
-                let from = start.max(first).saturating_sub(span).max(first);
-                found.push(self.pages_of_day(series, day, (from, end.min(last)))?);
+                found.push(self.pages_of_day(series, day, (start.max(first), end.min(last)))?);
             }
         }
         Ok(found)
     }
 
+    /// Pages that begin before the range may reach into it, as far as the day's longest page.
+    /// That may become longer while pages are rewritten, but never after a page is seen.
     fn pages_of_day(
+        &self,
+        series: SeriesId,
+        day: i64,
+        (start, end): (i64, i64),
+    ) -> Result<Arc<Vec<Page>>, ReadError> {
+        let first = crate::days::DAY_MS.saturating_mul(day);
+        let page_span = || self.core.head.read().days.page_span(day);
+        let mut span = page_span();
+        loop {
+            let from = start.saturating_sub(span).max(first);
+            let pages = self.pages_between(series, day, (from, end))?;
+            let longest = page_span();
+            if longest <= span {
+                return Ok(pages);
+            }
+            span = longest;
+        }
+    }
+
+    fn pages_between(
         &self,
         series: SeriesId,
         day: i64,

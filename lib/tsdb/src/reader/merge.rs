@@ -6,11 +6,11 @@
 use super::{ReadError, SeriesHandle};
 use crate::{
     Columns, columns::Row, histogram_run, page::Page, rich::RichSeries, series::GROUP_SERIES,
-    xor::RunReader,
+    tombstones::hide, xor::RunReader,
 };
 
 /// Late samples, each with the log index of the entry that ended its chunk.
-type LateSamples = Vec<(u64, Row)>;
+pub(crate) type LateSamples = Vec<(u64, Row)>;
 
 /// See [`SeriesHandle::read`].
 pub(super) fn read(
@@ -32,9 +32,12 @@ pub(super) fn read(
         if chunk.is_late() {
             let mut samples = Columns::new();
             chunk.read(i64::MIN, &mut samples);
+            hide(&handle.hidden, chunk.at, 0, &mut samples);
             late.extend(samples.take_rows(0).map(|row| (chunk.at, row)));
         } else {
+            let first = into.len();
             chunk.read(newest(before, into), into);
+            hide(&handle.hidden, chunk.at, first, into);
         }
     }
     read_open(handle, before, into);
@@ -103,7 +106,6 @@ fn read_disk(
     into: &mut Columns,
     late: &mut LateSamples,
 ) -> Result<(), ReadError> {
-    let before = into.len();
     let place = (handle.id.0 as usize % GROUP_SERIES) as u8;
     let days = handle.shelf.disk.pages(handle.id, start, end)?;
     let mut chunks: Vec<(&Page, usize)> = Vec::new();
@@ -120,22 +122,30 @@ fn read_disk(
     }
     chunks.sort_by_key(|&(page, at)| page.range(&page.entries()[at]).0);
     let mut samples = Columns::new();
+    let mut ended = i64::MIN;
     for (page, at) in chunks {
         let entry = &page.entries()[at];
         let damaged = |source| ReadError::Damaged { series: handle.id, source };
         if entry.late {
             samples.clear();
             page.read(entry, &mut samples).map_err(damaged)?;
+            hide(&handle.hidden, entry.at, 0, &mut samples);
             late.extend(samples.take_rows(0).map(|row| (entry.at, row)));
-        } else if page.range(entry).0 > newest(before, into) {
+            continue;
+        }
+        let (first, last) = page.range(entry);
+        if first > ended && first < handle.memory_start {
+            let before = into.len();
             page.read(entry, into).map_err(damaged)?;
+            hide(&handle.hidden, entry.at, before, into);
+            ended = last;
         }
     }
     Ok(())
 }
 
 /// Puts late samples where no other is; of several at one time the first that came.
-fn merge_late(before: usize, into: &mut Columns, mut late: LateSamples) {
+pub(crate) fn merge_late(before: usize, into: &mut Columns, mut late: LateSamples) {
     late.sort_by_key(|(at, row)| (row.time, *at));
     late.dedup_by_key(|(_, row)| row.time);
     let mut late = late.into_iter().map(|(_, row)| row).peekable();

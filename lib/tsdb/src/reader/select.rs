@@ -6,7 +6,10 @@ use narthex_model::Matcher;
 use roaring::RoaringBitmap;
 
 use super::{SelectedSeries, SeriesHandle, Shelf, disk::DiskPages};
-use crate::{RetentionClass, SeriesId, head::Head, rich::RichSeries, series::Group, shard::Core};
+use crate::{
+    RetentionClass, SeriesId, head::Head, pins::Pin, rich::RichSeries, series::Group, shard::Core,
+    tombstones::Tombstone,
+};
 
 /// Label sets built per turn of the lock, so that apply never waits long for them.
 const LABELS_PER_TURN: usize = 1024;
@@ -35,7 +38,7 @@ pub(super) fn select(
     };
     let mut handles = Handles::default();
     let mut disk = Vec::new();
-    let (applied, floor) = {
+    let (pin, applied, floor) = {
         let head = core.head.read();
         let floor = head.horizon(RetentionClass::default());
         let start = start.max(floor);
@@ -46,11 +49,12 @@ pub(super) fn select(
             handles.add(&head, SeriesId(id), start, end);
         }
         disk.extend(head.days.between(start, end));
-        (head.applied.index, floor)
+        let applied = head.applied.index;
+        (Pin::new(core, applied), applied, floor)
     };
     let Handles { words, rows } = handles;
     let disk = DiskPages::new(core, disk);
-    let shelf = Arc::new(Shelf { applied, floor, words, disk });
+    let shelf = Arc::new(Shelf { _pin: pin, applied, floor, words, disk });
     label(core, &shelf, rows)
 }
 
@@ -88,13 +92,38 @@ struct Row {
     finished: Vec<Arc<crate::series::FinishedChunk>>,
     late: Vec<(i64, u64)>,
     rich: Option<Box<RichSeries>>,
+    hidden: Box<[Tombstone]>,
+    memory_start: i64,
     disk_end: i64,
 }
 
 impl Row {
     fn handle(self, shelf: Arc<Shelf>) -> SeriesHandle {
-        let Self { id, open, open_count, runs, finished, late, rich, disk_end } = self;
-        SeriesHandle { shelf, id, open, open_count, runs, finished, late, rich, disk_end }
+        let Self {
+            id,
+            open,
+            open_count,
+            runs,
+            finished,
+            late,
+            rich,
+            hidden,
+            memory_start,
+            disk_end,
+        } = self;
+        SeriesHandle {
+            shelf,
+            id,
+            open,
+            open_count,
+            runs,
+            finished,
+            late,
+            rich,
+            hidden,
+            memory_start,
+            disk_end,
+        }
     }
 }
 
@@ -111,8 +140,11 @@ impl Handles {
             finished: Vec::new(),
             late: Vec::new(),
             rich: group.rich(place).cloned().map(Box::new),
-            disk_end: disk_end(group, place, finished),
+            hidden: head.tombstones.of(id).into(),
+            memory_start: memory_start(group, place, finished),
+            disk_end: 0,
         };
+        row.disk_end = row.memory_start.max(group.late_end.saturating_add(1));
         if hot.run.first_time().is_some_and(|first| first <= end) && hot.run.last_time() >= start {
             let from = self.words.len();
             self.words.extend(hot.run.words());
@@ -135,13 +167,15 @@ impl Handles {
     }
 }
 
-/// Where the store's samples of a series end at the latest.
-fn disk_end(group: &Group, place: usize, finished: &[Arc<crate::series::FinishedChunk>]) -> i64 {
+/// From where on memory has all chunks of a series that came in order.
+fn memory_start(
+    group: &Group,
+    place: usize,
+    finished: &[Arc<crate::series::FinishedChunk>],
+) -> i64 {
     let (hot, cold) = (&group.hot[place], &group.cold[place]);
     let in_order = finished.iter().find(|chunk| !chunk.is_late()).map(|chunk| chunk.start());
     let histograms = group.rich(place).and_then(|rich| rich.open.start());
     let floats = cold.runs.first().map(crate::series::Run::start).or(hot.run.first_time());
-    let open = floats.or(histograms);
-    let memory_start = in_order.or(open).unwrap_or(i64::MAX);
-    memory_start.max(group.late_end.saturating_add(1))
+    in_order.or(floats).or(histograms).unwrap_or(i64::MAX)
 }

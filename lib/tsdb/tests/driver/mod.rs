@@ -8,8 +8,8 @@ use std::{
 
 use narthex_model::{Labels, Matcher, Timestamp};
 use narthex_tsdb::{
-    Columns, Digest, Frozen, LogPosition, OpenError, ReplicaNumber, RetentionClass, SeriesId,
-    Settings, Shard, TargetId,
+    Columns, Digest, DigestTask, Frozen, LogPosition, OpenError, ReplicaNumber, RetentionClass,
+    RewriteError, SeriesId, Settings, Shard, TargetId,
     entry::{
         EntryWriter, Header, Horizon, RowOwner, SampleBlock, SampleTimes, ScrapeParts, ScrapeSlot,
         Source, TargetGone,
@@ -67,9 +67,19 @@ pub enum Action {
     Window(u64),
     /// Ends all open chunks.
     Seal,
+    /// Deletes `[start, end]`, relative to the newest time, of some series.
+    Delete {
+        series: BTreeSet<usize>,
+        start: i64,
+        end: i64,
+    },
     Freeze,
     WriteFrozen,
     Flush,
+    /// Cleans what was deleted and joins what ended.
+    Rewrite,
+    /// Selects everything, to be read at the next of these.
+    Pin,
     /// Loses all unflushed batches but this many, reopens, and applies the log behind it again.
     Crash(usize),
 }
@@ -82,6 +92,8 @@ struct Model {
     newest: BTreeMap<usize, (i64, Cell)>,
     targets: BTreeMap<usize, (u64, BTreeSet<usize>)>,
     side: SideModel,
+    /// The days on which each series is present.
+    present: BTreeMap<usize, BTreeSet<i64>>,
     window: i64,
     floor: i64,
 }
@@ -96,15 +108,40 @@ impl Model {
             cell.value = newest.marker_behind();
         }
         match self.newest.get(&series) {
-            Some((newest, _)) if time <= *newest => {
+            // The newest stays known even when it was deleted.
+            Some((newest, _)) if time == *newest => return,
+            Some((newest, _)) if time < *newest => {
                 let fits = may_be_late && self.window > 0 && newest - time <= self.window;
-                if fits {
-                    samples.entry(time).or_insert(cell);
+                if !fits {
+                    return;
                 }
+                samples.entry(time).or_insert(cell);
             }
             _ => {
                 samples.insert(time, cell.clone());
                 self.newest.insert(series, (time, cell));
+            }
+        }
+        self.present.entry(series).or_default().insert(time.div_euclid(DAY));
+    }
+
+    fn delete(&mut self, series: usize, start: i64, end: i64) {
+        let Some((newest, _)) = self.newest.get(&series) else { return };
+        let newest = *newest;
+        if let Some(samples) = self.samples.get_mut(&series) {
+            samples.retain(|time, _| !(start..=end).contains(time));
+        }
+        let floor = self.floor;
+        let days = self.present.entry(series).or_default();
+        days.retain(|day| {
+            let (first, last) = (day * DAY, (day + 1) * DAY - 1);
+            !(start <= first.max(floor) && (end >= last || end >= newest))
+        });
+        if days.is_empty() {
+            self.newest.remove(&series);
+            self.samples.remove(&series);
+            for (_, scraped) in self.targets.values_mut() {
+                scraped.remove(&series);
             }
         }
     }
@@ -151,6 +188,8 @@ impl Model {
         for samples in self.samples.values_mut() {
             samples.retain(|&sample, _| sample >= time);
         }
+        let first_day = time.div_euclid(DAY);
+        self.present.values_mut().for_each(|days| days.retain(|day| *day >= first_day));
     }
 }
 
@@ -161,6 +200,8 @@ pub struct Driver {
     log: Vec<Vec<u8>>,
     model: Model,
     known: BTreeMap<usize, SeriesId>,
+    /// A selection that was made, and what it showed then.
+    pinned: Option<(DigestTask, Digest)>,
     now: i64,
     slot: u64,
 }
@@ -195,10 +236,12 @@ impl Driver {
                 newest: BTreeMap::new(),
                 targets: BTreeMap::new(),
                 side: SideModel::default(),
+                present: BTreeMap::new(),
                 window: 30 * 60_000,
                 floor: i64::MIN,
             },
             known: BTreeMap::new(),
+            pinned: None,
             now: START,
             slot: 0,
         }
@@ -243,6 +286,7 @@ impl Driver {
                 entry.seal();
                 self.propose(entry, &[]);
             }
+            Action::Delete { series, start, end } => self.delete(series, *start, *end),
             Action::Freeze => {
                 let extra = self.log.len().to_le_bytes();
                 self.frozen = Some(self.shard.freeze(&extra).expect("sound"));
@@ -254,6 +298,13 @@ impl Driver {
                 }
             }
             Action::Flush => self.kv.flush()?,
+            // A checkpoint that was frozen keeps rewriting away.
+            Action::Rewrite if self.frozen.is_some() => {}
+            Action::Rewrite => match self.rewrite() {
+                Err(RewriteError::Store(error)) => return Err(error),
+                result => result.expect("pages are sound"),
+            },
+            Action::Pin => self.pin(),
             Action::Crash(kept) => self.crash(*kept),
         }
         Ok(())
@@ -432,9 +483,36 @@ impl Driver {
         entry.horizon(&[Horizon { class, time: Timestamp::from_millis(time) }]);
         self.propose(entry, &[]);
         self.model.horizon(time);
-        // Removed series are unknown: who sends must send labels again.
+        self.forget_removed();
+    }
+
+    /// Removed series are unknown: who sends must send labels again.
+    fn forget_removed(&mut self) {
         let reader = self.shard.reader();
         self.known.retain(|_, id| reader.labels(*id).is_some());
+    }
+
+    fn delete(&mut self, series: &BTreeSet<usize>, start: i64, end: i64) {
+        let (start, end) = (self.now.saturating_add(start), self.now.saturating_add(end));
+        let mut ids: Vec<_> = series.iter().filter_map(|it| self.known.get(it).copied()).collect();
+        ids.sort();
+        let mut entry = self.writer();
+        entry.delete(Timestamp::from_millis(start), Timestamp::from_millis(end), &ids);
+        self.propose(entry, &[]);
+        for series in series {
+            self.model.delete(*series, start, end);
+        }
+        self.forget_removed();
+        self.check_presence();
+    }
+
+    /// What has a sample is selected; what is selected is present on some day.
+    fn check_presence(&self) {
+        let series = self.shard.reader().series(&[], Timestamp::MIN, Timestamp::MAX);
+        let shown: BTreeSet<Labels> = series.into_iter().collect();
+        let present = self.model.present.iter().filter(|(_, days)| !days.is_empty());
+        let expected: BTreeSet<Labels> = present.map(|(&series, _)| labels(series)).collect();
+        assert_eq!(shown, expected);
     }
 
     fn window(&mut self, half_hours: u64) {
@@ -447,8 +525,34 @@ impl Driver {
         self.model.window = out_of_order_window.as_millis() as i64;
     }
 
+    fn rewrite(&self) -> Result<(), RewriteError> {
+        let rewriter = self.shard.rewriter();
+        for group in rewriter.groups_to_clean() {
+            for part in rewriter.parts_to_clean(group) {
+                rewriter.rewrite(part)?;
+            }
+            rewriter.cleaned(group, rewriter.upto())?;
+        }
+        while let Some((day, parts)) = rewriter.parts_to_join(None) {
+            for part in parts {
+                rewriter.rewrite(part)?;
+            }
+            rewriter.joined(day, rewriter.upto())?;
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self) {
+        if let Some((task, shown)) = self.pinned.take() {
+            assert_eq!(task.run().expect("readable"), shown);
+        }
+        let task = || self.shard.reader().digest(Timestamp::MIN, Timestamp::MAX);
+        self.pinned = Some((task(), task().run().expect("readable")));
+    }
+
     fn crash(&mut self, kept: usize) {
         self.frozen = None;
+        self.pinned = None;
         self.kv.crash(kept);
         self.shard = open(&self.kv).expect("a checkpoint is sound");
         let applied = self.shard.applied().index as usize;
