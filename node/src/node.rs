@@ -40,7 +40,11 @@ use crate::{
     scrape::ScrapeMetrics,
     scraping,
     service::LocalNode,
-    shard::{Replicas, checkpointer, rewriting, upkeep},
+    shard::{
+        Replicas, checkpointer, rewriting,
+        size_retention::{self, FirstDay},
+        upkeep,
+    },
     tls::{self, Incoming, InvalidTls, ServerTls, UnprotectedListener},
     waiting,
 };
@@ -159,6 +163,9 @@ pub(crate) struct Shared {
     pub raft: RaftNode,
     pub data: Arc<DataDb>,
     pub control: Control,
+    /// The node's folder.
+    pub folder: PathBuf,
+    pub first_day_kept: FirstDay,
     pub clock: Arc<dyn Clock>,
     pub clocks: ClocksSeen,
     pub tasks: TaskTracker,
@@ -201,6 +208,8 @@ impl Node {
             raft,
             data,
             control,
+            folder: config.folder.clone(),
+            first_day_kept: FirstDay::default(),
             clock: config.clock.clone(),
             clocks: ClocksSeen::default(),
             tasks,
@@ -314,6 +323,8 @@ fn spawn_tasks(shared: &Arc<Shared>, replicas: &Arc<Replicas>, client: &ShardCli
     tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
     tasks.spawn(rewriting::run(shared.clone(), replicas.clone()));
     tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
+    let by_size = size_retention::run(shared.clone(), replicas.clone(), client.clone());
+    tasks.spawn(by_size);
     tasks.spawn(checkpoint_control(shared.clone()));
     tasks.spawn(clocks::run(shared.clone(), replicas.clone(), client.clone()));
 }

@@ -308,6 +308,7 @@ impl NodeService for LocalNode {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas,
             time_ms: self.shared.clock.now().millis(),
+            first_day_kept: self.shared.first_day_kept.get(),
         })
     }
 

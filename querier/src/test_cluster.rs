@@ -194,8 +194,12 @@ impl Cluster for FakeCluster {
         };
         let groups = self.state.shards().len() as u32 + 1;
         let replicas = (0..groups).map(replica).collect();
-        let version = "0.1.0".to_owned();
-        now(Ok(NodeStatusResponse { node_id: node.0, version, replicas, time_ms: 0 }))
+        now(Ok(NodeStatusResponse {
+            node_id: node.0,
+            version: "0.1.0".to_owned(),
+            replicas,
+            ..NodeStatusResponse::default()
+        }))
     }
 
     fn targets(&self, node: NodeId, _: Duration) -> Asked<'_, TargetsResponse, Status> {

@@ -17,7 +17,8 @@ const NO_RULES: &str = "rules are not evaluated yet";
 const NO_CONSOLES: &str = "there are no console templates";
 const NO_GO: &str = "it tunes Go's runtime";
 const NOT_YET: &str = "it is not built yet";
-const RETENTION: &str = "retention is by time: --storage.tsdb.retention.time";
+const RETENTION: &str =
+    "its names are --storage.tsdb.retention.time and --storage.tsdb.retention.size";
 const ALWAYS_LOCKED: &str = "a folder is always locked: two processes would ruin it";
 
 const fn refused(name: &'static str, instead: &'static str) -> Refused {
@@ -63,7 +64,6 @@ const REFUSED: &[Refused] = &[
     refused("storage.tsdb.min-block-duration", NO_BLOCKS),
     refused("storage.tsdb.no-lockfile", ALWAYS_LOCKED),
     refused("storage.tsdb.retention", RETENTION),
-    refused("storage.tsdb.retention.size", RETENTION),
     refused("storage.tsdb.samples-per-chunk", NO_BLOCKS),
     refused("storage.tsdb.wal-compression", NO_WAL),
     refused("storage.tsdb.wal-compression-type", NO_WAL),
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_flag_of_prometheus_is_refused_by_name() {
-        let message = refusal_of(&["up", "--storage.tsdb.retention.size=5GB"]).unwrap();
-        assert!(message.starts_with("--storage.tsdb.retention.size is not supported: "));
+        let message = refusal_of(&["up", "--storage.tsdb.retention=5d"]).unwrap();
+        assert!(message.starts_with("--storage.tsdb.retention is not supported: "));
         assert!(refusal_of(&["up", "--no-agent"]).is_some());
         assert!(refusal_of(&["up", "--storage.tsdb.path", "data"]).is_none());
         assert!(refusal_of(&["query", "--", "--agent"]).is_none());

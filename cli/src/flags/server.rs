@@ -22,6 +22,11 @@ pub struct UpArguments {
     #[arg(long = "storage.tsdb.retention.time", env = "NARTHEX_STORAGE_TSDB_RETENTION_TIME",
         value_parser = parse_duration)]
     pub retention_time: Option<Duration>,
+    /// Bytes of each node's folder, such as 512MB, beyond which the oldest days go; 0 for no limit
+    /// [default: what the cluster has, 0 at first]
+    #[arg(long = "storage.tsdb.retention.size", env = "NARTHEX_STORAGE_TSDB_RETENTION_SIZE",
+        value_parser = parse_byte_size)]
+    pub retention_size: Option<u64>,
     /// Where to answer [default: the first free port of 127.0.0.1:9090 to 9099]
     #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
         visible_alias = "listen", value_parser = parse_listen)]
@@ -358,6 +363,11 @@ fn parse_duration(text: &str) -> Result<Duration, narthex_model::duration::Inval
     narthex_model::duration::parse(text)
 }
 
+/// Every unit is a power of 1024, as in Prometheus.
+fn parse_byte_size(text: &str) -> Result<u64, String> {
+    narthex_node::config::parse_byte_size(text)
+}
+
 /// `:9090` means every address, as in Prometheus, and `localhost` is looked up nowhere.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let full = match text.strip_prefix("localhost:") {
@@ -386,6 +396,15 @@ mod tests {
         assert_eq!(parse_listen("localhost:0"), Ok(([127, 0, 0, 1], 0).into()));
         assert_eq!(parse_listen("[::1]:1").unwrap().to_string(), "[::1]:1");
         assert!(parse_listen("9090").is_err());
+    }
+
+    #[test]
+    fn sizes_are_read_as_prometheus_reads_them() {
+        assert_eq!(parse_byte_size("512MB"), Ok(512 << 20));
+        assert_eq!(parse_byte_size("1.5GiB"), Ok(3 << 29));
+        assert_eq!(parse_byte_size("0"), Ok(0));
+        assert!(parse_byte_size("5 apples").is_err());
+        assert!(parse_byte_size("-1KB").is_err());
     }
 
     #[test]

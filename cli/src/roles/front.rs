@@ -63,8 +63,9 @@ pub struct Front<'a> {
 /// Starts the front of a cluster; returns once it accepts connections.
 pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
     let mut options = features::options(&front.arguments.query)?;
-    let retention = front.arguments.retention_time;
-    options.storage_retention = narthex_model::duration::format(retention.unwrap_or(RETENTION));
+    let retention =
+        Retention { time: front.arguments.retention_time, bytes: front.arguments.retention_size };
+    options.storage_retention = retention.text();
     options.external_url =
         front.arguments.web.external_url.clone().unwrap_or_else(|| front.url.to_owned());
     options.enable_admin_api = front.arguments.web.enable_admin_api;
@@ -103,7 +104,7 @@ struct Parts {
     router: Option<RouterRole>,
     querier: Option<QuerierOptions>,
     /// What the cluster's retention is to be.
-    retention: Option<Duration>,
+    retention: Retention,
     listener: TcpListener,
     tasks: TaskTracker,
     quit: CancellationToken,
@@ -194,7 +195,7 @@ impl Parts {
             querier.add_routes(&mut routes);
             querier.add_services(&mut routes);
         }
-        if let Some(retention) = retention {
+        if retention != Retention::default() {
             let set = set_retention(proposer.clone(), state.clone(), retention);
             tasks.spawn(stop.clone().run_until_cancelled_owned(set));
         }
@@ -209,21 +210,49 @@ impl Parts {
     }
 }
 
+/// What the flags say of retention; `None` leaves what the cluster has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Retention {
+    time: Option<Duration>,
+    bytes: Option<u64>,
+}
+
+impl Retention {
+    /// As Prometheus's runtime information has it.
+    fn text(self) -> String {
+        let time = narthex_model::duration::format(self.time.unwrap_or(RETENTION));
+        match self.bytes {
+            None | Some(0) => time,
+            Some(bytes) => format!("{time} or {bytes}B"),
+        }
+    }
+
+    fn applied_to(self, mut settings: Settings) -> Settings {
+        if let Some(time) = self.time {
+            settings.retention_millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        }
+        if let Some(bytes) = self.bytes {
+            settings.retention_bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        }
+        settings
+    }
+}
+
 /// Makes the cluster keep samples for so long, once it is founded.
 async fn set_retention(
     proposer: Proposer,
     mut state: watch::Receiver<Arc<ClusterState>>,
-    retention: Duration,
+    retention: Retention,
 ) {
     let settings = match state.wait_for(|state| !state.shards().is_empty()).await {
         Ok(state) => state.settings(),
         Err(_) => return,
     };
-    let retention_millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    if settings.retention_millis == retention_millis {
+    let wanted = retention.applied_to(settings);
+    if settings == wanted {
         return;
     }
-    match proposer.propose(Command::SetSettings(Settings { retention_millis, ..settings })).await {
+    match proposer.propose(Command::SetSettings(wanted)).await {
         Ok(_) => info!(?retention, "retention changed"),
         Err(error) => error!(%error, "retention refused"),
     }
@@ -293,7 +322,7 @@ fn run(
             prepared,
             router,
             querier,
-            retention: None,
+            retention: Retention::default(),
             listener,
             tasks: TaskTracker::new(),
             quit: stop.clone(),

@@ -298,7 +298,9 @@ impl ClusterState {
 
     fn set_settings(&mut self, settings: Settings) -> Result<Effect, Refusal> {
         let window = 0..=OUT_OF_ORDER_WINDOW_MILLIS_MAX;
-        if !window.contains(&settings.out_of_order_window_millis) || settings.retention_millis <= 0
+        if !window.contains(&settings.out_of_order_window_millis)
+            || settings.retention_millis <= 0
+            || settings.retention_bytes < 0
         {
             return Err(Refusal::InvalidSettings);
         }

@@ -56,11 +56,18 @@ pub struct Settings {
     pub out_of_order_window_millis: i64,
     /// How long samples are kept, in milliseconds. Default 15 days, as in Prometheus.
     pub retention_millis: i64,
+    /// Bytes of a node's folder beyond which its shards drop their oldest days; 0, the default,
+    /// for no limit.
+    pub retention_bytes: i64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { out_of_order_window_millis: 30 * 60 * 1000, retention_millis: 15 * 86_400_000 }
+        Self {
+            out_of_order_window_millis: 30 * 60 * 1000,
+            retention_millis: 15 * 86_400_000,
+            retention_bytes: 0,
+        }
     }
 }
 
@@ -285,7 +292,7 @@ wire_struct!(ClusterState {
     answered,
 });
 wire_struct!(Answered { id, outcome });
-wire_struct!(Settings { out_of_order_window_millis, retention_millis });
+wire_struct!(Settings { out_of_order_window_millis, retention_millis, retention_bytes });
 wire_struct!(ScrapeConfig { owner, digest, content, revision, imported });
 wire_struct!(Member { id, name, addresses, zone, binary, incarnation, state, started });
 wire_struct!(Addresses { cluster, web, host });

@@ -96,6 +96,15 @@ pub(crate) fn chunks_before(
     start..day_key(replica, class, day)
 }
 
+/// All sealed pages of a class on a day.
+pub(crate) fn chunks_of_day(
+    replica: ReplicaNumber,
+    class: RetentionClass,
+    day: i64,
+) -> Range<Vec<u8>> {
+    day_key(replica, class, day)..day_key(replica, class, day.saturating_add(1))
+}
+
 /// The page of a group's open chunks, or the record of its series' labels.
 pub(crate) fn open_page(replica: ReplicaNumber, first_series: u32) -> Vec<u8> {
     [replica.0.to_be_bytes(), first_series.to_be_bytes()].concat()

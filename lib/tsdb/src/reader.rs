@@ -21,7 +21,8 @@ use crate::{
     entry,
     exemplars::StoredExemplar,
     head::Head,
-    kv::KvError,
+    keys,
+    kv::{KvError, Space},
     pins::Pin,
     rich::RichSeries,
     series::{FinishedChunk, Run},
@@ -254,6 +255,24 @@ impl ShardReader {
     /// Where what is kept begins; [`Timestamp::MIN`] before the first `Horizon` entry.
     pub fn horizon(&self) -> Timestamp {
         Timestamp::from_millis(self.core.head.read().horizon(RetentionClass::default()))
+    }
+
+    /// The days that are kept, in days since the epoch, with what the files of each hold, near
+    /// enough. Blocks on the disk.
+    pub fn day_bytes(&self) -> Result<Vec<(i64, u64)>, KvError> {
+        let class = RetentionClass::default();
+        let days: Vec<i64> = {
+            let head = self.core.head.read();
+            let first = day_of(head.horizon(class));
+            let days = head.days.iter().map(|(day, _)| day);
+            days.filter(|day| *day >= first).collect()
+        };
+        let bytes = |day| {
+            let range = keys::chunks_of_day(self.core.replica, class, day);
+            let bytes = self.core.kv.file_bytes(Space::Chunks, &range.start, &range.end)?;
+            Ok((day, bytes))
+        };
+        days.into_iter().map(bytes).collect()
     }
 
     /// The leader's clock as of the last applied entry.

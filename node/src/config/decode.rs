@@ -144,7 +144,12 @@ pub fn period(node: &Node) -> Result<Duration, Problem> {
 /// A number of bytes, `512KB`, in which every unit is a power of 1024.
 pub fn byte_size(node: &Node) -> Result<u64, Problem> {
     let text = plain_text(node, "units.Base2Bytes")?;
-    let invalid = |why: &str| Problem::at(node.line, format!("units: {why} {text:?}"));
+    parse_byte_size(text).map_err(|why| Problem::at(node.line, why))
+}
+
+/// See [`byte_size`].
+pub fn parse_byte_size(text: &str) -> Result<u64, String> {
+    let invalid = |why: &str| format!("units: {why} {text:?}");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| invalid("invalid"))?;

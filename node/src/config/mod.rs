@@ -27,7 +27,7 @@ use std::{
 };
 
 pub use builtin::{BuiltinHost, HOST_METRICS_PATH, NARTHEX_JOB, NODE_JOB, SOURCES_LABEL};
-pub use decode::Fields;
+pub use decode::{Fields, parse_byte_size};
 pub use job::target_group;
 use serde::{Deserialize, Serialize};
 pub use types::{

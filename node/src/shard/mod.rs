@@ -19,6 +19,7 @@ pub(crate) mod rewriting;
 pub(crate) mod settle;
 pub(crate) mod side;
 pub mod sink;
+pub mod size_retention;
 pub mod source;
 pub mod task;
 pub mod upkeep;

@@ -87,7 +87,7 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>) {
     }
 }
 
-async fn tell(replica: &Replica, due: Due) {
+pub(crate) async fn tell(replica: &Replica, due: Due) {
     let encode: Encode = match due {
         Due::Settings(settings) => Box::new(move |entry, _| {
             entry.settings(&settings);

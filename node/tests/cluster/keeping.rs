@@ -11,7 +11,7 @@ use std::{
 use narthex_cluster::{Command, Settings};
 use narthex_model::Timestamp;
 use narthex_node::clock::{Clock, SystemClock};
-use narthex_proto::internal::v1::{SettleRequest, SettleStep};
+use narthex_proto::internal::v1::{NodeStatusRequest, SettleRequest, SettleStep};
 
 use super::{alone, append, request, try_append, until, up, values};
 
@@ -38,7 +38,11 @@ async fn settings_and_retention_reach_every_shard() {
     let folder = tempfile::tempdir().expect("folder");
     let calendar = Arc::new(Calendar::default());
     let node = alone(folder.path(), |config| config.clock = calendar.clone()).await;
-    let settings = Settings { out_of_order_window_millis: 90_000, retention_millis: 2 * DAY };
+    let settings = Settings {
+        out_of_order_window_millis: 90_000,
+        retention_millis: 2 * DAY,
+        ..Settings::default()
+    };
     request(&node, Command::SetSettings(settings)).await;
     let floor = |now: Timestamp| Timestamp::from_millis((now.utc_day() - 2) * DAY);
     let expect_kept = async |what: &str| {
@@ -72,5 +76,37 @@ async fn settings_and_retention_reach_every_shard() {
     node.service().settle(write).await.expect("settled");
     let replica = node.replicas().get(shard).expect("here");
     assert_eq!(replica.reader.series(&[], Timestamp::MIN, Timestamp::MAX), []);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_days_go_where_the_folder_is_too_large() {
+    let folder = tempfile::tempdir().expect("folder");
+    let calendar = Arc::new(Calendar::default());
+    let node = alone(folder.path(), |config| config.clock = calendar.clone()).await;
+    let (labels, old) = up(1.0, calendar.now().millis());
+    let shard = append(&node, &labels, old).await;
+    calendar.days.store(1, Ordering::Relaxed);
+    let (_, new) = up(2.0, calendar.now().millis());
+    append(&node, &labels, new).await;
+    let write = || SettleRequest { step: SettleStep::Write.into(), upto: Vec::new() };
+    let seal = SettleRequest { step: SettleStep::Seal.into(), upto: Vec::new() };
+    node.service().settle(seal).await.expect("sealed");
+    node.service().settle(write()).await.expect("settled");
+    let replica = node.replicas().get(shard).expect("here");
+    assert_eq!(replica.reader.day_bytes().expect("readable").len(), 2);
+
+    let settings = Settings { retention_bytes: 1, ..Settings::default() };
+    request(&node, Command::SetSettings(settings)).await;
+    let today = Timestamp::from_millis(calendar.now().utc_day() * DAY);
+    until("the horizon moves to today", async || match replica.reader.horizon() {
+        horizon if horizon == today => Ok(()),
+        horizon => Err(horizon.to_string()),
+    })
+    .await;
+    assert_eq!(values(&node, shard, "up", old.timestamp.millis()).await, []);
+    assert_eq!(values(&node, shard, "up", new.timestamp.millis()).await.len(), 1);
+    let status = node.service().node_status(NodeStatusRequest {}).await.expect("answered");
+    assert_eq!(status.first_day_kept, Some(calendar.now().utc_day()));
     node.stop().await;
 }

@@ -345,9 +345,13 @@ fn any_command() -> impl Strategy<Value = Command> {
             }
         ),
         (0u8..6).prop_map(Command::SetReplicationFactor),
-        (-1i64..3 * HOUR, 0i64..9).prop_map(|(window, retention_millis)| {
+        (-1i64..3 * HOUR, 0i64..9, -1i64..3).prop_map(|(window, retention_millis, bytes)| {
             let out_of_order_window_millis = window;
-            Command::SetSettings(Settings { out_of_order_window_millis, retention_millis })
+            Command::SetSettings(Settings {
+                out_of_order_window_millis,
+                retention_millis,
+                retention_bytes: bytes,
+            })
         }),
         (0u32..4).prop_map(|to| Command::RaiseVersion(ClusterVersion(to))),
         ("[a-c]", any::<bool>()).prop_map(|(content, file)| {

@@ -149,6 +149,15 @@ impl KeyValue for MemoryKv {
         Ok(())
     }
 
+    fn file_bytes(&self, space: Space, start: &[u8], end: &[u8]) -> Result<u64, KvError> {
+        let mut bytes = 0;
+        self.scan(space, start, end, &mut |key, value| {
+            bytes += (key.len() + value.len()) as u64;
+            ControlFlow::Continue(())
+        })?;
+        Ok(bytes)
+    }
+
     fn compact(&self, _: Space, _: &[u8], _: &[u8]) -> Result<(), KvError> {
         Ok(())
     }

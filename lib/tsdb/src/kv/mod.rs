@@ -133,6 +133,9 @@ pub trait KeyValue: Send + Sync {
     /// Gives back the space of whole files inside `[start, end)`, whose keys nobody reads.
     fn drop_files(&self, space: Space, start: &[u8], end: &[u8]) -> Result<(), KvError>;
 
+    /// Bytes that files hold in `[start, end)`, near enough.
+    fn file_bytes(&self, space: Space, start: &[u8], end: &[u8]) -> Result<u64, KvError>;
+
     /// Gives back the space of what was deleted in `[start, end)`. Slow.
     fn compact(&self, space: Space, start: &[u8], end: &[u8]) -> Result<(), KvError>;
 }

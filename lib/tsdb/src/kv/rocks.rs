@@ -58,6 +58,8 @@ impl std::fmt::Debug for DataDb {
 pub struct DataDbStats {
     /// Bytes of all files that hold keys.
     pub file_bytes: u64,
+    /// Bytes of those with sealed chunks.
+    pub chunk_bytes: u64,
     /// Bytes of memtables, flushed or not.
     pub memtable_bytes: u64,
     /// Whether RocksDB has stopped taking writes.
@@ -105,7 +107,9 @@ impl DataDb {
                 let found = self.db.property_int_value_cf(self.space(space), name);
                 found.map(Option::unwrap_or_default).map_err(failed("read property"))
             };
-            stats.file_bytes += of("rocksdb.total-sst-files-size")?;
+            let file_bytes = of("rocksdb.total-sst-files-size")?;
+            stats.file_bytes += file_bytes;
+            stats.chunk_bytes += if space == Space::Chunks { file_bytes } else { 0 };
             stats.memtable_bytes += of("rocksdb.cur-size-all-mem-tables")?;
             stats.is_write_stopped |= of("rocksdb.is-write-stopped")? > 0;
         }
@@ -212,6 +216,11 @@ impl KeyValue for DataDb {
     fn drop_files(&self, space: Space, start: &[u8], end: &[u8]) -> Result<(), KvError> {
         let dropped = self.db.delete_file_in_range_cf(self.space(space), start, end);
         dropped.map_err(failed("drop files"))
+    }
+
+    fn file_bytes(&self, space: Space, start: &[u8], end: &[u8]) -> Result<u64, KvError> {
+        let ranges = [rocksdb::Range::new(start, end)];
+        Ok(self.db.get_approximate_sizes_cf(self.space(space), &ranges)[0])
     }
 
     fn compact(&self, space: Space, start: &[u8], end: &[u8]) -> Result<(), KvError> {
