@@ -39,6 +39,7 @@ pub async fn status(flags: &ClientFlags) -> Result<(), ClientError> {
     match flags.output {
         Output::Table => {
             print_tables(&members, &shards)?;
+            print_disk_problems(&members)?;
             print_config(&config)?;
         }
         Output::Json => {
@@ -50,6 +51,13 @@ pub async fn status(flags: &ClientFlags) -> Result<(), ClientError> {
             });
             answer(&status.to_string())?;
         }
+    }
+    Ok(())
+}
+
+fn print_disk_problems(members: &MembersResponse) -> io::Result<()> {
+    for member in members.members.iter().filter(|member| !member.disk_problem.is_empty()) {
+        answer(&format!("\nWARNING: node {}: {}", member.name, member.disk_problem))?;
     }
     Ok(())
 }
@@ -146,6 +154,7 @@ fn to_json(members: &MembersResponse, shards: &ShardsResponse) -> serde_json::Va
             "zone": member.zone,
             "version": member.version,
             "reachable": member.reachable,
+            "diskProblem": member.disk_problem,
         })
     });
     let shard = |shard: &Shard| {

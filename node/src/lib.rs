@@ -5,6 +5,7 @@ pub mod clocks;
 pub mod config;
 pub mod control;
 pub mod discovery;
+pub mod disk;
 pub mod founding;
 pub mod host;
 pub mod identity;

@@ -71,6 +71,11 @@ impl NodeMetrics {
         gauge(encoder, "narthex_node_head_bytes", help, memory as f64)?;
         let help = "Deletes of a series and range of all replicas, to be taken out of pages";
         gauge(encoder, "narthex_node_tombstones", help, tombstones as f64)?;
+        let (state, space) = self.shared.disk.now();
+        let help = "Bytes that the disk of the node's folder has left, without missing ballast";
+        gauge(encoder, "narthex_node_disk_free_bytes", help, space.free as f64)?;
+        let help = "What the node takes for want of disk space: 0 all, 1 no new series, 2 nothing";
+        gauge(encoder, "narthex_node_disk_refuses", help, f64::from(state as u8))?;
         let help = "Samples that a restart would apply again";
         gauge(encoder, "narthex_node_checkpoint_behind_samples", help, behind as f64)
     }

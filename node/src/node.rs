@@ -28,6 +28,7 @@ use crate::{
         machine::{CheckpointError, ControlMachine},
     },
     discovery::DiscoveryMetrics,
+    disk::{self, DiskGuard},
     founding::{Founders, InvalidFounders},
     host,
     identity::{AdoptError, Folder, NodeIdentity, OpenError},
@@ -166,6 +167,7 @@ pub(crate) struct Shared {
     /// The node's folder.
     pub folder: PathBuf,
     pub first_day_kept: FirstDay,
+    pub disk: DiskGuard,
     pub clock: Arc<dyn Clock>,
     pub clocks: ClocksSeen,
     pub tasks: TaskTracker,
@@ -210,6 +212,7 @@ impl Node {
             control,
             folder: config.folder.clone(),
             first_day_kept: FirstDay::default(),
+            disk: DiskGuard::default(),
             clock: config.clock.clone(),
             clocks: ClocksSeen::default(),
             tasks,
@@ -321,6 +324,7 @@ fn spawn_tasks(shared: &Arc<Shared>, replicas: &Arc<Replicas>, client: &ShardCli
     tasks.spawn(replicas.clone().follow_placement());
     tasks.spawn(replicas.clone().balance_leaders());
     tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
+    tasks.spawn(disk::watch(shared.clone(), replicas.clone()));
     tasks.spawn(rewriting::run(shared.clone(), replicas.clone()));
     tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
     let by_size = size_retention::run(shared.clone(), replicas.clone(), client.clone());

@@ -93,6 +93,7 @@ impl LocalNode {
 impl NodeService for LocalNode {
     async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
         refuse_other_tenants(request.tenant)?;
+        self.shared.disk.check_writes().map_err(Status::resource_exhausted)?;
         let Some(replica) = self.replicas.get(ShardId(request.shard_id)) else {
             let result = append_response::Result::NotLeader(NotLeader { leader_node_id: 0 });
             return Ok(AppendResponse { result: Some(result) });
@@ -109,12 +110,18 @@ impl NodeService for LocalNode {
             }),
         };
         let outcome = replica.writer.write(write).await;
+        if outcome.as_ref().is_ok_and(|outcome| outcome.refused(Refusal::NoSpace) > 0) {
+            // What is known was stored; the rest can be sent again when there is room.
+            let reason = "new series are refused: a node of the shard is short of disk space";
+            return Err(Status::resource_exhausted(reason));
+        }
         let names = names.get().map_or(&[][..], Vec::as_slice);
         Ok(AppendResponse { result: Some(append_result(outcome, names, &replica.reader)?) })
     }
 
     async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status> {
         refuse_other_tenants(request.tenant)?;
+        self.shared.disk.check_writes().map_err(Status::resource_exhausted)?;
         let Some(replica) = self.replicas.get(ShardId(request.shard_id)) else {
             let result = append_response::Result::NotLeader(NotLeader { leader_node_id: 0 });
             return Ok(AppendResponse { result: Some(result) });
@@ -309,6 +316,7 @@ impl NodeService for LocalNode {
             replicas,
             time_ms: self.shared.clock.now().millis(),
             first_day_kept: self.shared.first_day_kept.get(),
+            disk_problem: self.shared.disk.reason(),
         })
     }
 

@@ -329,6 +329,11 @@ impl ShardClient {
                     hint = named.filter(|named| Some(*named) != replica);
                     reason = "it has no leader".to_owned();
                 }
+                // Every replica needs room, and asking again at once makes none.
+                Reply::Failed(status) if status.code() == Code::ResourceExhausted => {
+                    let reason = status.message().to_owned();
+                    return Err(ShardError::Unavailable { shard, reason });
+                }
                 Reply::Failed(status) if is_final(&status) => {
                     return Err(ShardError::Refused { shard, status: Box::new(status) });
                 }

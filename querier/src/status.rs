@@ -54,6 +54,8 @@ pub struct NodeRow {
     pub state: &'static str,
     /// Why it does not answer.
     pub error: Option<String>,
+    /// What it refuses for want of disk space, and why; empty: nothing.
+    pub disk_problem: String,
 }
 
 /// A raft group.
@@ -150,7 +152,8 @@ fn join(state: &ClusterState, answers: &Answers) -> ClusterStatus {
 
 fn node(member: &Member, answers: &Answers) -> NodeRow {
     let answer = answers.get(&member.id);
-    let reported = answer.and_then(|answer| answer.as_ref().ok()).map(|it| it.version.clone());
+    let answered = answer.and_then(|answer| answer.as_ref().ok());
+    let reported = answered.map(|it| it.version.clone());
     NodeRow {
         id: member.id.0,
         name: member.name.clone(),
@@ -163,6 +166,7 @@ fn node(member: &Member, answers: &Answers) -> NodeRow {
             MemberState::Draining => "draining",
         },
         error: answer.and_then(|answer| answer.as_ref().err().cloned()),
+        disk_problem: answered.map(|it| it.disk_problem.clone()).unwrap_or_default(),
     }
 }
 

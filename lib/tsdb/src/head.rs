@@ -321,6 +321,9 @@ impl Head {
         if labels.is_empty() {
             return Err(Refusal::InvalidLabels);
         }
+        if self.settings.refuses_new_series {
+            return Err(Refusal::NoSpace);
+        }
         let limit = self.settings.series_max as usize;
         let exhausted = self.next_series == SeriesId::NONE.0;
         if exhausted || (limit > 0 && self.index.series_count() >= limit) {

@@ -28,11 +28,13 @@ pub enum Refusal {
     SeriesLimit,
     /// The labels are malformed.
     InvalidLabels,
+    /// The series is new and a node is short of disk space: send it again later.
+    NoSpace,
 }
 
 impl Refusal {
     /// Every reason, in the order outcomes count them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OutOfOrder,
         Self::TooOld,
         Self::Conflict,
@@ -41,6 +43,7 @@ impl Refusal {
         Self::UnknownSeries,
         Self::SeriesLimit,
         Self::InvalidLabels,
+        Self::NoSpace,
     ];
 
     /// As metrics and answers name it.
@@ -54,6 +57,7 @@ impl Refusal {
             Self::UnknownSeries => "unknown_series",
             Self::SeriesLimit => "series_limit",
             Self::InvalidLabels => "invalid_labels",
+            Self::NoSpace => "no_space",
         }
     }
 }
@@ -144,7 +148,7 @@ impl CommandOutcome {
 
     /// A hash of what must be equal on all replicas, chained to those before.
     pub(crate) fn hash(&self, before: u64) -> u64 {
-        let mut bytes = [0; 21 * 8];
+        let mut bytes = [0; 22 * 8];
         let newest = self.resolved.last().map_or(0, |id| u64::from(id.0));
         let counts = [
             before,

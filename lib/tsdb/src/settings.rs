@@ -11,6 +11,7 @@ use crate::bytes::{Cursor, Malformed, put_varint};
 const OUT_OF_ORDER_WINDOW: u8 = 1;
 const AHEAD_MAX: u8 = 2;
 const SERIES_MAX: u8 = 3;
+const REFUSES_NEW_SERIES: u8 = 4;
 const EXEMPLARS_MAX: u8 = 16;
 
 /// The settings of a shard. A `Settings` entry replaces all of them.
@@ -23,6 +24,9 @@ pub struct Settings {
     pub ahead_max: Duration,
     /// How many series the shard may have; new ones beyond it are refused. Default 0: no limit.
     pub series_max: u32,
+    /// Whether new series are refused, whatever their number: a node is short of disk space.
+    /// Default no.
+    pub refuses_new_series: bool,
     /// How many exemplars the shard keeps. Default 16 384: Prometheus's 100 000 over six shards.
     pub exemplars_max: u32,
 }
@@ -33,6 +37,7 @@ impl Default for Settings {
             out_of_order_window: Duration::from_secs(30 * 60),
             ahead_max: Duration::from_secs(10 * 60),
             series_max: 0,
+            refuses_new_series: false,
             exemplars_max: 16 << 10,
         }
     }
@@ -44,6 +49,7 @@ impl Settings {
             (OUT_OF_ORDER_WINDOW, millis(self.out_of_order_window)),
             (AHEAD_MAX, millis(self.ahead_max)),
             (SERIES_MAX, u64::from(self.series_max)),
+            (REFUSES_NEW_SERIES, u64::from(self.refuses_new_series)),
             (EXEMPLARS_MAX, u64::from(self.exemplars_max)),
         ];
         for (tag, value) in fields {
@@ -70,6 +76,13 @@ impl Settings {
                 }
                 AHEAD_MAX => settings.ahead_max = Duration::from_millis(cursor.varint("ahead")?),
                 SERIES_MAX => settings.series_max = cursor.varint_u32("series limit")?,
+                REFUSES_NEW_SERIES => {
+                    settings.refuses_new_series = match cursor.varint("new series")? {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(Malformed("new series")),
+                    };
+                }
                 EXEMPLARS_MAX => settings.exemplars_max = cursor.varint_u32("exemplar limit")?,
                 _ => return Err(Malformed("setting unknown to this program")),
             }

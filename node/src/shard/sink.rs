@@ -177,6 +177,9 @@ impl ScrapeSink for ReplicaSink {
         mut command: ScrapeCommand,
     ) -> Result<LeftOut, SubmitError> {
         let replica = self.replicas.get(shard).ok_or(SubmitError::NotLeader(shard))?;
+        if self.shared.disk.check_writes().is_err() {
+            return Err(SubmitError::Busy(shard));
+        }
         let state = self.shared.control.state().borrow().clone();
         let mut parts = take_foreign(&mut command, shard, &state);
         let known = replica.reader.target(TargetId(command.target().0));
@@ -306,9 +309,10 @@ fn left_out(refused: impl Fn(Refusal) -> u64) -> LeftOut {
             Refusal::OutOfOrder | Refusal::TooOld => &mut left_out.out_of_order,
             Refusal::Conflict => &mut left_out.duplicate,
             Refusal::BehindHorizon | Refusal::TooFarAhead => &mut left_out.out_of_bounds,
-            Refusal::UnknownSeries | Refusal::SeriesLimit | Refusal::InvalidLabels => {
-                &mut left_out.other
-            }
+            Refusal::UnknownSeries
+            | Refusal::SeriesLimit
+            | Refusal::InvalidLabels
+            | Refusal::NoSpace => &mut left_out.other,
         };
         *count += refused(reason);
     }

@@ -96,8 +96,10 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>, client: Sh
         };
         match held(&shared, &replicas).await {
             Ok(held) => {
-                let today = shared.clock.now().utc_day();
-                shared.first_day_kept.set(first_day_kept(&held, limit, today));
+                // Before there is agreement on the time, nothing is dropped.
+                let now = shared.clocks.agreed_time(shared.clock.monotonic());
+                let first = now.and_then(|now| first_day_kept(&held, limit, now.utc_day()));
+                shared.first_day_kept.set(first);
             }
             Err(problem) => error!(error = %problem, "size of the data is not known"),
         }

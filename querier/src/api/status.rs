@@ -81,7 +81,8 @@ fn write_cluster(json: &mut Json<Vec<Bytes>>, status: &ClusterStatus, config: &C
         json.name("version").text(&node.version);
         json.name("state").text(node.state);
         json.name("reachable").boolean(node.error.is_none());
-        json.name("error").text(node.error.as_deref().unwrap_or("")).raw("}");
+        json.name("error").text(node.error.as_deref().unwrap_or(""));
+        json.name("diskProblem").text(&node.disk_problem).raw("}");
     }
     json.raw("]").name("config").raw("{").name("problem").text(&config.problem);
     json.name("loaded").text(&rfc3339(config.loaded.millis())).name("inactiveSections").raw("[");

@@ -92,6 +92,7 @@ fn members(status: &ClusterStatus) -> MembersResponse {
         version: node.version.clone(),
         reachable: node.error.is_none(),
         web_address: node.web_address.clone(),
+        disk_problem: node.disk_problem.clone(),
     };
     MembersResponse {
         cluster_id: status.cluster_id.clone(),

@@ -16,7 +16,10 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::future::join_all;
@@ -121,13 +124,22 @@ struct Inner {
     runtime: Handle,
     links: Mutex<BTreeMap<NodeId, Link>>,
     groups: Mutex<BTreeMap<GroupId, Weak<Core>>>,
+    /// Whether entries of other nodes are turned away.
+    is_full: AtomicBool,
 }
 
 impl Network {
     /// A network that speaks on `runtime`, the one that raft has to itself.
     pub fn new(node: NodeId, peers: Arc<dyn Peers>, runtime: Handle) -> Self {
         let (links, groups) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { node, peers, runtime, links, groups }) }
+        let is_full = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { node, peers, runtime, links, groups, is_full }) }
+    }
+
+    /// Takes no entries of other nodes while `is_full`: their leaders go on without this node, and
+    /// bring what it lacks afterwards. Heartbeats and votes go on.
+    pub fn refuse_entries(&self, is_full: bool) {
+        self.inner.is_full.store(is_full, Ordering::Relaxed);
     }
 
     /// What other nodes call: for the cluster listener.

@@ -177,17 +177,21 @@ async fn append(network: &Network, request: RaftAppend) -> RaftReply {
     let Some(core) = network.group(GroupId::from_number(group)) else { return reply };
     reply.persisted_end = core.persisted_end();
     core.purge_end.fetch_max(purge_end, Ordering::Relaxed);
-    if let Some(result) = hand_over(&core, entries).await {
+    let is_full = network.inner.is_full.load(Ordering::Relaxed);
+    if let Some(result) = hand_over(&core, entries, is_full).await {
         reply.result = result;
     }
     reply
 }
 
-async fn hand_over(core: &Arc<Core>, entries: bytes::Bytes) -> Option<bytes::Bytes> {
+async fn hand_over(core: &Arc<Core>, entries: bytes::Bytes, is_full: bool) -> Option<bytes::Bytes> {
     let raft = core.raft()?;
     let request = wire::decode_append(entries)
         .inspect_err(|error| tracing::error!(%error, "refused an append"))
         .ok()?;
+    if is_full && !request.entries.is_empty() {
+        return None;
+    }
     let result = raft.append_entries(request).await.ok()?;
     Some(wire::encode_append_reply(&result))
 }
