@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use narthex_cluster::Settings as ClusterSettings;
 use narthex_model::Timestamp;
 use narthex_tsdb::{RetentionClass, Settings, entry::Horizon};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::{
     Replica, Replicas,
@@ -108,7 +108,7 @@ pub(crate) async fn tell(replica: &Replica, due: Due) {
     };
     let write = Write { encode, bytes: ENTRY_BYTES, urgency: Urgency::AtOnce };
     match replica.writer.write(write).await {
-        Ok(_) => info!(shard = %replica.shard, ?due, "shard told"),
+        Ok(_) => debug!(shard = %replica.shard, ?due, "shard told"),
         Err(problem @ (WriteError::NotLeader { .. } | WriteError::Unknown)) => {
             debug!(shard = %replica.shard, %problem, "shard not told; its next leader will");
         }

@@ -4,7 +4,7 @@ use narthex_model::Timestamp;
 use narthex_node::clock::{Clock as _, SystemClock};
 use narthex_proto::{
     client::ShardError,
-    internal::v1::{CleanTombstonesRequest, DeleteRequest},
+    internal::v1::{CleanTombstonesRequest, DeleteRequest, SettleRequest, SettleStep},
 };
 
 use super::{alone, append, deadline, up, values};
@@ -16,6 +16,10 @@ async fn a_deleted_series_is_gone_at_once_and_from_disk_after_cleaning() {
     let now = SystemClock.now().millis();
     let (labels, sample) = up(1.0, now);
     let shard = append(&node, &labels, sample).await;
+    for step in [SettleStep::Seal, SettleStep::Write] {
+        let request = SettleRequest { step: step.into(), upto: Vec::new() };
+        node.service().settle(request).await.expect("in a page");
+    }
     let delete = async |selector: &str| {
         let request = DeleteRequest {
             tenant: 0,
