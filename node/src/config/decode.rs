@@ -147,7 +147,7 @@ pub fn byte_size(node: &Node) -> Result<u64, Problem> {
     parse_byte_size(text).map_err(|why| Problem::at(node.line, why))
 }
 
-/// See [`byte_size`].
+/// A size as Prometheus writes it, such as `512MB`; powers of 1024.
 pub fn parse_byte_size(text: &str) -> Result<u64, String> {
     let invalid = |why: &str| format!("units: {why} {text:?}");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
