@@ -46,6 +46,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("narthex-chaos-tests", &["narthex-proto", "narthex-model"]),
+    // Systems are programs to it; a page it reads as a scrape does.
+    ("narthex-bench", &["narthex-exposition", "narthex-model"]),
 ];
 
 /// Libraries that only these crates may name in a manifest.
