@@ -23,6 +23,8 @@ fix:
 	@build/cargo fmt --all
 	@build/cargo clippy --release --locked --workspace --all-targets --fix --allow-dirty --allow-staged
 
+# The table of docs/performance.md, which takes hours, then the benches of each hot stage;
+# build/bench names the variables that choose less: make bench ROWS=write RUNS=1 STAGES=no
 bench:
 	@build/needs
-	@build/cargo bench --locked --workspace
+	@build/bench
