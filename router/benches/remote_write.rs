@@ -9,6 +9,7 @@ use narthex_proto::batch::KnownSeries;
 use narthex_router::{
     Limits,
     families::Described,
+    memory::Memory,
     remote_write::{
         decompress,
         v1::{Scratch, WriteRequest},
@@ -53,6 +54,7 @@ fn benches(criterion: &mut Criterion) {
         limits: &Limits::default(),
         described: &Described::default(),
         pairs: None,
+        memory: &Memory::new(Limits::default(), Default::default()).share(),
     };
     let known = SplitBy { naming: Naming::Known, ..by };
     let mut group = criterion.benchmark_group("remote_write");

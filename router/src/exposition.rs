@@ -29,7 +29,7 @@ pub fn split_text(
         line: lines_before + line,
         reason: reason.to_string(),
     };
-    let mut splitter = Splitter::new(by);
+    let mut splitter = Splitter::new(by, text.len());
     let mut lookup = by.cache.look_up();
     let mut parser = Parser::new(text);
     while let Some(item) = parser.next(None).map_err(malformed)? {
@@ -48,7 +48,7 @@ pub fn split_text(
         series.push(Sample { timestamp, value: found.value }, Timestamp::default());
         splitter.add_by_labels(&mut series, &mut lookup, by.naming);
     }
-    Ok(splitter.finish())
+    splitter.finish()
 }
 
 /// The line, counted from 1, on which `part` of `text` begins.

@@ -6,7 +6,7 @@ use narthex_model::{
 };
 use narthex_proto::batch::Point;
 
-use crate::wire::{FIXED64, LEN, Malformed, Reader, VARINT};
+use crate::wire::{FIXED64, LEN, Malformed, REPEATED_MAX, Reader, VARINT};
 
 /// A histogram as sent: what is kept of it, or why it is refused every time.
 pub type SentHistogram = Point<Result<NativeHistogram, InvalidHistogram>>;
@@ -137,7 +137,10 @@ impl Buckets {
     /// Spans, deltas and counts are numbered alike for both signs.
     fn read(&mut self, field: u64, wire: u8, message: &mut Reader<'_>) -> Result<(), Malformed> {
         match (field, wire) {
-            (0, LEN) => self.spans.push(read_span(message.message()?)?),
+            (0, LEN) if self.spans.len() < REPEATED_MAX => {
+                self.spans.push(read_span(message.message()?)?);
+            }
+            (0, LEN) => return Err(message.malformed("fewer spans expected")),
             (1, LEN | VARINT) => message.repeated(wire, &mut self.deltas, Reader::zigzag)?,
             (2, LEN | FIXED64) => message.repeated(wire, &mut self.counts, Reader::double)?,
             _ => message.skip(wire)?,

@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod decoded;
 mod exposition;
 pub mod families;
 pub mod histogram;
 pub mod limits;
+pub mod memory;
 mod metrics;
 mod otlp;
 pub mod pairs;

@@ -14,6 +14,9 @@ pub const LABEL_NAME_BYTES_KEY: &str = "--ingest.max-label-name-length";
 /// The flag of [`Limits::label_value_bytes_max`].
 pub const LABEL_VALUE_BYTES_KEY: &str = "--ingest.max-label-value-length";
 
+/// See [`Limits::parts_bytes_max`].
+pub(crate) const PARTS_FACTOR: usize = 4;
+
 /// The largest request there can be: its parts are found by 32 bits.
 const REQUEST_BYTES_BOUND: usize = 1 << 30;
 
@@ -39,8 +42,9 @@ pub struct Limits {
     /// Bytes of one request once decompressed. Default 32 MiB, Prometheus's; senders send less
     /// than a tenth of it.
     pub request_bytes_max: usize,
-    /// Bytes of all requests under way, decompressed. More is told to wait, so that a burst costs
-    /// senders a pause and not this process its memory. Default 256 MiB.
+    /// Bytes of all requests under way: as received, decompressed, and what their parts take beyond
+    /// that. More is told to wait, so that a burst costs senders a pause and not this process its
+    /// memory. Default 256 MiB.
     pub memory_bytes_max: usize,
     /// Labels of a series, its name among them. Default 0: no limit.
     pub labels_max: usize,
@@ -78,6 +82,12 @@ impl Limits {
     /// The memory for requests in KiB, which is how it is handed out.
     pub(crate) fn memory_kib(&self) -> usize {
         self.memory_bytes_max.div_ceil(1024)
+    }
+
+    /// What the parts of a request may take beyond its body, and what a library may take to decode
+    /// it: a real one takes less, however large.
+    pub(crate) fn parts_bytes_max(&self) -> usize {
+        (PARTS_FACTOR * self.request_bytes_max).min(self.memory_bytes_max)
     }
 
     /// Why a request must wait.

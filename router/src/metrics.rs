@@ -68,7 +68,7 @@ impl RouterMetrics {
         let help = "Write requests that were refused or failed as a whole, by reason";
         let refused = self.requests_refused.clone();
         registry.register("narthex_router_write_requests_failed", help, refused);
-        let help = "Decompressed bytes of write requests under way";
+        let help = "Bytes that write requests under way hold: bodies, and parts of them for shards";
         let in_flight = self.in_flight_bytes.clone();
         registry.register("narthex_router_in_flight_bytes", help, in_flight);
         let help = "Time from a decoded write request to the last shard's answer, in seconds";

@@ -29,6 +29,7 @@ use self::{
     names::{Kind, metric_name},
 };
 use crate::{
+    remote_write::DecodeError,
     series::{Metadata, Series},
     series_cache::Lookup,
     split::{Naming, RefuseReason, Split, SplitBy, Splitter},
@@ -40,10 +41,17 @@ const TARGET_INFO_MILLIS: i64 = 150_000;
 const TARGET_INFO_MAX: i64 = 600;
 const TARGET_INFO: &str = "target_info";
 
-/// Splits what a request says.
-pub fn split_otlp(request: &ExportMetricsServiceRequest, by: &SplitBy<'_>) -> Split {
-    let mut series =
-        SeriesOf { splitter: Splitter::new(by), lookup: by.cache.look_up(), naming: by.naming };
+/// Splits what a request of as many bytes says.
+pub fn split_otlp(
+    request: &ExportMetricsServiceRequest,
+    body_bytes: usize,
+    by: &SplitBy<'_>,
+) -> Result<Split, DecodeError> {
+    let mut series = SeriesOf {
+        splitter: Splitter::new(by, body_bytes),
+        lookup: by.cache.look_up(),
+        naming: by.naming,
+    };
     for resource in &request.resource_metrics {
         add_resource(resource, &mut series);
     }

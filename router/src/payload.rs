@@ -13,6 +13,7 @@ use prost::Message as _;
 
 use crate::{
     append::split_batch,
+    decoded::{APPEND_BATCH, OTLP_REQUEST, decoded_bytes, decoded_json_bytes},
     exposition::{ImportOptions, split_text},
     otlp::split_otlp,
     pairs::PairLabels,
@@ -31,8 +32,6 @@ pub enum Payload {
     RemoteWrite2(Bytes),
     /// OpenTelemetry's `ExportMetricsServiceRequest` as a body.
     Otlp(Body, OtlpEncoding),
-    /// The same as gRPC has decoded it, and how many bytes it had.
-    OtlpMessage(Arc<ExportMetricsServiceRequest>, usize),
     /// Whole lines of Prometheus's text format.
     Text {
         /// The lines.
@@ -42,8 +41,8 @@ pub enum Payload {
         /// What else the import says.
         options: Arc<ImportOptions>,
     },
-    /// A batch of our own API, and how many bytes it had.
-    Batch(Arc<AppendBatch>, usize),
+    /// A batch of our own API.
+    Batch(Bytes),
 }
 
 /// A body, perhaps compressed.
@@ -93,8 +92,7 @@ impl Payload {
                 snap::raw::decompress_len(body).ok().map(|len| len as u64)
             }
             Self::Otlp(body, _) => body.declared_len(),
-            Self::OtlpMessage(_, bytes) | Self::Batch(_, bytes) => Some(*bytes as u64),
-            Self::Text { text, .. } => Some(text.len() as u64),
+            Self::Batch(bytes) | Self::Text { text: bytes, .. } => Some(bytes.len() as u64),
         }
     }
 
@@ -153,25 +151,35 @@ impl Payload {
                     }
                 }
             }
-            Self::Otlp(..) | Self::OtlpMessage(..) | Self::Text { .. } | Self::Batch(..) => {}
+            Self::Otlp(..) | Self::Text { .. } | Self::Batch(_) => {}
         }
         Ok(())
     }
 
-    /// Decompresses to at most `bytes_max`, decodes and splits.
-    pub fn split(&self, bytes_max: usize, by: &SplitBy<'_>) -> Result<Split, DecodeError> {
+    /// Decompresses, decodes and splits, all within the limits.
+    pub fn split(&self, by: &SplitBy<'_>) -> Result<Split, DecodeError> {
+        let bytes_max = by.limits.request_bytes_max;
         match self {
             Self::RemoteWrite1(body) => split_v1(&remote_write::decompress(body, bytes_max)?, by),
             Self::RemoteWrite2(body) => split_v2(&remote_write::decompress(body, bytes_max)?, by),
             Self::Otlp(body, encoding) => {
-                let message = encoding.decode(body.decompress(bytes_max)?)?;
-                Ok(split_otlp(&message, by))
+                let body = body.decompress(bytes_max)?;
+                let len = body.len();
+                let message = encoding.decode(body, by.limits.parts_bytes_max())?;
+                split_otlp(&message, len, by)
             }
-            Self::OtlpMessage(message, _) => Ok(split_otlp(message, by)),
             Self::Text { text, lines_before, options } => {
                 split_text(text, *lines_before, options, by)
             }
-            Self::Batch(batch, _) => split_batch(batch, by),
+            Self::Batch(bytes) => {
+                check_decoded(decoded_bytes(bytes, &APPEND_BATCH)?, by.limits.parts_bytes_max())?;
+                let batch = AppendBatch::decode(bytes.clone());
+                let batch = batch.map_err(|error| DecodeError::Message {
+                    format: "protobuf",
+                    reason: error.to_string(),
+                })?;
+                split_batch(&batch, bytes.len(), by)
+            }
         }
     }
 }
@@ -210,15 +218,33 @@ impl Body {
 }
 
 impl OtlpEncoding {
-    fn decode(self, body: Bytes) -> Result<ExportMetricsServiceRequest, DecodeError> {
+    /// Decodes what takes at most `decoded_max` bytes of memory.
+    fn decode(
+        self,
+        body: Bytes,
+        decoded_max: usize,
+    ) -> Result<ExportMetricsServiceRequest, DecodeError> {
         match self {
-            Self::Protobuf => ExportMetricsServiceRequest::decode(body).map_err(|error| {
-                DecodeError::Otlp { format: "protobuf", reason: error.to_string() }
-            }),
-            Self::Json => serde_json::from_slice(&body)
-                .map_err(|error| DecodeError::Otlp { format: "JSON", reason: error.to_string() }),
+            Self::Protobuf => {
+                check_decoded(decoded_bytes(&body, &OTLP_REQUEST)?, decoded_max)?;
+                ExportMetricsServiceRequest::decode(body).map_err(|error| DecodeError::Message {
+                    format: "protobuf",
+                    reason: error.to_string(),
+                })
+            }
+            Self::Json => {
+                check_decoded(decoded_json_bytes(&body), decoded_max)?;
+                serde_json::from_slice(&body).map_err(|error| DecodeError::Message {
+                    format: "JSON",
+                    reason: error.to_string(),
+                })
+            }
         }
     }
+}
+
+fn check_decoded(bytes: usize, limit: usize) -> Result<(), DecodeError> {
+    if bytes > limit { Err(DecodeError::PartsTooLarge { limit }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use narthex_model::{Sample, Timestamp};
 
 pub use crate::wire::Malformed;
 use crate::{
-    limits::REQUEST_BYTES_KEY,
+    limits::{PARTS_FACTOR, REQUEST_BYTES_KEY},
     wire::{FIXED64, Reader, VARINT},
 };
 
-/// Why a whole request is refused. Sending it again is refused again.
+/// Why a whole request is refused. Sending it again is refused again, but for want of memory.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// Too large.
@@ -29,6 +29,18 @@ pub enum DecodeError {
         /// The most it may be.
         limit: usize,
     },
+    /// Too large once it is read.
+    #[error(
+        "parts of the request exceed {limit} bytes in memory, {PARTS_FACTOR} times \
+         {REQUEST_BYTES_KEY}"
+    )]
+    PartsTooLarge {
+        /// The most they may take.
+        limit: usize,
+    },
+    /// Too much is under way: this one can be sent again.
+    #[error("{0}")]
+    NoMemory(String),
     /// Not in the format that the sender names.
     #[error("malformed {format}: {reason}")]
     Compression {
@@ -58,9 +70,9 @@ pub enum DecodeError {
         /// How many of those.
         values: usize,
     },
-    /// Not OpenTelemetry's message.
+    /// Not the message that it should be.
     #[error("malformed {format}: {reason}")]
-    Otlp {
+    Message {
         /// What the sender writes it in.
         format: &'static str,
         /// What was found.

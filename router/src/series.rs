@@ -7,6 +7,15 @@ use narthex_proto::batch::Point;
 
 use crate::histogram::SentHistogram;
 
+/// What one series may take in memory while it is read: three million samples.
+const SERIES_BYTES_MAX: usize = 64 << 20;
+/// About what a histogram or an exemplar takes beside its buckets or labels, and what a bucket
+/// does.
+const POINT_BYTES: usize = 224;
+const BUCKET_BYTES: usize = 16;
+/// Bytes of an exemplar's labels: well above the 128 characters that shards keep.
+const EXEMPLAR_LABEL_BYTES_MAX: usize = 1 << 10;
+
 /// One series of a request. Reused from series to series of the same request.
 #[derive(Debug, Default)]
 pub struct Series<'a> {
@@ -25,10 +34,12 @@ pub struct Series<'a> {
     pub histograms_refused: Vec<InvalidHistogram>,
     /// In the order sent.
     pub exemplars: Vec<Exemplar>,
-    /// Exemplars whose labels make no label set.
+    /// Exemplars whose labels make no label set, or are far too long.
     pub exemplars_refused: usize,
     /// Of the series' metric.
     pub metadata: Option<Metadata<'a>>,
+    /// About what histograms and exemplars take in memory.
+    pub(crate) points_bytes: usize,
 }
 
 /// What a metric is.
@@ -54,6 +65,15 @@ impl Series<'_> {
         self.exemplars.clear();
         self.exemplars_refused = 0;
         self.metadata = None;
+        self.points_bytes = 0;
+    }
+
+    /// Whether it takes more memory than a series may: a field of two bytes can be a sample of
+    /// sixteen, and a histogram of hundreds.
+    #[inline]
+    pub fn is_too_large(&self) -> bool {
+        let samples = self.samples.len() * size_of::<Sample>() + self.starts.len() * 8;
+        samples + self.points_bytes > SERIES_BYTES_MAX
     }
 
     /// Adds a sample, and when what it counts began; 0 if unknown.
@@ -71,6 +91,10 @@ impl Series<'_> {
     /// Adds a histogram, or why it is none.
     pub fn push_histogram(&mut self, sent: SentHistogram) {
         let Point { timestamp, start, value } = sent;
+        self.points_bytes += POINT_BYTES;
+        if let Ok(histogram) = &value {
+            self.points_bytes += BUCKET_BYTES * histogram.bucket_count();
+        }
         match value {
             Ok(value) => self.histograms.push(Point { timestamp, start, value }),
             Err(invalid) => self.histograms_refused.push(invalid),
@@ -79,6 +103,13 @@ impl Series<'_> {
 
     /// Adds an exemplar if its labels are any.
     pub fn push_exemplar(&mut self, labels: &[(&str, &str)], sample: Sample) {
+        let text = labels.iter().map(|(name, value)| name.len() + value.len());
+        let text: usize = text.sum();
+        self.points_bytes += POINT_BYTES + text;
+        if text > EXEMPLAR_LABEL_BYTES_MAX {
+            self.exemplars_refused += 1;
+            return;
+        }
         match Labels::from_pairs(labels.iter().copied()) {
             Ok(labels) => {
                 let Sample { timestamp, value } = sample;

@@ -23,7 +23,9 @@ pub use v2::split_v2;
 use crate::{
     families::Described,
     limits::Limits,
+    memory::{Parts, Share},
     pairs::PairLabels,
+    remote_write::DecodeError,
     series::Series,
     series_cache::{Home, LabelHash, Lookup, SeriesCache},
 };
@@ -32,6 +34,13 @@ use crate::{
 const BATCH_BYTES: usize = 2 << 20;
 /// Samples of one series that go into a batch together.
 const SAMPLES_TOGETHER: usize = 1 << 16;
+/// About what a sample takes in a batch.
+const SAMPLE_BYTES: usize = 16;
+/// About what a series that comes with labels takes beside them.
+const SERIES_BYTES: usize = 96;
+/// The labels of a series may be as long together, whatever the limits: no entry of a shard's log
+/// takes much more.
+const LABELS_BYTES_MAX: usize = 1 << 20;
 /// A sample may be this far ahead of our clock, in milliseconds, and no further: an epoch of the
 /// ring may begin right behind it.
 const AHEAD_MILLIS_MAX: i64 = narthex_cluster::EPOCH_LEAD_MILLIS_MIN;
@@ -53,6 +62,8 @@ pub enum RefuseReason {
     LabelNameTooLong,
     /// A label's value longer than it may be.
     LabelValueTooLong,
+    /// Labels that are longer together than any series' may be.
+    LabelsTooLarge,
     /// More than ten minutes ahead of our clock.
     TooFarInFuture,
     /// Values since the point before: nothing here adds them up.
@@ -80,6 +91,7 @@ impl RefuseReason {
             Self::TooManyLabels => "too_many_labels",
             Self::LabelNameTooLong => "label_name_too_long",
             Self::LabelValueTooLong => "label_value_too_long",
+            Self::LabelsTooLarge => "labels_too_large",
             Self::TooFarInFuture => "too_far_in_future",
             Self::DeltaTemporality => "delta_temporality",
             Self::NoData => "no_data",
@@ -163,6 +175,8 @@ pub struct SplitBy<'e> {
     pub described: &'e Described,
     /// How pairs of senders name themselves, where they are told apart.
     pub pairs: Option<&'e PairLabels>,
+    /// What the request holds.
+    pub memory: &'e Share,
 }
 
 pub(crate) struct Splitter<'e> {
@@ -172,6 +186,7 @@ pub(crate) struct Splitter<'e> {
     limits: Limits,
     described: &'e Described,
     pairs: Option<&'e PairLabels>,
+    parts: Parts<'e>,
     /// Descriptions in the batches.
     said: HashSet<u64>,
     open: Vec<Open>,
@@ -193,8 +208,10 @@ struct Open {
 }
 
 impl<'e> Splitter<'e> {
-    pub(crate) fn new(by: &SplitBy<'e>) -> Self {
+    /// For a request of as many bytes once it is decompressed.
+    pub(crate) fn new(by: &SplitBy<'e>, body_bytes: usize) -> Self {
         Self {
+            parts: Parts::new(by.memory, body_bytes),
             epochs: by.epochs,
             now: by.now,
             latest: by.now.saturating_add_millis(AHEAD_MILLIS_MAX),
@@ -219,6 +236,9 @@ impl<'e> Splitter<'e> {
             Some((_, _, open_at)) if self.open[open_at].shard == home.shard => open_at,
             _ => self.open_at(home.shard),
         };
+        if !self.parts.use_bytes(samples.len() * SAMPLE_BYTES) {
+            return true;
+        }
         self.split.samples += samples.len() as u64;
         for together in samples.chunks(SAMPLES_TOGETHER) {
             self.open[open_at].writer.push_known(home.series, together.iter().copied());
@@ -281,6 +301,10 @@ impl<'e> Splitter<'e> {
     /// Puts a series in order and refuses what of it can never be stored. Whether anything is
     /// left.
     fn check(&mut self, series: &mut Series<'_>) -> bool {
+        let label_bytes = label_bytes(&series.labels);
+        if !self.parts.look_at(label_bytes) {
+            return false;
+        }
         if let Some(first) = series.histograms_refused.first() {
             let example = || format!("{}: {first}", describe(&series.labels));
             let refused = series.histograms_refused.len();
@@ -298,6 +322,14 @@ impl<'e> Splitter<'e> {
         }
         if let Err(reason) = put_in_order(series) {
             self.refuse(reason, series.len(), &series.labels);
+            return false;
+        }
+        if label_bytes > LABELS_BYTES_MAX {
+            let excess = || {
+                let labels = describe(&series.labels);
+                format!("{labels}: labels of {label_bytes} bytes exceed {LABELS_BYTES_MAX}")
+            };
+            self.refuse_with(RefuseReason::LabelsTooLarge, series.len(), excess);
             return false;
         }
         if let Some((reason, excess)) = self.limits.exceeded_by(&series.labels) {
@@ -359,6 +391,10 @@ impl<'e> Splitter<'e> {
     }
 
     fn write(&mut self, open_at: usize, labels: &[(&str, &str)], samples: &[Sample], epoch: u64) {
+        let bytes = SERIES_BYTES + label_bytes(labels) + samples.len() * SAMPLE_BYTES;
+        if !self.parts.use_bytes(bytes) {
+            return;
+        }
         self.split.samples += samples.len() as u64;
         for together in samples.chunks(SAMPLES_TOGETHER) {
             let open = &mut self.open[open_at];
@@ -391,13 +427,15 @@ impl<'e> Splitter<'e> {
         refusal.samples += samples as u64;
     }
 
-    pub(crate) fn finish(mut self) -> Split {
+    /// All batches, or why memory for them cannot be had.
+    pub(crate) fn finish(mut self) -> Result<Split, DecodeError> {
+        self.parts.finish()?;
         for mut open in self.open {
             if !open.writer.is_empty() {
                 self.split.batches.entry(open.shard).or_default().push(open.close());
             }
         }
-        self.split
+        Ok(self.split)
     }
 }
 
@@ -441,6 +479,10 @@ fn put_in_order(series: &mut Series<'_>) -> Result<(), RefuseReason> {
         labels.retain(|(_, value)| !value.is_empty());
     }
     if named { Ok(()) } else { Err(RefuseReason::MissingName) }
+}
+
+fn label_bytes(labels: &[(&str, &str)]) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 /// The labels as far as an error text needs them.

@@ -3,7 +3,8 @@
 //! Invariants
 //! * every step consumes at least one byte, so every reader ends;
 //! * any bytes give fields or an error with its offset; nothing panics;
-//! * a length is compared with the bytes that are left before anything is read or reserved.
+//! * a length is compared with the bytes that are left before anything is read or reserved;
+//! * a repeated scalar, one byte each on the wire, never becomes more than [`REPEATED_MAX`] values.
 //!
 //! There are no messages here, and no groups, which protobuf gave up: they are malformed.
 
@@ -21,6 +22,10 @@ pub(crate) const VARINT: u8 = 0;
 pub(crate) const FIXED64: u8 = 1;
 pub(crate) const LEN: u8 = 2;
 pub(crate) const FIXED32: u8 = 5;
+
+/// Values of one repeated scalar: twice the buckets of the largest histogram, and references to
+/// more labels than any series has.
+pub(crate) const REPEATED_MAX: usize = 1 << 17;
 
 /// A protobuf message: `bytes[at..end]` of the whole request.
 #[derive(Debug, Clone, Copy)]
@@ -177,11 +182,14 @@ impl<'a> Reader<'a> {
     ) -> Result<(), Malformed> {
         if wire != LEN {
             into.push(each(self)?);
-            return Ok(());
+        } else {
+            let mut packed = self.message()?;
+            while !packed.is_at_end() && into.len() <= REPEATED_MAX {
+                into.push(each(&mut packed)?);
+            }
         }
-        let mut packed = self.message()?;
-        while !packed.is_at_end() {
-            into.push(each(&mut packed)?);
+        if into.len() > REPEATED_MAX {
+            return Err(self.malformed("fewer repeated values expected"));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 
 mod answer;
 mod append;
+mod grpc;
 mod import;
 mod otlp;
 mod pairs;
@@ -16,25 +17,20 @@ mod remote_write;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
 use axum::{body::Body, extract::Request, response::Response};
-use bytes::Bytes;
-use futures_util::future::join_all;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, future::join_all};
 use narthex_cluster::{ClusterState, ShardId};
 use narthex_proto::{
     PUBLIC_DESCRIPTORS, batch::KnownSeries, client::ShardError, internal::v1::Appended,
-    opentelemetry::proto::collector::metrics::v1::metrics_service_server::MetricsServiceServer,
-    v1::append_server::AppendServer,
 };
-use narthex_web::{
-    Clock, Routes, access,
-    body::{self, BodyError},
-};
+use narthex_web::{Clock, Routes, access};
 use prometheus_client::registry::Registry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::codec::CompressionEncoding;
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 pub use self::{
@@ -43,13 +39,14 @@ pub use self::{
     remote_write::{AcceptedMessages, MESSAGE_1, MESSAGE_2},
 };
 use self::{
-    answer::{Appends, Ingested, Parts, RETRY_AFTER, WriteError},
+    answer::{Appends, Ingested, Parts, WriteError},
     append::AppendService,
     otlp::OtlpService,
 };
 use crate::{
     families::Described,
     limits::Limits,
+    memory::{Memory, Share},
     metrics::RouterMetrics,
     pairs::Reports,
     payload::Payload,
@@ -92,8 +89,10 @@ pub struct Router {
     clock: Clock,
     metrics: RouterMetrics,
     options: RouterOptions,
-    /// KiB of requests under way.
-    in_flight: Arc<Semaphore>,
+    memory: Memory,
+    /// Requests that are decoded at the same time off the network threads: what that takes beside
+    /// the memory that they hold is bounded by it.
+    decoding: Semaphore,
     reports: Reports,
     waiting: parking_lot::Mutex<HashMap<ShardId, usize>>,
 }
@@ -108,13 +107,15 @@ impl Router {
     ) -> Arc<Self> {
         let metrics = RouterMetrics::default();
         metrics.register(registry);
+        let memory = Memory::new(options.limits, metrics.in_flight_bytes.clone());
         Arc::new(Self {
             shards,
             series: Arc::new(SeriesCache::new(options.series_cached_max, options.seed)),
             described: Arc::default(),
             clock,
             metrics,
-            in_flight: Arc::new(Semaphore::new(options.limits.memory_kib())),
+            memory,
+            decoding: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
             reports: Reports::default(),
             options,
             waiting: parking_lot::Mutex::default(),
@@ -136,31 +137,41 @@ impl Router {
     /// Adds the gRPC services that a router serves.
     pub fn add_services(self: &Arc<Self>, routes: &mut Routes) {
         let message_bytes_max = self.options.limits.request_bytes_max;
-        let otlp = MetricsServiceServer::new(OtlpService(Arc::clone(self)))
-            .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(message_bytes_max);
-        let append = AppendServer::new(AppendService(Arc::clone(self)))
-            .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(message_bytes_max);
+        let otlp = OtlpService { router: Arc::clone(self), message_bytes_max };
+        let append = AppendService { router: Arc::clone(self), message_bytes_max };
         routes.grpc(otlp).grpc(append).reflect(PUBLIC_DESCRIPTORS);
     }
 
-    /// Reads a body of at most `bytes_max`.
-    async fn receive(&self, body: Body, bytes_max: usize) -> Result<Bytes, WriteError> {
-        body::read(body, bytes_max, BODY_TIME).await.map_err(|error| match error {
-            BodyError::TooLarge { bytes_max } => {
-                let limit = self.options.limits.request_bytes_max;
-                WriteError::BodyTooLarge { body_bytes_max: bytes_max, limit }
-            }
-            BodyError::TimedOut => WriteError::BodyTimedOut,
-            BodyError::BrokeOff => WriteError::BodyBrokeOff,
-        })
+    /// Reads a body of at most `bytes_max`, and holds memory for it as it comes.
+    async fn receive(&self, body: Body, bytes_max: usize) -> Result<(Bytes, Share), WriteError> {
+        let received = tokio::time::timeout(BODY_TIME, self.receive_all(body, bytes_max));
+        received.await.unwrap_or(Err(WriteError::BodyTimedOut))
     }
 
-    /// Decodes a request and appends every shard's part.
-    async fn ingest(&self, payload: Payload) -> Ingested {
+    async fn receive_all(
+        &self,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<(Bytes, Share), WriteError> {
+        let share = self.memory.share();
+        // Copied: a sender may send chunks of a byte, each of which keeps a buffer alive.
+        let (mut whole, mut chunks) = (BytesMut::new(), body.into_data_stream());
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| WriteError::BodyBrokeOff)?;
+            if whole.len() + chunk.len() > bytes_max {
+                let limit = self.options.limits.request_bytes_max;
+                return Err(WriteError::BodyTooLarge { body_bytes_max: bytes_max, limit });
+            }
+            share.take(chunk.len())?;
+            whole.extend_from_slice(&chunk);
+        }
+        Ok((whole.freeze(), share))
+    }
+
+    /// Decodes a request, which holds `share`, and appends every shard's part.
+    async fn ingest(&self, payload: Payload, share: Share) -> Ingested {
         let mut ingested = Ingested::default();
-        match self.append_parts(payload).await {
+        match self.append_parts(payload, share).await {
             Ok(parts) => {
                 let refused = parts.refused.into_iter();
                 ingested.refused = refused.map(|(by, it)| (by.name().to_owned(), it)).collect();
@@ -173,10 +184,13 @@ impl Router {
     }
 
     /// The same, told apart by shards.
-    async fn append_parts(&self, payload: Payload) -> Result<Parts, WriteError> {
-        let _permit = self.admit(&payload)?;
+    async fn append_parts(&self, payload: Payload, share: Share) -> Result<Parts, WriteError> {
+        let share = Arc::new(share);
+        // A malformed head is the decoder's to report; one that says too much is refused there.
+        let bytes_max = self.options.limits.request_bytes_max as u64;
+        share.take(payload.declared_len().filter(|len| *len <= bytes_max).unwrap_or(0) as usize)?;
         let state = self.shards.state();
-        let split = self.decode(&payload, &state, Naming::Known).await?;
+        let split = self.decode(&payload, &state, (Naming::Known, &share)).await?;
         self.metrics.metadata.inc_by(split.metadata);
         let started = self.clock.monotonic();
         let mut appended = self.append_all(split.batches, &state).await;
@@ -184,7 +198,7 @@ impl Router {
         if !unknown.is_empty() {
             self.metrics.relabelled.inc();
             appended.retain(|(shard, _)| !unknown.contains(shard));
-            let mut again = self.decode(&payload, &state, Naming::Labels).await?.batches;
+            let mut again = self.decode(&payload, &state, (Naming::Labels, &share)).await?.batches;
             again.retain(|shard, _| unknown.contains(shard));
             appended.extend(self.append_all(again, &state).await);
         }
@@ -196,25 +210,11 @@ impl Router {
         Ok(Parts { refused: split.refused, shards: appended })
     }
 
-    /// Holds a share of memory for the request's decompressed size.
-    fn admit(&self, payload: &Payload) -> Result<InFlight, WriteError> {
-        // Malformed heads are reported by the decoder.
-        let bytes_max = self.options.limits.request_bytes_max;
-        let declared = payload.declared_len().unwrap_or(0).min(bytes_max as u64);
-        let kib = u32::try_from(declared.div_ceil(1024)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.in_flight)
-            .try_acquire_many_owned(kib)
-            .map_err(|_| WriteError::Busy(self.options.limits.memory_is_full(), RETRY_AFTER))?;
-        let gauge = self.metrics.in_flight_bytes.clone();
-        gauge.inc_by(declared as i64);
-        Ok(InFlight { _permit: permit, gauge, bytes: declared as i64 })
-    }
-
     async fn decode(
         &self,
         payload: &Payload,
         state: &Arc<ClusterState>,
-        naming: Naming,
+        (naming, share): (Naming, &Arc<Share>),
     ) -> Result<Split, WriteError> {
         if state.epochs().is_empty() {
             return Err(WriteError::Unavailable("cluster state is not known yet".to_owned()));
@@ -222,7 +222,7 @@ impl Router {
         let (now, limits) = (self.clock.now(), self.options.limits);
         let pairs = self.options.pairs.as_ref().map(|pairs| pairs.labels.clone());
         let (state, series) = (Arc::clone(state), Arc::clone(&self.series));
-        let described = Arc::clone(&self.described);
+        let (described, share) = (Arc::clone(&self.described), Arc::clone(share));
         let run = move |payload: &Payload| {
             let by = SplitBy {
                 epochs: state.epochs(),
@@ -232,12 +232,14 @@ impl Router {
                 limits: &limits,
                 described: &described,
                 pairs: pairs.as_ref(),
+                memory: &share,
             };
-            payload.split(limits.request_bytes_max, &by)
+            payload.split(&by)
         };
         if payload.declared_len().is_some_and(|len| len <= DECODED_INLINE_BYTES) {
             return Ok(run(payload)?);
         }
+        let _turn = self.decoding.acquire().await.expect("nobody closes it");
         let payload = payload.clone();
         match tokio::task::spawn_blocking(move || run(&payload)).await {
             Ok(split) => Ok(split?),
@@ -329,19 +331,6 @@ fn unknown_series((_, appends): &(ShardId, Appends)) -> Option<ShardId> {
     }
 }
 
-/// A request's share of memory.
-struct InFlight {
-    _permit: OwnedSemaphorePermit,
-    gauge: prometheus_client::metrics::gauge::Gauge,
-    bytes: i64,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.gauge.dec_by(self.bytes);
-    }
-}
-
 /// Bytes that wait for a shard.
 struct Waiting<'a> {
     router: &'a Router,
@@ -360,5 +349,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -74,23 +74,22 @@ impl<'a> Identity<'a> {
     }
 }
 
-fn labels(attributes: &[KeyValue], keep: impl Fn(&str) -> bool) -> Pairs<'_> {
+fn labels<'a>(attributes: &'a [KeyValue], keep: impl Fn(&str) -> bool) -> Pairs<'a> {
     let mut sorted: Vec<&KeyValue> = attributes.iter().filter(|it| keep(&it.key)).collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
+    let named = |it: &'a KeyValue| Some((label_name(&it.key)?, text(it.value.as_ref())));
     let mut labels: Pairs<'_> = Vec::with_capacity(sorted.len() + 4);
-    for attribute in sorted {
-        let Some(name) = label_name(&attribute.key) else { continue };
-        let value = text(attribute.value.as_ref());
-        match labels.iter_mut().find(|(found, _)| *found == name) {
-            Some((_, found)) if *found != value => {
-                let joined = found.to_mut();
-                joined.push(';');
-                joined.push_str(&value);
-            }
-            Some(_) => {}
-            None => labels.push((name, value)),
+    labels.extend(sorted.into_iter().filter_map(named));
+    // Stable: values are joined in the order of their keys.
+    labels.sort_by(|a, b| a.0.cmp(&b.0));
+    labels.dedup_by(|(name, value), (kept, joined)| {
+        if name == kept && value != joined {
+            let joined = joined.to_mut();
+            joined.push(';');
+            joined.push_str(value);
         }
-    }
+        name == kept
+    });
     labels
 }
 

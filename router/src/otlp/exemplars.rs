@@ -13,18 +13,49 @@ const CHARS_MAX: usize = 128;
 const TRACE: &str = "trace_id";
 const SPAN: &str = "span_id";
 
-/// Adds the exemplars whose values belong to a series.
-pub fn push_exemplars(sent: &[Exemplar], belongs: impl Fn(f64) -> bool, series: &mut Series<'_>) {
-    for exemplar in sent {
-        let value = match exemplar.value {
-            Some(Value::AsDouble(value)) => value,
-            Some(Value::AsInt(value)) => value as f64,
-            None => continue,
+/// Exemplars of a point, each to be added to one series. Those without a value are refused with
+/// the last series.
+pub struct Exemplars<'a> {
+    /// In order of their values, NaN last.
+    sorted: Vec<(f64, &'a Exemplar)>,
+    /// How many were added.
+    added: usize,
+    without_value: usize,
+}
+
+impl<'a> Exemplars<'a> {
+    pub fn of(sent: &'a [Exemplar]) -> Self {
+        let value = |exemplar: &Exemplar| match exemplar.value? {
+            Value::AsDouble(value) => Some(value),
+            Value::AsInt(value) => Some(value as f64),
         };
-        if belongs(value) {
-            let sample = Sample { timestamp: timestamp(exemplar.time_unix_nano), value };
-            push(exemplar, sample, series);
+        let mut sorted: Vec<_> = sent.iter().filter_map(|it| Some((value(it)?, it))).collect();
+        sorted.sort_by(|(a, _), (b, _)| {
+            a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+        });
+        let without_value = sent.len() - sorted.len();
+        Self { sorted, added: 0, without_value }
+    }
+
+    /// Adds those up to `bound` to a series, but for those that another one has.
+    pub fn push_upto(&mut self, bound: f64, series: &mut Series<'_>) {
+        let left = self.sorted.get(self.added..).unwrap_or_default();
+        let together = left.partition_point(|(value, _)| *value <= bound);
+        self.push(together, series);
+    }
+
+    /// Adds all that no other series has.
+    pub fn push_rest(&mut self, series: &mut Series<'_>) {
+        series.exemplars_refused += std::mem::take(&mut self.without_value);
+        self.push(self.sorted.len() - self.added, series);
+    }
+
+    fn push(&mut self, count: usize, series: &mut Series<'_>) {
+        for (value, exemplar) in self.sorted.iter().skip(self.added).take(count) {
+            let timestamp = timestamp(exemplar.time_unix_nano);
+            push(exemplar, Sample { timestamp, value: *value }, series);
         }
+        self.added += count;
     }
 }
 
@@ -78,11 +109,30 @@ mod tests {
             trace_id: vec![1].into(),
         };
         let mut series = Series::default();
-        let sent = [exemplar(1.0, 3), exemplar(2.0, 200), exemplar(9.0, 1), Exemplar::default()];
-        push_exemplars(&sent, |value| value < 5.0, &mut series);
+        let sent = [exemplar(9.0, 1), exemplar(2.0, 200), exemplar(1.0, 3)];
+        Exemplars::of(&sent).push_upto(5.0, &mut series);
         let shown: Vec<_> = series.exemplars.iter().map(|it| it.labels.to_string()).collect();
         let long = r#"{span_id="0aff", trace_id="01"}"#;
         assert_eq!(shown, [r#"{span_id="0aff", trace_id="01", user="uuu"}"#, long]);
         assert_eq!(series.exemplars[1].timestamp.millis(), 5);
+    }
+
+    #[test]
+    fn each_exemplar_goes_to_one_series_and_none_is_lost() {
+        let exemplar = |value| Exemplar { value, ..Exemplar::default() };
+        let values = [3.0, f64::NAN, -1.0, 3.5, f64::INFINITY, -f64::NAN];
+        let mut sent: Vec<_> = values.map(|it| exemplar(Some(Value::AsDouble(it)))).into();
+        sent.extend([exemplar(Some(Value::AsInt(2))), exemplar(None)]);
+        let mut exemplars = Exemplars::of(&sent);
+        // Bounds that fall are a sender's mistake, which costs nobody an exemplar.
+        let counts = [0.0, 3.0, 1.0].map(|bound| {
+            let mut series = Series::default();
+            exemplars.push_upto(bound, &mut series);
+            series.exemplars.len()
+        });
+        assert_eq!(counts, [1, 2, 0]);
+        let mut rest = Series::default();
+        exemplars.push_rest(&mut rest);
+        assert_eq!((rest.exemplars.len(), rest.exemplars_refused), (4, 1));
     }
 }

@@ -11,7 +11,7 @@ use narthex_proto::{
     },
 };
 
-use super::{Family, SeriesOf, exemplars::push_exemplars, points::is_stale, timestamp};
+use super::{Family, SeriesOf, exemplars::Exemplars, points::is_stale, timestamp};
 
 /// Of a sender that says nothing, as Prometheus assumes it.
 const ZERO_THRESHOLD: f64 = 1e-128;
@@ -29,7 +29,7 @@ pub fn add(
                 start: timestamp(point.start_time_unix_nano),
                 value: native(point),
             });
-            push_exemplars(&point.exemplars, |_| true, series);
+            Exemplars::of(&point.exemplars).push_rest(series);
             series.metadata = Some(family.metadata);
         });
     }

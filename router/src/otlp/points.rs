@@ -6,7 +6,7 @@ use narthex_proto::opentelemetry::proto::metrics::v1::{
     number_data_point::Value,
 };
 
-use super::{Family, SeriesOf, exemplars::push_exemplars, timestamp};
+use super::{Family, SeriesOf, exemplars::Exemplars, timestamp};
 use crate::split::RefuseReason;
 
 /// The label of a bucket's upper bound.
@@ -59,7 +59,7 @@ pub fn add_numbers(points: &[NumberDataPoint], family: &Family<'_>, series: &mut
         let labels = family.labels(&point.attributes);
         series.add(&family.name, &labels, None, |series| {
             series.push(sample, timestamp(point.start_time_unix_nano));
-            push_exemplars(&point.exemplars, |_| true, series);
+            Exemplars::of(&point.exemplars).push_rest(series);
             series.metadata = Some(family.metadata);
         });
     }
@@ -78,21 +78,20 @@ pub fn add_histograms(
             series.add(&sum, &labels, None, |series| at.push(series, value));
         }
         series.add(&count, &labels, None, |series| at.push(series, point.count as f64));
-        let (mut below, mut lower) = (0u64, f64::NEG_INFINITY);
+        let (mut below, mut exemplars) = (0u64, Exemplars::of(&point.exemplars));
         for (bound, observations) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
             below = below.saturating_add(*observations);
             let text = number::format_label(*bound);
             let more = Some((UPPER_BOUND, text.as_str()));
             series.add(&bucket, &labels, more, |series| {
                 at.push(series, below as f64);
-                push_exemplars(&point.exemplars, |value| lower < value && value <= *bound, series);
+                exemplars.push_upto(*bound, series);
             });
-            lower = *bound;
         }
         let more = Some((UPPER_BOUND, "+Inf"));
         series.add(&bucket, &labels, more, |series| {
             at.push(series, point.count as f64);
-            push_exemplars(&point.exemplars, |value| lower < value, series);
+            exemplars.push_rest(series);
             series.metadata = Some(family.metadata);
         });
     }

@@ -15,6 +15,7 @@ use super::*;
 use crate::{
     families::Described,
     limits::Limits,
+    memory::Memory,
     sender::{none_known, read_batch},
     series_cache::SeriesCache,
 };
@@ -56,8 +57,9 @@ fn split(request: &ExportMetricsServiceRequest) -> (BTreeSet<String>, BTreeMap<&
         limits: &Limits::default(),
         described: &Described::default(),
         pairs: None,
+        memory: &Memory::new(Limits::default(), Default::default()).share(),
     };
-    let split = split_otlp(request, &by);
+    let split = split_otlp(request, 0, &by).expect("memory");
     let mut rows = BTreeSet::new();
     for batch in split.batches.values().flatten() {
         for (labels, samples) in read_batch(&batch.bytes, none_known) {

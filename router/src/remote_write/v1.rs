@@ -37,6 +37,9 @@ impl<'a> WriteRequest<'a> {
                 (1, LEN) => return Ok(Some(RawSeries { message: self.reader.message()? })),
                 (3, LEN) => {
                     let message = self.reader.message()?;
+                    if self.metadata.len() == METADATA_MAX {
+                        return Err(self.reader.malformed("less metadata expected"));
+                    }
                     self.metadata.push(RawMetadata { message });
                 }
                 _ => self.reader.skip(wire)?,
@@ -129,6 +132,9 @@ impl<'a> RawSeries<'a> {
             match (field, wire) {
                 (1, LEN) => {
                     let label = message.message()?;
+                    if spans.0.len() == LABELS_MAX {
+                        return Err(message.malformed("fewer labels expected"));
+                    }
                     let span = match plain_label(&label) {
                         Some(span) => span,
                         None => read_label(label)?,
@@ -146,12 +152,19 @@ impl<'a> RawSeries<'a> {
                 (4, LEN) => into.push_histogram(histograms.read(message.message()?)?),
                 _ => message.skip(wire)?,
             }
+            if into.is_too_large() {
+                return Err(message.malformed("a smaller series expected"));
+            }
         }
         spans.read_text(message.request(), into);
         Ok(())
     }
 }
 
+/// Labels of one series or exemplar, more than any has.
+const LABELS_MAX: usize = 1 << 16;
+/// Families that a request describes, more than any server has.
+const METADATA_MAX: usize = 1 << 20;
 const LABEL: u8 = 1 << 3 | LEN;
 const SAMPLE: u8 = 2 << 3 | LEN;
 
@@ -236,7 +249,10 @@ fn read_exemplar(mut message: Reader<'_>, into: &mut Series<'_>) -> Result<(), M
     let (mut labels, mut sample) = (Vec::new(), Sample::default());
     while let Some((field, wire)) = message.tag()? {
         match (field, wire) {
-            (1, LEN) => labels.push(read_exemplar_label(message.message()?)?),
+            (1, LEN) if labels.len() < LABELS_MAX => {
+                labels.push(read_exemplar_label(message.message()?)?);
+            }
+            (1, LEN) => return Err(message.malformed("fewer labels expected")),
             (2, FIXED64) => sample.value = message.double()?,
             (3, VARINT) => sample.timestamp = Timestamp::from_millis(message.varint()? as i64),
             _ => message.skip(wire)?,

@@ -11,7 +11,7 @@ use super::{plain_sample, read_sample};
 use crate::{
     histogram::HistogramReader,
     series::{Metadata, Series, metric_type},
-    wire::{FIXED64, LEN, Malformed, Reader, VARINT},
+    wire::{FIXED64, LEN, Malformed, REPEATED_MAX, Reader, VARINT},
 };
 
 /// Reads the series of a decompressed request one after the other.
@@ -34,7 +34,8 @@ impl<'a> Request<'a> {
         let mut symbols = Vec::new();
         while let Some((field, wire)) = reader.tag()? {
             match (field, wire) {
-                (4, LEN) => symbols.push(reader.message()?.rest()),
+                (4, LEN) if symbols.len() < SYMBOLS_MAX => symbols.push(reader.message()?.rest()),
+                (4, LEN) => return Err(reader.malformed("fewer symbols expected")),
                 _ => reader.skip(wire)?,
             }
         }
@@ -110,6 +111,8 @@ impl<'a> Symbols<'a> {
     }
 }
 
+/// Texts of a request, far more than any has: each is remembered in several places.
+const SYMBOLS_MAX: usize = 1 << 21;
 const BEYOND_THE_TABLE: &str = "reference beyond the table of symbols";
 
 /// A series as it lies in the request.
@@ -175,6 +178,9 @@ impl<'a> RawSeries<'a> {
         rest.advance(1);
         let mut packed = rest.message().ok()?;
         while !packed.is_at_end() {
+            if into.len() == REPEATED_MAX {
+                return None;
+            }
             into.push(packed.varint32().ok()?);
         }
         Some(self.message.rest().len() - rest.rest().len())
@@ -225,6 +231,9 @@ impl<'a> RawSeries<'a> {
                 (4, LEN) => read_exemplar(message.message()?, symbols, into)?,
                 (5, LEN) => into.metadata = Some(read_metadata(message.message()?, symbols)?),
                 _ => message.skip(wire)?,
+            }
+            if into.is_too_large() {
+                return Err(message.malformed("a smaller series expected"));
             }
         }
         let (labels, not_utf8) = (&mut into.labels, &mut into.labels_not_utf8);

@@ -5,7 +5,7 @@ use narthex_model::{Exemplar, FamilyMetadata, NativeHistogram, Timestamp};
 use narthex_proto::batch::{Owner, Point, RichRows};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BATCH_BYTES, Labelled, RefuseReason, Splitter};
+use super::{BATCH_BYTES, Labelled, RefuseReason, SERIES_BYTES, Splitter, label_bytes};
 use crate::{
     families::family_of,
     series::{Metadata, Series},
@@ -16,7 +16,13 @@ use crate::{
 const METADATA_BYTES_MAX: usize = 16 << 10;
 /// About what a histogram takes in a batch without its buckets, and what a bucket does.
 const HISTOGRAM_BYTES: usize = 64;
+/// About what a sample with a start takes in a batch.
+const STARTED_BYTES: usize = 24;
 const BUCKET_BYTES: usize = 10;
+/// Floats, and exemplars, that go into a batch together: a quarter of what a batch holds each, so
+/// that no entry of a log is too small for it.
+const FLOATS_TOGETHER: usize = BATCH_BYTES / 4 / STARTED_BYTES;
+const EXEMPLARS_TOGETHER: usize = 256;
 
 /// All that a series brings, each kind in order.
 #[derive(Default)]
@@ -54,6 +60,18 @@ impl Points {
         }
     }
 
+    /// About what it takes in batches.
+    fn bytes(&self, labels: &[(&str, &str)], is_labelled: bool) -> usize {
+        let histograms =
+            self.histograms.iter().map(|it| HISTOGRAM_BYTES + buckets_bytes(&it.value));
+        let exemplars = self.exemplars.iter().map(|it| SERIES_BYTES + it.labels.as_bytes().len());
+        let labels = if is_labelled { SERIES_BYTES + label_bytes(labels) } else { 0 };
+        labels
+            + self.floats.len() * STARTED_BYTES
+            + histograms.sum::<usize>()
+            + exemplars.sum::<usize>()
+    }
+
     fn is_empty(&self) -> bool {
         self.floats.is_empty() && self.histograms.is_empty() && self.exemplars.is_empty()
     }
@@ -88,13 +106,23 @@ impl Splitter<'_> {
                 epoch.ring.shard_of_key(key)
             }
         };
+        if !self.parts.use_bytes(points.bytes(labels, home.is_none())) {
+            return;
+        }
         let open_at = self.open_at(shard);
         self.split.samples += (points.floats.len() + points.histograms.len()) as u64;
         let (mut floats, mut exemplars) = (&points.floats[..], &points.exemplars[..]);
         let mut histograms = &points.histograms[..];
         loop {
-            let (together, later) = histograms.split_at(fitting(histograms));
-            let rows = RichRows { floats, histograms: together, exemplars };
+            let (some_floats, later_floats) = floats.split_at(FLOATS_TOGETHER.min(floats.len()));
+            let (some_histograms, later_histograms) = histograms.split_at(fitting(histograms));
+            let (some_exemplars, later_exemplars) =
+                exemplars.split_at(EXEMPLARS_TOGETHER.min(exemplars.len()));
+            let rows = RichRows {
+                floats: some_floats,
+                histograms: some_histograms,
+                exemplars: some_exemplars,
+            };
             let open = &mut self.open[open_at];
             open.is_rich = true;
             match home {
@@ -106,8 +134,8 @@ impl Splitter<'_> {
                 }
             }
             self.close_if_full(open_at);
-            (floats, histograms, exemplars) = (&[], later, &[]);
-            if histograms.is_empty() {
+            (floats, histograms, exemplars) = (later_floats, later_histograms, later_exemplars);
+            if floats.is_empty() && histograms.is_empty() && exemplars.is_empty() {
                 return;
             }
         }
@@ -136,6 +164,9 @@ impl Splitter<'_> {
         if self.described.has(hash) || !self.said.insert(hash) {
             return;
         }
+        if !self.parts.use_bytes(SERIES_BYTES + bytes) {
+            return;
+        }
         let at = self.epochs.partition_point(|epoch| epoch.from <= self.now).saturating_sub(1);
         let shard = self.epochs[at].ring.shard_of_key(xxh3_64(family.as_bytes()));
         let open_at = self.open_at(shard);
@@ -147,20 +178,16 @@ impl Splitter<'_> {
     }
 }
 
+fn buckets_bytes(histogram: &NativeHistogram) -> usize {
+    histogram.bucket_count() * BUCKET_BYTES
+}
+
 /// How many histograms go into a batch together: at least one, and not much above half of what a
 /// batch holds.
 fn fitting(histograms: &[Point<NativeHistogram>]) -> usize {
     let mut bytes = 0;
     let fits = histograms.iter().take_while(|point| {
-        let buckets = match &point.value {
-            NativeHistogram::Integer(it) => {
-                it.positive.len() + it.negative.len() + it.custom_values.len()
-            }
-            NativeHistogram::Float(it) => {
-                it.positive.len() + it.negative.len() + it.custom_values.len()
-            }
-        };
-        bytes += HISTOGRAM_BYTES + buckets * BUCKET_BYTES;
+        bytes += HISTOGRAM_BYTES + buckets_bytes(&point.value);
         bytes <= BATCH_BYTES / 2
     });
     fits.count().max(1).min(histograms.len())

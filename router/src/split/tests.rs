@@ -6,8 +6,11 @@ use narthex_proto::batch::{BatchReader, Item, KnownSeries, Subject};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sender::{
-    Outgoing, encode, encode_sample, encode_v2, none_known, put_field, put_varint, read_batch,
+use crate::{
+    memory::Memory,
+    sender::{
+        Outgoing, encode, encode_sample, encode_v2, none_known, put_field, put_varint, read_batch,
+    },
 };
 
 fn epoch(number: u64, from: i64, shards: u32) -> Epoch {
@@ -36,6 +39,7 @@ fn split_of(request: &[Outgoing], epochs: &[Epoch]) -> Split {
         limits: &Limits::default(),
         described: &Described::default(),
         pairs: None,
+        memory: &Memory::new(Limits::default(), Default::default()).share(),
     };
     let split = split_v1(&encode(request), &by).expect("valid request");
     let other = split_v2(&encode_v2(request), &by).expect("valid request");
@@ -201,6 +205,7 @@ fn check_cache(
         limits: &Limits::default(),
         described: &Described::default(),
         pairs: None,
+        memory: &Memory::new(Limits::default(), Default::default()).share(),
     };
     let plain = split(&by);
     let cached = split(&SplitBy { naming: Naming::Known, ..by });

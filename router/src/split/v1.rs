@@ -12,7 +12,7 @@ use crate::{
 
 /// Reads a decompressed `WriteRequest` and splits it.
 pub fn split_v1(decompressed: &[u8], by: &SplitBy<'_>) -> Result<Split, DecodeError> {
-    let mut splitter = Splitter::new(by);
+    let mut splitter = Splitter::new(by, decompressed.len());
     let mut lookup = by.cache.look_up();
     let mut request = WriteRequest::new(decompressed);
     let (mut series, mut scratch) = (Series::default(), Scratch::default());
@@ -41,7 +41,7 @@ pub fn split_v1(decompressed: &[u8], by: &SplitBy<'_>) -> Result<Split, DecodeEr
         let (family, metadata) = described.read()?;
         splitter.describe(family, metadata);
     }
-    Ok(splitter.finish())
+    splitter.finish()
 }
 
 /// Where the series lives, or the hash to learn it by.

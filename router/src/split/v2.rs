@@ -14,7 +14,7 @@ use crate::{
 
 /// Reads a decompressed `io.prometheus.write.v2.Request` and splits it.
 pub fn split_v2(decompressed: &[u8], by: &SplitBy<'_>) -> Result<Split, DecodeError> {
-    let mut splitter = Splitter::new(by);
+    let mut splitter = Splitter::new(by, decompressed.len());
     let mut lookup = by.cache.look_up();
     let (symbols, mut request) = Request::new(decompressed)?.into_parts();
     let mut hasher = lookup.symbol_hasher(symbols.all());
@@ -44,7 +44,7 @@ pub fn split_v2(decompressed: &[u8], by: &SplitBy<'_>) -> Result<Split, DecodeEr
         let found = known.and_then(|hash| lookup.find_hash(hash));
         splitter.add(&mut series, hash, found.map(|found| found.home));
     }
-    Ok(splitter.finish())
+    splitter.finish()
 }
 
 /// What was said of metrics, by the references of their names. 2.0 says it with each series.

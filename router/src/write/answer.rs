@@ -45,7 +45,7 @@ pub enum WriteError {
     BodyBrokeOff,
     /// Drop it: it will be refused every time.
     #[error(transparent)]
-    Decode(#[from] DecodeError),
+    Decode(DecodeError),
     /// Some of it will be refused every time; the rest is stored.
     #[error("{0}")]
     Samples(String),
@@ -66,7 +66,8 @@ impl WriteError {
         match self {
             Self::Unsupported(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported"),
             Self::Parameter(_) => (StatusCode::BAD_REQUEST, "parameter"),
-            Self::BodyTooLarge { .. } | Self::Decode(DecodeError::TooLarge { .. }) => {
+            Self::BodyTooLarge { .. }
+            | Self::Decode(DecodeError::TooLarge { .. } | DecodeError::PartsTooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
             }
             // Senders drop what is answered with 4xx.
@@ -97,6 +98,15 @@ impl WriteError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+impl From<DecodeError> for WriteError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::NoMemory(reason) => Self::Busy(reason, RETRY_AFTER),
+            error => Self::Decode(error),
+        }
     }
 }
 

@@ -3,46 +3,87 @@
 //! The batches of one stream are appended one after the other, so that their samples keep their
 //! order; who wants more under way opens more streams.
 
-use std::{pin::Pin, sync::Arc};
-
-use futures_util::{Stream, StreamExt as _};
-use narthex_cluster::ShardId;
-use narthex_proto::v1::{
-    AppendAnswer, AppendBatch, AppendFailure, RefusedSamples, ShardResult, append_server::Append,
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
 };
-use prost::Message as _;
-use tonic::{Request, Response, Status, Streaming};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, future::BoxFuture, stream::BoxStream};
+use narthex_cluster::ShardId;
+use narthex_proto::v1::{AppendAnswer, AppendFailure, RefusedSamples, ShardResult};
+use tonic::{
+    Request, Response, Status, Streaming,
+    codegen::Service,
+    server::{NamedService, StreamingService},
+};
 
 use super::{
     Router,
     answer::{Appends, Ingested, WriteError},
+    grpc::{self, RequestBody},
 };
-use crate::{payload::Payload, split::Refusal};
+use crate::{
+    payload::Payload,
+    split::Refusal,
+    wire::{Reader, VARINT},
+};
 
-/// The service.
-pub struct AppendService(pub Arc<Router>);
+/// The service. It takes batches as bytes, so that they are measured before they are decoded.
+#[derive(Clone)]
+pub struct AppendService {
+    /// Where they go.
+    pub router: Arc<Router>,
+    /// The most that one may have.
+    pub message_bytes_max: usize,
+}
 
-#[tonic::async_trait]
-impl Append for AppendService {
-    type AppendStream = Pin<Box<dyn Stream<Item = Result<AppendAnswer, Status>> + Send>>;
+impl NamedService for AppendService {
+    const NAME: &'static str = "narthex.v1.Append";
+}
 
-    async fn append(
-        &self,
-        request: Request<Streaming<AppendBatch>>,
-    ) -> Result<Response<Self::AppendStream>, Status> {
-        let router = Arc::clone(&self.0);
+impl<B: RequestBody> Service<http::Request<B>> for AppendService {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path().rsplit_once('/') {
+                Some((_, "Append")) => {
+                    grpc::server(service.message_bytes_max).streaming(service, request).await
+                }
+                _ => grpc::unimplemented(),
+            })
+        })
+    }
+}
+
+impl StreamingService<Bytes> for AppendService {
+    type Response = AppendAnswer;
+    type ResponseStream = BoxStream<'static, Result<AppendAnswer, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let router = Arc::clone(&self.router);
         let answers = request.into_inner().then(move |batch| {
             let router = Arc::clone(&router);
             async move { Ok(router.append_batch(batch?).await) }
         });
-        Ok(Response::new(Box::pin(answers)))
+        Box::pin(std::future::ready(Ok(Response::new(answers.boxed()))))
     }
 }
 
 impl Router {
-    pub(super) async fn append_batch(&self, batch: AppendBatch) -> AppendAnswer {
-        let (id, bytes) = (batch.id, batch.encoded_len());
-        let parts = match self.append_parts(Payload::Batch(Arc::new(batch), bytes)).await {
+    pub(super) async fn append_batch(&self, batch: Bytes) -> AppendAnswer {
+        let id = batch_id(&batch);
+        let parts = match self.append_parts(Payload::Batch(batch), self.memory.share()).await {
             Ok(parts) => parts,
             Err(error) => {
                 self.metrics.request_failed(error.status().1);
@@ -72,10 +113,27 @@ impl Router {
         ShardResult {
             shard_id: shard.0,
             samples: ingested.written.samples,
+            histograms: ingested.written.histograms,
+            exemplars: ingested.written.exemplars,
             failure: ingested.failed.as_ref().map(failure),
             refused: ingested.refused.into_iter().map(|(reason, it)| row(reason, it)).collect(),
         }
     }
+}
+
+/// What the answer repeats, also of a batch that is malformed further on.
+fn batch_id(batch: &[u8]) -> u64 {
+    let (mut message, mut id) = (Reader::new(batch), 0);
+    while let Ok(Some((field, wire))) = message.tag() {
+        let read = match (field, wire) {
+            (1, VARINT) => message.varint().map(|found| id = found),
+            (_, wire) => message.skip(wire),
+        };
+        if read.is_err() {
+            break;
+        }
+    }
+    id
 }
 
 fn row(reason: String, refusal: Refusal) -> RefusedSamples {

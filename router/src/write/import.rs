@@ -109,7 +109,8 @@ impl Router {
         let lines = text.iter().filter(|byte| **byte == b'\n').count();
         let lines_before = pieces.lines_taken;
         let options = Arc::clone(options);
-        let mut ingested = self.ingest(Payload::Text { text, lines_before, options }).await;
+        let mut ingested =
+            self.ingest(Payload::Text { text, lines_before, options }, self.memory.share()).await;
         let failed = ingested.failed.take();
         all.merge(ingested);
         match failed {

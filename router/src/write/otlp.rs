@@ -5,23 +5,33 @@
 //! stored; 400 (INVALID_ARGUMENT) where nothing of it can; 429 and 503 with `Retry-After`
 //! (UNAVAILABLE with `RetryInfo`) when sending it again can succeed.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use narthex_proto::opentelemetry::proto::collector::metrics::v1::{
-    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-    metrics_service_server::MetricsService,
+    ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
 };
 use prost::Message as _;
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    codegen::Service,
+    server::{NamedService, UnaryService},
+};
 
 use super::{
     Router,
     answer::{Ingested, WriteError, Written},
+    grpc::{self, RequestBody},
 };
 use crate::payload::{Body, Compression, OtlpEncoding, Payload};
 
@@ -37,9 +47,9 @@ impl Router {
         };
         let bytes_max = self.options.limits.request_bytes_max;
         let result = match self.receive(request.into_body(), bytes_max).await {
-            Ok(bytes) => {
+            Ok((bytes, share)) => {
                 let body = Body { bytes, compression };
-                outcome(self.ingest(Payload::Otlp(body, encoding)).await)
+                outcome(self.ingest(Payload::Otlp(body, encoding), share).await)
             }
             Err(error) => Err(error),
         };
@@ -58,22 +68,61 @@ impl Router {
     }
 }
 
-/// The gRPC service.
-pub struct OtlpService(pub Arc<Router>);
+/// The gRPC service. It takes messages as bytes, as HTTP does.
+#[derive(Clone)]
+pub struct OtlpService {
+    /// Where they go.
+    pub router: Arc<Router>,
+    /// The most that one may have.
+    pub message_bytes_max: usize,
+}
 
-#[tonic::async_trait]
-impl MetricsService for OtlpService {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportMetricsServiceRequest>,
-    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, Status> {
-        let message = Arc::new(request.into_inner());
-        let bytes = message.encoded_len();
-        let ingested = self.0.ingest(Payload::OtlpMessage(message, bytes)).await;
-        match outcome(ingested) {
-            Ok(answer) => Ok(tonic::Response::new(answer)),
+impl NamedService for OtlpService {
+    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
+}
+
+impl<B: RequestBody> Service<http::Request<B>> for OtlpService {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path().rsplit_once('/') {
+                Some((_, "Export")) => {
+                    grpc::server(service.message_bytes_max).unary(service, request).await
+                }
+                _ => grpc::unimplemented(),
+            })
+        })
+    }
+}
+
+impl UnaryService<Bytes> for OtlpService {
+    type Response = ExportMetricsServiceResponse;
+    type Future = BoxFuture<'static, Result<tonic::Response<Self::Response>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(
+            async move { service.export(request.into_inner()).await.map(tonic::Response::new) },
+        )
+    }
+}
+
+impl OtlpService {
+    async fn export(&self, bytes: Bytes) -> Result<ExportMetricsServiceResponse, Status> {
+        let body = Body { bytes, compression: Compression::Identity };
+        let payload = Payload::Otlp(body, OtlpEncoding::Protobuf);
+        match outcome(self.router.ingest(payload, self.router.memory.share()).await) {
+            Ok(answer) => Ok(answer),
             Err(error) => {
-                self.0.refuse(&error);
+                self.router.refuse(&error);
                 let RpcStatus { code, message, .. } = status(&error);
                 let details = status(&error).encode_to_vec();
                 Err(Status::with_details(Code::from_i32(code), message, details.into()))

@@ -69,13 +69,13 @@ impl Router {
         };
         let bytes_max = snap::raw::max_compress_len(self.options.limits.request_bytes_max);
         let ingested = match self.receive(request.into_body(), bytes_max).await {
-            Ok(body) => {
+            Ok((body, share)) => {
                 let payload = match version {
                     Version::One => Payload::RemoteWrite1(body),
                     Version::Two => Payload::RemoteWrite2(body),
                 };
                 match self.elected_instead(&payload).await {
-                    Ok(None) => self.ingest(payload).await,
+                    Ok(None) => self.ingest(payload, share).await,
                     Ok(Some(elected)) => return self.deduplicate(&payload, version, &elected),
                     Err(error) => Ingested { failed: Some(error), ..Ingested::default() },
                 }

@@ -21,6 +21,10 @@ use crate::sender::{Outgoing, compress, encode, read_batch};
 pub const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 pub fn founded() -> ClusterState {
+    founded_with(4)
+}
+
+pub fn founded_with(shards: u32) -> ClusterState {
     let addresses = Addresses { cluster: "127.0.0.1:1".to_owned(), ..Addresses::default() };
     let binary = Binary { text: "1".to_owned(), level: ClusterVersion(1) };
     let founder =
@@ -28,12 +32,12 @@ pub fn founded() -> ClusterState {
     let found = Found {
         cluster: ClusterId::from_random_bytes([1; 16]),
         members: vec![founder],
-        shards: 4,
+        shards,
         replication_factor: 1,
     };
     let mut state = ClusterState::new();
     state.apply(&Change { id: RequestId(1), at: NOW, command: Command::Found(found) });
-    assert_eq!(state.shards().len(), 4);
+    assert_eq!(state.shards().len(), shards as usize);
     state
 }
 
@@ -207,7 +211,7 @@ async fn a_request_is_acknowledged_when_every_shard_has_its_part() {
     drop(stored);
     assert!(case.metrics().contains(r#"narthex_router_append_samples_total{outcome="appended"}"#));
     assert!(case.router.waiting.lock().is_empty());
-    assert_eq!(case.router.in_flight.available_permits(), Limits::default().memory_kib());
+    assert_eq!(case.router.memory.free_kib(), Limits::default().memory_kib());
 }
 
 #[tokio::test]
@@ -261,8 +265,8 @@ async fn refused_samples_are_counted_by_reason() {
 #[tokio::test]
 async fn a_burst_beyond_memory_is_told_to_wait() {
     let case = case(took_all);
-    let kib = u32::try_from(Limits::default().memory_kib()).expect("few");
-    let all = Arc::clone(&case.router.in_flight).acquire_many_owned(kib).await;
+    let all = case.router.memory.share();
+    all.take(Limits::default().memory_bytes_max).expect("nobody else has any");
     let (status, headers, text) = case.write(&request()).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(headers[header::RETRY_AFTER], "1");

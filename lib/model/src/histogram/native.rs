@@ -175,6 +175,15 @@ impl NativeHistogram {
         }
     }
 
+    /// How many buckets and custom bounds there are.
+    pub fn bucket_count(&self) -> usize {
+        let (positive, negative, custom) = match self {
+            Self::Integer(it) => (it.positive.len(), it.negative.len(), it.custom_values.len()),
+            Self::Float(it) => (it.positive.len(), it.negative.len(), it.custom_values.len()),
+        };
+        positive + negative + custom
+    }
+
     /// Whether counts are floats.
     pub fn is_float(&self) -> bool {
         matches!(self, Self::Float(_))

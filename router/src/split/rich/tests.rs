@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     families::Described,
     limits::Limits,
+    memory::{Memory, Share},
     sender::{put_field, put_varint},
     series_cache::SeriesCache,
     split::{Naming, Split, SplitBy, split_v2},
@@ -27,6 +28,7 @@ struct Case {
     cache: SeriesCache,
     described: Described,
     limits: Limits,
+    memory: Share,
 }
 
 impl Case {
@@ -37,6 +39,7 @@ impl Case {
             cache: SeriesCache::new(10, 1),
             described: Described::default(),
             limits: Limits::default(),
+            memory: Memory::new(Limits::default(), Default::default()).share(),
         }
     }
 
@@ -49,6 +52,7 @@ impl Case {
             limits: &self.limits,
             described: &self.described,
             pairs: None,
+            memory: &self.memory,
         }
     }
 }
@@ -120,9 +124,9 @@ fn shown(subject: Subject<'_>) -> String {
 #[test]
 fn each_point_goes_to_the_shard_of_its_epoch() {
     let case = Case::new();
-    let mut splitter = Splitter::new(&case.by());
+    let mut splitter = Splitter::new(&case.by(), 0);
     splitter.add(&mut series(), None, None);
-    let split = splitter.finish();
+    let split = splitter.finish().expect("memory");
     assert!(split.refused.is_empty() && split.samples == 4);
     let labels = Labels::from_pairs(LABELS).expect("valid");
     let shard = |at: usize| case.epochs[at].shard_of(TenantId(0), &labels);
@@ -148,10 +152,10 @@ fn a_known_series_goes_by_number_and_is_described_once() {
     let series = KnownSeries { series: 7, fingerprint: 1 };
     let home = Home { epoch: 1, shard: ShardId(3), series };
     for turn in 0..2 {
-        let mut splitter = Splitter::new(&case.by());
+        let mut splitter = Splitter::new(&case.by(), 0);
         splitter.add(&mut self::series(), None, Some(home));
         splitter.add(&mut self::series(), None, Some(home));
-        let split = splitter.finish();
+        let split = splitter.finish().expect("memory");
         let rows = rows(&split);
         assert!(rows.contains("3 #7 histogram 500 since 1"), "{rows:?}");
         assert!(rows.iter().any(|row| row.contains("rpc_bucket histogram 200")), "another epoch");
@@ -198,10 +202,10 @@ fn everything_that_2_0_brings_arrives() {
 #[test]
 fn a_long_description_is_refused_and_many_histograms_are_parted() {
     let case = Case::new();
-    let mut splitter = Splitter::new(&case.by());
+    let mut splitter = Splitter::new(&case.by(), 0);
     let help = "h".repeat(METADATA_BYTES_MAX);
     splitter.describe("a", Metadata { help: &help, ..Metadata::default() });
-    let split = splitter.finish();
+    let split = splitter.finish().expect("memory");
     assert_eq!(split.refused[&RefuseReason::MetadataTooLong].samples, 1);
 
     let marker = |_| Point {

@@ -1,10 +1,13 @@
 use narthex_proto::{
     client::ShardError,
     internal::v1::{Appended, Refused},
-    v1::{AppendSeries, Label},
+    v1::{
+        AppendBatch, AppendExemplar, AppendHistogram, AppendMetadata, AppendMetricType,
+        AppendSeries, BucketSpan, IntegerCounts, Label, ResetHint, append_histogram::Counts,
+    },
 };
+use prost::Message as _;
 
-use super::*;
 use crate::write::tests::{case, took_all};
 
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> AppendSeries {
@@ -16,6 +19,7 @@ fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> AppendSeries {
         labels: labels.iter().map(label).collect(),
         timestamps_ms: samples.iter().map(|sample| sample.0).collect(),
         values: samples.iter().map(|sample| sample.1).collect(),
+        ..AppendSeries::default()
     }
 }
 
@@ -39,7 +43,7 @@ async fn each_shard_answers_for_its_part() {
     });
     let mut batch = batch(9);
     batch.series.push(series(&[("job", "a")], &[(1, 1.0)]));
-    let answer = case.router.append_batch(batch).await;
+    let answer = case.router.append_batch(batch.encode_to_vec().into()).await;
     assert_eq!((answer.id, answer.failure.clone()), (9, None));
     assert_eq!(answer.refused[0].reason, "missing_metric_name");
     assert_eq!(answer.refused[0].samples, 1);
@@ -60,12 +64,12 @@ async fn a_batch_is_stored_again_and_again() {
         stored.sort_by_key(|(shard, labels, sample)| (*shard, labels.clone(), sample.timestamp));
         stored
     };
-    let first = case.router.append_batch(batch(1)).await;
+    let first = case.router.append_batch(batch(1).encode_to_vec().into()).await;
     assert!(first.refused.is_empty() && first.failure.is_none());
     let stored = sorted();
     assert_eq!(stored.len(), 100);
     for id in 2..4 {
-        assert_eq!(case.router.append_batch(batch(id)).await.id, id);
+        assert_eq!(case.router.append_batch(batch(id).encode_to_vec().into()).await.id, id);
         assert_eq!(sorted(), stored);
     }
 }
@@ -75,8 +79,53 @@ async fn columns_that_differ_in_length_are_malformed() {
     let case = case(took_all);
     let mut batch = batch(1);
     batch.series[4].values.pop();
-    let failure = case.router.append_batch(batch).await.failure.expect("a failure");
+    let answer = case.router.append_batch(batch.encode_to_vec().into()).await;
+    let failure = answer.failure.expect("a failure");
     assert_eq!((failure.code.as_str(), failure.retryable), ("malformed", false));
     assert_eq!(failure.message, "series 4 has 2 timestamps and 1 values");
     assert!(case.shards.stored.lock().is_empty());
+}
+
+/// A native histogram, its exemplar and its metadata go where the series' floats go.
+#[tokio::test]
+async fn what_is_more_than_floats_arrives() {
+    let case =
+        case(|_| Ok(Appended { samples: 3, histograms: 1, exemplars: 1, ..Appended::default() }));
+    let mut one = series(&[("__name__", "rpc"), ("job", "a")], &[(10, 1.0), (20, 2.0)]);
+    one.start_timestamps_ms = vec![5, 5];
+    let histogram = |count| AppendHistogram {
+        timestamp_ms: 30,
+        start_timestamp_ms: 5,
+        sum: 2.5,
+        counts: Some(Counts::Integers(IntegerCounts {
+            count,
+            zero_count: 1,
+            positive_deltas: vec![1, 0],
+            ..IntegerCounts::default()
+        })),
+        positive_spans: vec![BucketSpan { offset: 2, length: 2 }],
+        reset_hint: ResetHint::NotReset.into(),
+        ..AppendHistogram::default()
+    };
+    one.histograms = vec![histogram(3), histogram(9)];
+    let labels = vec![Label { name: "trace_id".to_owned(), value: "x".to_owned() }];
+    one.exemplars = vec![AppendExemplar { labels, value: 1.5, timestamp_ms: 25 }];
+    one.metadata = Some(AppendMetadata {
+        r#type: AppendMetricType::Histogram.into(),
+        help: "How long.".to_owned(),
+        unit: "seconds".to_owned(),
+    });
+    let batch = AppendBatch { id: 1, series: vec![one.clone()] };
+    let answer = case.router.append_batch(batch.encode_to_vec().into()).await;
+    assert_eq!((answer.failure, answer.refused.len()), (None, 1));
+    let refused = &answer.refused[0];
+    assert_eq!((refused.reason.as_str(), refused.samples), ("invalid_histogram", 1));
+    let result = answer.shards.iter().find(|it| it.histograms > 0).expect("the series' shard");
+    assert_eq!((result.samples, result.histograms, result.exemplars), (2, 1, 1));
+    assert!(case.metrics().contains("narthex_router_metadata_sent_total 1\n"));
+
+    one.start_timestamps_ms.pop();
+    let batch = AppendBatch { id: 2, series: vec![one] };
+    let answer = case.router.append_batch(batch.encode_to_vec().into()).await;
+    assert_eq!(answer.failure.expect("malformed").code, "malformed");
 }

@@ -2,7 +2,10 @@ use http::StatusCode;
 use narthex_proto::{
     client::ShardError,
     internal::v1::{Appended, Refused},
-    opentelemetry::proto::metrics::v1::{metric::Data, number_data_point::Value},
+    opentelemetry::proto::{
+        collector::metrics::v1::ExportMetricsServiceRequest,
+        metrics::v1::{metric::Data, number_data_point::Value},
+    },
 };
 
 use super::*;
@@ -32,6 +35,10 @@ const EXAMPLE: &str = r#"{"resourceMetrics": [{
 
 const AS_JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
 const AS_PROTOBUF: &[(&str, &str)] = &[("Content-Type", "application/x-protobuf")];
+
+fn service(case: &Case) -> OtlpService {
+    OtlpService { router: Arc::clone(&case.router), message_bytes_max: 1 << 20 }
+}
 
 fn example() -> ExportMetricsServiceRequest {
     serde_json::from_str(EXAMPLE).expect("valid")
@@ -161,8 +168,8 @@ async fn nothing_but_refusals_is_no_success() {
     let (status, headers, body) = case.otlp(AS_JSON, EXAMPLE).await;
     assert_eq!((status, headers.get(header::RETRY_AFTER)), (StatusCode::BAD_REQUEST, None));
     assert!(body.contains("nothing is stored"), "{body}");
-    let service = OtlpService(Arc::clone(&case.router));
-    let status = service.export(tonic::Request::new(example())).await.expect_err("refused");
+    let service = service(&case);
+    let status = service.export(example().encode_to_vec().into()).await.expect_err("refused");
     assert_eq!(status.code(), Code::InvalidArgument);
 }
 
@@ -173,8 +180,8 @@ async fn a_silent_shard_is_worth_another_try() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers[header::RETRY_AFTER], "1");
     assert!(body.contains("is unavailable: no leader"), "{body}");
-    let service = OtlpService(Arc::clone(&case.router));
-    let status = service.export(tonic::Request::new(example())).await.expect_err("unavailable");
+    let service = service(&case);
+    let status = service.export(example().encode_to_vec().into()).await.expect_err("unavailable");
     assert_eq!(status.code(), Code::Unavailable);
     let details = RpcStatus::decode(status.details()).expect("a status").details;
     assert!(details[0].type_url.ends_with("google.rpc.RetryInfo"));
@@ -185,8 +192,8 @@ async fn a_silent_shard_is_worth_another_try() {
 #[tokio::test]
 async fn grpc_stores_what_http_stores() {
     let case = case(took_all);
-    let service = OtlpService(Arc::clone(&case.router));
-    let answer = service.export(tonic::Request::new(example())).await.expect("stored");
-    assert_eq!(answer.into_inner(), ExportMetricsServiceResponse::default());
+    let service = service(&case);
+    let answer = service.export(example().encode_to_vec().into()).await.expect("stored");
+    assert_eq!(answer, ExportMetricsServiceResponse::default());
     assert_eq!(case.names(), NAMES);
 }
