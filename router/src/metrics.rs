@@ -35,6 +35,7 @@ pub struct RouterMetrics {
     samples: Family<OutcomeLabels, Counter>,
     requests_refused: Family<OutcomeLabels, Counter>,
     pub(crate) in_flight_bytes: Gauge,
+    pub(crate) silent_shards: Gauge,
     pub(crate) append_seconds: Histogram,
     pub(crate) metadata: Counter,
     pub(crate) relabelled: Counter,
@@ -52,6 +53,7 @@ impl Default for RouterMetrics {
             samples: Family::default(),
             requests_refused: Family::default(),
             in_flight_bytes: Gauge::default(),
+            silent_shards: Gauge::default(),
             append_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             metadata: Counter::default(),
             relabelled: Counter::default(),
@@ -71,6 +73,8 @@ impl RouterMetrics {
         let help = "Bytes that write requests under way hold: bodies, and parts of them for shards";
         let in_flight = self.in_flight_bytes.clone();
         registry.register("narthex_router_in_flight_bytes", help, in_flight);
+        let help = "Shards that have had no leader for longer than an election takes";
+        registry.register("narthex_router_silent_shards", help, self.silent_shards.clone());
         let help = "Time from a decoded write request to the last shard's answer, in seconds";
         registry.register(
             "narthex_router_append_duration_seconds",

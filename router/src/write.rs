@@ -13,6 +13,7 @@ mod import;
 mod otlp;
 mod pairs;
 mod remote_write;
+mod silence;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -42,6 +43,7 @@ use self::{
     answer::{Appends, Ingested, Parts, WriteError},
     append::AppendService,
     otlp::OtlpService,
+    silence::Silences,
 };
 use crate::{
     families::Described,
@@ -94,6 +96,7 @@ pub struct Router {
     /// the memory that they hold is bounded by it.
     decoding: Semaphore,
     reports: Reports,
+    silences: Silences,
     waiting: parking_lot::Mutex<HashMap<ShardId, usize>>,
 }
 
@@ -107,6 +110,7 @@ impl Router {
     ) -> Arc<Self> {
         let metrics = RouterMetrics::default();
         metrics.register(registry);
+        let silences = Silences::new(metrics.silent_shards.clone());
         let memory = Memory::new(options.limits, metrics.in_flight_bytes.clone());
         Arc::new(Self {
             shards,
@@ -117,6 +121,7 @@ impl Router {
             memory,
             decoding: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
             reports: Reports::default(),
+            silences,
             options,
             waiting: parking_lot::Mutex::default(),
         })
@@ -264,9 +269,21 @@ impl Router {
             let reason = "too many bytes wait for it".to_owned();
             return Err(ShardError::Unavailable { shard, reason });
         };
+        let Some(attempt) = self.silences.attempt(shard) else {
+            let reason = "it has had no leader for a while, and a request waits for one".to_owned();
+            return Err(ShardError::Unavailable { shard, reason });
+        };
         let mut answers = Vec::with_capacity(batches.len());
         for Batch { bytes, labelled, described, has_samples } in batches {
-            match self.shards.append(shard, revision, bytes, APPEND_TIME).await {
+            let asked = self.clock.monotonic();
+            let result = self.shards.append(shard, revision, bytes, APPEND_TIME).await;
+            match &result {
+                Err(ShardError::Unavailable { .. }) => {
+                    attempt.unanswered(self.clock.monotonic().saturating_sub(asked));
+                }
+                _ => attempt.answered(),
+            }
+            match result {
                 Ok(answer) => {
                     self.learn(shard, &labelled, &answer);
                     self.described.learn(&described);
@@ -351,5 +368,7 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod outage;
 #[cfg(test)]
 mod tests;
