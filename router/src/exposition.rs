@@ -1,11 +1,13 @@
 //! Prometheus's text format as series, for imports.
 
-use narthex_exposition::{Item, ParseError, Parser, parse_series};
-use narthex_model::{Sample, Timestamp};
+use std::borrow::Cow;
+
+use narthex_exposition::{Item, MetricKind, ParseError, Parser, parse_series, unescaped};
+use narthex_model::{MetricType, Sample, Timestamp};
 
 use crate::{
     remote_write::DecodeError,
-    series::Series,
+    series::{Metadata, Series},
     split::{Split, SplitBy, Splitter},
 };
 
@@ -32,8 +34,19 @@ pub fn split_text(
     let mut splitter = Splitter::new(by, text.len());
     let mut lookup = by.cache.look_up();
     let mut parser = Parser::new(text);
+    let mut described = Described::default();
     while let Some(item) = parser.next(None).map_err(malformed)? {
-        let Item::Sample(found) = item else { continue };
+        let found = match item {
+            Item::Sample(found) => found,
+            Item::Help { metric, text } => {
+                described.of(metric, &mut splitter).help = unescaped(text);
+                continue;
+            }
+            Item::Type { metric, kind } => {
+                described.of(metric, &mut splitter).metric_type = metric_type(kind);
+                continue;
+            }
+        };
         let labels = parse_series(found.series).map_err(|reason| {
             malformed(ParseError { line: line_of(text, found.series), reason })
         })?;
@@ -48,7 +61,42 @@ pub fn split_text(
         series.push(Sample { timestamp, value: found.value }, Timestamp::default());
         splitter.add_by_labels(&mut series, &mut lookup, by.naming);
     }
+    described.hand_on(&mut splitter);
     splitter.finish()
+}
+
+/// What the text says of the metric that it described last: lines of one metric stand together.
+#[derive(Default)]
+struct Described<'a> {
+    metric: &'a str,
+    metric_type: MetricType,
+    help: Cow<'a, str>,
+}
+
+impl<'a> Described<'a> {
+    /// The description of this metric, begun anew if the one before is of another.
+    fn of(&mut self, metric: &'a str, splitter: &mut Splitter<'_>) -> &mut Self {
+        if self.metric != metric {
+            self.hand_on(splitter);
+            *self = Self { metric, ..Self::default() };
+        }
+        self
+    }
+
+    fn hand_on(&self, splitter: &mut Splitter<'_>) {
+        let metadata = Metadata { metric_type: self.metric_type, help: &self.help, unit: "" };
+        splitter.describe(self.metric, metadata);
+    }
+}
+
+const fn metric_type(kind: MetricKind) -> MetricType {
+    match kind {
+        MetricKind::Counter => MetricType::Counter,
+        MetricKind::Gauge => MetricType::Gauge,
+        MetricKind::Histogram => MetricType::Histogram,
+        MetricKind::Summary => MetricType::Summary,
+        MetricKind::Untyped => MetricType::Unknown,
+    }
 }
 
 /// The line, counted from 1, on which `part` of `text` begins.

@@ -221,8 +221,24 @@ impl Pieces {
             return None;
         }
         let end = self.text.iter().rposition(|byte| *byte == b'\n')? + 1;
+        let end = before_comments(&self.text[..end]).filter(|_| bytes_min > 0).unwrap_or(end);
         let rest = self.text.split_off(end);
         Some(std::mem::replace(&mut self.text, rest).into())
+    }
+}
+
+/// Where the comments at the end of whole lines begin: what is said of a metric stays in one piece.
+/// `None` if there is nothing else.
+fn before_comments(lines: &[u8]) -> Option<usize> {
+    let mut end = lines.len();
+    loop {
+        let start = lines[..end.checked_sub(1)?].iter().rposition(|byte| *byte == b'\n');
+        let start = start.map_or(0, |newline| newline + 1);
+        match lines.get(start) {
+            Some(b'#') if start == 0 => return None,
+            Some(b'#') => end = start,
+            _ => return Some(end),
+        }
     }
 }
 

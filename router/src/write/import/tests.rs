@@ -102,3 +102,27 @@ async fn a_failure_says_how_far_it_came() {
     assert_eq!(headers[header::RETRY_AFTER], "1");
     assert!(text.contains("no leader (the first 0 lines are done)"), "{text}");
 }
+
+#[tokio::test]
+async fn what_a_text_says_of_metrics_is_handed_on_once() {
+    let case = case(took_all);
+    for _ in 0..2 {
+        let page = format!("{PAGE}\n# HELP c C.\n# TYPE d gauge\n");
+        assert_eq!(case.import("", &[], Body::from(page)).await.0, StatusCode::NO_CONTENT);
+    }
+    let metrics = case.metrics();
+    assert!(metrics.contains("narthex_router_metadata_sent_total 3\n"), "{metrics}");
+}
+
+#[test]
+fn what_is_said_of_a_metric_stays_in_one_piece() {
+    let mut pieces = Pieces::new(Compression::Identity, PIECE_BYTES);
+    let mut take = |text: &str, bytes_min| {
+        pieces.push(text.as_bytes()).expect("short");
+        pieces.take(bytes_min).map(|piece| String::from_utf8_lossy(&piece).into_owned())
+    };
+    let said = "# HELP b B.\n# TYPE b gauge\n";
+    assert_eq!(take(&format!("a 1\n{said}# U"), 1).as_deref(), Some("a 1\n"));
+    assert_eq!(take("NIT b\nb", 1).as_deref(), Some(&*format!("{said}# UNIT b\n")), "nothing else");
+    assert_eq!(take(&format!(" 1\n{said}"), 0).as_deref(), Some(&*format!("b 1\n{said}")));
+}
