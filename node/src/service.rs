@@ -37,7 +37,7 @@ use crate::{
         core::Urgency,
         deletion, digest,
         forward::{self, FENCED},
-        fragment, rewriting, settle, side,
+        fragment, repeats, rewriting, settle, side,
         task::{Write, WriteError},
     },
 };
@@ -99,6 +99,7 @@ impl NodeService for LocalNode {
             return Ok(AppendResponse { result: Some(result) });
         };
         let batch = request.batch;
+        let again = batch.clone();
         let names = Arc::new(OnceLock::new());
         let named = Arc::clone(&names);
         let write = Write {
@@ -115,6 +116,10 @@ impl NodeService for LocalNode {
             let reason = "new series are refused: a node of the shard is short of disk space";
             return Err(Status::resource_exhausted(reason));
         }
+        let outcome = match outcome {
+            Ok(outcome) => Ok(repeats::as_told(outcome, &replica.reader, again).await),
+            Err(error) => Err(error),
+        };
         let names = names.get().map_or(&[][..], Vec::as_slice);
         Ok(AppendResponse { result: Some(append_result(outcome, names, &replica.reader)?) })
     }

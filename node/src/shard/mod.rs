@@ -15,6 +15,7 @@ mod leaders;
 mod machine;
 mod numbers;
 mod parts;
+pub(crate) mod repeats;
 pub(crate) mod rewriting;
 pub(crate) mod settle;
 pub(crate) mod side;

@@ -1,6 +1,8 @@
 //! Whole nodes in one process, over real sockets and files: founding, writing, reading, failing.
 
+mod again;
 mod clocks;
+mod crash;
 mod deleting;
 mod keeping;
 mod large;
