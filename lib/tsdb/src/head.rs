@@ -125,8 +125,10 @@ impl Head {
     /// Begins an entry.
     pub(crate) fn begin(&mut self, at: LogPosition, header: &Header) {
         self.applied = at;
-        self.leader_time = self.leader_time.max(header.leader_time.millis());
+        let before = self.leader_time;
+        self.leader_time = before.max(header.leader_time.millis());
         self.renew_limits();
+        self.end_idle(before);
     }
 
     /// Must follow every change of what limits depend on.

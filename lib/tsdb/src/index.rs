@@ -229,12 +229,15 @@ impl Index {
     /// The series of `within` that satisfy all matchers.
     pub(crate) fn select(&self, matchers: &[Matcher], within: &RoaringBitmap) -> RoaringBitmap {
         let mut selected: Option<RoaringBitmap> = None;
-        // Matchers that an absent label fails name few series: they go first.
-        for matcher in matchers.iter().filter(|matcher| !matcher.matches_empty()) {
-            let with_value = self.union(matcher.name(), |value| matcher.matches(value), matcher);
-            let narrowed = match selected {
-                None => with_value & within,
-                Some(selected) => selected & with_value,
+        // Matchers that an absent label fails name few series, and those that name their values
+        // the fewest: they go first.
+        let mut requiring: Vec<_> = matchers.iter().filter(|it| !it.matches_empty()).collect();
+        requiring.sort_by_key(|matcher| literals(matcher).is_none());
+        for matcher in requiring {
+            let candidates = selected.as_ref().unwrap_or(within);
+            let narrowed = match self.is_cheaper_by_series(matcher, candidates) {
+                true => self.matching_of(candidates, matcher),
+                false => self.union(matcher) & candidates,
             };
             if narrowed.is_empty() {
                 return narrowed;
@@ -243,29 +246,34 @@ impl Index {
         }
         let mut selected = selected.unwrap_or_else(|| within.clone());
         for matcher in matchers.iter().filter(|matcher| matcher.matches_empty()) {
-            selected -= self.union_of_failing(matcher);
+            match self.is_cheaper_by_series(matcher, &selected) {
+                true => selected = self.matching_of(&selected, matcher),
+                false => selected -= self.union_of_failing(matcher),
+            }
         }
         selected
     }
 
+    /// Whether a label has more values than there are series left: values of series that are gone
+    /// stay for as long as retention keeps their days, and a query of today must not pay for them.
+    fn is_cheaper_by_series(&self, matcher: &Matcher, candidates: &RoaringBitmap) -> bool {
+        // One value is looked up, whichever way it is meant.
+        let names_one = matcher.op() == MatchOp::NotEqual && matcher.matches_empty();
+        let values = self.names.get(matcher.name()).map_or(0, |name| name.values.len());
+        !names_one && literals(matcher).is_none() && values as u64 > candidates.len()
+    }
+
+    fn matching_of(&self, candidates: &RoaringBitmap, matcher: &Matcher) -> RoaringBitmap {
+        let matchers = std::slice::from_ref(matcher);
+        candidates.iter().filter(|&id| self.matches(SeriesId(id), matchers)).collect()
+    }
+
     /// The series whose value of a label satisfies `matcher`, which an empty value does not.
-    fn union(
-        &self,
-        name: &str,
-        accepts: impl Fn(&str) -> bool,
-        matcher: &Matcher,
-    ) -> RoaringBitmap {
+    fn union(&self, matcher: &Matcher) -> RoaringBitmap {
         let mut set = RoaringBitmap::new();
-        let Some(values) = self.names.get(name) else { return set };
+        let Some(values) = self.names.get(matcher.name()) else { return set };
         let mut add = |number: &u32| self.pairs[*number as usize].postings.union_into(&mut set);
-        let literals = match (matcher.op(), matcher.regex()) {
-            (MatchOp::Equal, _) => Some(vec![matcher.value()]),
-            (MatchOp::Regex, Some(regex)) => {
-                regex.set_matches().map(|set| set.iter().map(String::as_str).collect())
-            }
-            _ => None,
-        };
-        if let Some(literals) = literals {
+        if let Some(literals) = literals(matcher) {
             literals.iter().filter_map(|value| values.values.get(*value)).for_each(add);
             return set;
         }
@@ -276,7 +284,7 @@ impl Index {
         let bounds = (Bound::Included(prefix), Bound::Unbounded);
         let from = values.values.range::<str, _>(bounds);
         from.take_while(|(value, _)| value.starts_with(prefix))
-            .filter(|(value, _)| accepts(value))
+            .filter(|(value, _)| matcher.matches(value))
             .for_each(|(_, number)| add(number));
         set
     }
@@ -310,12 +318,27 @@ impl Index {
 
     /// Values of a label that a series of `among` has, in order.
     pub(crate) fn label_values(&self, name: &str, among: &RoaringBitmap) -> Vec<String> {
-        let Some(name) = self.names.get(name) else { return Vec::new() };
-        let found = name.values.iter();
+        let Some(values) = self.names.get(name) else { return Vec::new() };
+        if values.values.len() as u64 > among.len() {
+            return self.label_values_of(name, among);
+        }
+        let found = values.values.iter();
         found
             .filter(|&(_, &pair)| self.pairs[pair as usize].postings.intersects(among))
             .map(|(value, _)| value.to_string())
             .collect()
+    }
+
+    /// The same, told from the series: see [`Index::is_cheaper_by_series`].
+    fn label_values_of(&self, name: &str, among: &RoaringBitmap) -> Vec<String> {
+        let mut found: Vec<&str> = Vec::new();
+        for pairs in among.iter().filter_map(|id| self.series.pairs(SeriesId(id))) {
+            let mut pairs = pairs.iter().map(|&number| &self.pairs[number as usize]);
+            found.extend(pairs.find(|pair| &*pair.name == name).map(|pair| &*pair.value));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().map(str::to_owned).collect()
     }
 
     /// Bytes of memory, near enough.
@@ -326,6 +349,17 @@ impl Index {
             .map(|pair| size_of::<Pair>() + pair.postings.memory_bytes() + pair.value.len() + 48)
             .sum();
         pairs + self.by_hash.capacity() * 9 + self.series.len * 64
+    }
+}
+
+/// The values that a matcher accepts, where it names them.
+fn literals(matcher: &Matcher) -> Option<Vec<&str>> {
+    match (matcher.op(), matcher.regex()) {
+        (MatchOp::Equal, _) => Some(vec![matcher.value()]),
+        (MatchOp::Regex, Some(regex)) => {
+            regex.set_matches().map(|set| set.iter().map(String::as_str).collect())
+        }
+        _ => None,
     }
 }
 

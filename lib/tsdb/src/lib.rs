@@ -32,6 +32,7 @@ mod head;
 mod histogram_run;
 mod histogram_values;
 mod id;
+mod idle;
 mod index;
 mod keys;
 mod kinds;

@@ -132,6 +132,10 @@ impl Handles {
         let Some((group, place)) = head.group(id) else { return };
         let finished = head.finished.get(&id.0).map_or(&[][..], Vec::as_slice);
         let (hot, cold) = (&group.hot[place], &group.cold[place]);
+        // Present today, and over by then: a pod of this morning costs this evening nothing more.
+        if hot.started && hot.run.last_time() < start {
+            return;
+        }
         let mut row = Row {
             id,
             open: 0..0,
