@@ -109,6 +109,7 @@ struct Faults<'a> {
     stalls: &'a Stalls,
 }
 
+/// While samples come, chunks end, checkpoints are written and logs are purged.
 #[test]
 fn killing_everything_at_once_loses_nothing() {
     let targets = targets(3);
@@ -118,7 +119,15 @@ fn killing_everything_at_once_loses_nothing() {
         0..100 => Err(writer.acknowledged().to_string()),
         _ => Ok(()),
     });
+    let (api, before) = (cluster.api(), writer.acknowledged());
+    // It is killed in the middle, and then has nothing to say.
+    let settling = std::thread::spawn(move || drop(api.post("/api/v1/admin/tsdb/settle")));
+    until("some more batches", Duration::from_secs(60), || match writer.acknowledged() {
+        some if some < before + 3 => Err(some.to_string()),
+        _ => Ok(()),
+    });
     cluster.kill_all();
+    settling.join().expect("it does not panic");
     let written = writer.stop();
     cluster.start_again();
     written.check(&cluster.api());

@@ -7,62 +7,13 @@ use narthex_chaos_tests::{
     cluster::Cluster,
     node::Process,
     peers::{output_of, peer, python_with},
+    senders::{Sender, SenderConfig, free_address},
     targets::{SEQUENCE, Target},
     wait::until,
 };
-use tempfile::TempDir;
 
 /// From a sender's start until what it sends is there, on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(90);
-
-/// A Prometheus that scrapes a target and itself and writes what it scrapes to a cluster.
-struct Sender {
-    api: Api,
-    _process: Process,
-    _folder: TempDir,
-}
-
-impl Sender {
-    fn start(program: &Path, url: &str, message: &str, target: &Target) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let address = free_address();
-        let config = format!(
-            "global:\n  scrape_interval: 1s\n  external_labels: {{sender: {message:?}}}\n\
-             remote_write:\n  - url: {url}/api/v1/write\n    protobuf_message: {message}\n    \
-             send_native_histograms: true\n    send_exemplars: true\n    \
-             queue_config: {{batch_send_deadline: 500ms}}\n\
-             scrape_configs:\n  - job_name: page\n    static_configs:\n      - targets: [{:?}]\n  \
-             - job_name: self\n    static_configs:\n      - targets: [{address:?}]\n",
-            target.address()
-        );
-        let file = folder.path().join("prometheus.yml");
-        fs::write(&file, config).expect("a temporary file can be written");
-        let mut command = Command::new(program);
-        command
-            .arg("--enable-feature=native-histograms,exemplar-storage,metadata-wal-records")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"));
-        let process = Process::start(command, folder.path(), "prometheus");
-        let api = Api::new(&format!("http://{address}"), Duration::from_secs(5));
-        Self { api, _process: process, _folder: folder }
-    }
-
-    /// The sum of a family's series on its own page.
-    fn total(&self, family: &str) -> Result<f64, String> {
-        let (_, page) = self.api.text("/metrics")?;
-        let of_family = page.lines().filter(|line| line.starts_with(family));
-        let values: Vec<f64> =
-            of_family.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
-        if values.is_empty() { Err(format!("no {family}")) } else { Ok(values.iter().sum()) }
-    }
-}
-
-/// An address on which nothing listens now.
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").to_string()
-}
 
 #[test]
 fn prometheus_writes_in_both_versions() {
@@ -71,14 +22,20 @@ fn prometheus_writes_in_both_versions() {
     let cluster = Cluster::start("scrape_configs: []\n");
     let url = cluster.api().url().to_owned();
     for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
-        let sender = Sender::start(&program, &url, message, &target);
+        let labels = [("sender", message)];
+        let sender = Sender::start(
+            &program,
+            &url,
+            SenderConfig { message, labels: &labels, target: &target },
+        );
         let selector = format!("{SEQUENCE}{{sender={message:?}}}[1m]");
         let got = until(&format!("five samples came as {message}"), DEADLINE, || {
             let mut series = cluster.api().samples(&selector, "job")?;
             let samples = series.remove("page").ok_or("none yet")?;
             if samples.len() >= 5 { Ok(samples) } else { Err(format!("{samples:?}")) }
         });
-        let kept = sender.api.samples(&selector.replace(&format!("sender={message:?}"), ""), "job");
+        let kept =
+            sender.api().samples(&selector.replace(&format!("sender={message:?}"), ""), "job");
         let kept = kept.expect("Prometheus answers").remove("page").expect("it scraped");
         for sample in &got {
             assert!(kept.contains(sample), "{sample:?} of {message} is not among {kept:?}");
@@ -105,6 +62,47 @@ fn prometheus_writes_in_both_versions() {
     assert!(!metrics.contains("narthex_router_write_requests_failed_total{"), "{metrics}");
 }
 
+/// Ninety-nine observations of a size, one of them of zero, and one pause.
+fn expect_exponential(cluster: &Cluster, labels: &str) {
+    let value = |expression: &str| cluster.api().single(expression).expect("an answer");
+    let of = |function: &str, name: &str| value(&format!("{function}({name}{labels})"));
+    assert_eq!(of("histogram_count", "size_bytes"), 99.0);
+    assert_eq!(of("histogram_sum", "size_bytes"), 101.0 + 96.0 * 97.0 / 2.0);
+    assert_eq!(of("histogram_count", "pause_seconds"), 1.0);
+    assert_eq!(of("histogram_sum", "pause_seconds"), 2.5);
+    let quantile = |q: f64, name: &str| value(&format!("histogram_quantile({q}, {name}{labels})"));
+    let is_near = |found: f64, want: f64, within: f64| (found / want - 1.0).abs() <= within;
+    // Of 0, 1, 1, 2 … 96, 100 the median is 48; buckets are 2^(1/16) wide.
+    let median = quantile(0.5, "size_bytes");
+    assert!(is_near(median, 48.0, 0.05), "{median}");
+    // The narrowest buckets that are kept are 2^(1/256) wide.
+    let pause = quantile(0.5, "pause_seconds");
+    assert!(is_near(pause, 2.5, 0.003), "{pause}");
+}
+
+fn expect_exemplars(cluster: &Cluster, labels: &str) {
+    let now = narthex_chaos_tests::wait::wall_millis() / 1000;
+    let asked = |name: &str| {
+        let range = format!("start={}&end={}", now - 600, now + 60);
+        let query = format!("{name}{labels}").replace('{', "%7B").replace('}', "%7D");
+        let query = query.replace('"', "%22").replace('/', "%2F");
+        let data = cluster.api().data(&format!("/api/v1/query_exemplars?query={query}&{range}"));
+        data.expect("an answer")
+    };
+    let trace = "5b8aa5a2d2c872e8321cf37308d69df2";
+    let bucket = asked("latency_seconds_bucket");
+    assert_eq!(bucket.as_array().map(Vec::len), Some(1), "one bucket: {bucket}");
+    assert_eq!(bucket[0]["seriesLabels"]["le"], "5");
+    let exemplar = &bucket[0]["exemplars"][0];
+    assert_eq!(exemplar["labels"]["trace_id"], trace);
+    assert_eq!(exemplar["labels"]["span_id"], "5fb397be34d26b51");
+    assert_eq!(exemplar["labels"]["user"], "u1", "the attribute that the view left out");
+    assert_eq!(exemplar["value"], "1");
+    let sizes = asked("size_bytes");
+    let sizes = sizes[0]["exemplars"].as_array().expect("some");
+    assert!(!sizes.is_empty() && sizes.iter().all(|it| it["labels"]["trace_id"] == trace));
+}
+
 /// The script's assertions are the SDK's; what came of them is asked here.
 #[test]
 fn an_opentelemetry_sdk_sends_over_http_and_grpc() {
@@ -128,7 +126,61 @@ fn an_opentelemetry_sdk_sends_over_http_and_grpc() {
             value(&format!("latency_seconds_bucket{bucket}"))
         };
         assert_eq!((below("0.5"), below("5"), below("+Inf")), (Ok(1.0), Ok(2.0), Ok(3.0)));
+        expect_exponential(&cluster, &labels);
+        expect_exemplars(&cluster, &labels);
+        // Both exports came, the first one with what had been counted by then.
+        let counts = cluster.api().samples(&format!("requests_total{labels}[5m]"), "job");
+        let counts = counts.expect("an answer").remove(&format!("shop/{way}")).expect("a series");
+        let counts: Vec<f64> = counts.into_iter().map(|sample| sample.1).collect();
+        assert_eq!((counts.first(), counts.last()), (Some(&3.0), Some(&7.0)));
         let target = format!("target_info{{job=\"shop/{way}\",host_name=\"h1\"}}");
         assert_eq!(value(&target), Ok(1.0));
     }
+}
+
+/// vmagent is the only one who scrapes the target, so its pages are numbered without a gap if
+/// nothing is lost and nothing is stored twice.
+#[test]
+fn vmagent_writes_every_page_while_nodes_die() {
+    const NAME: &str = "vmagent_writes_every_page_while_nodes_die";
+    let Some(program) = peer(NAME, "vmagent") else { return };
+    let target = Target::start();
+    let cluster = Cluster::start("scrape_configs: []\n");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let config = format!(
+        "global: {{scrape_interval: 1s, external_labels: {{sender: vmagent}}}}\n\
+         scrape_configs:\n  - job_name: page\n    static_configs:\n      - targets: [{:?}]\n",
+        target.address()
+    );
+    let file = folder.path().join("scrape.yml");
+    fs::write(&file, config).expect("a temporary file can be written");
+    let address = free_address();
+    let mut command = Command::new(program);
+    command
+        .arg(format!("-promscrape.config={}", file.display()))
+        .arg(format!("-httpListenAddr={address}"))
+        .arg(format!("-remoteWrite.url={}/api/v1/write", cluster.api().url()))
+        .arg(format!("-remoteWrite.tmpDataPath={}", folder.path().join("queue").display()))
+        .args(["-remoteWrite.flushInterval=500ms", "-remoteWrite.retryMinInterval=500ms"]);
+    let _process = Process::start(command, folder.path(), "vmagent");
+    let selector = format!("{SEQUENCE}{{sender=\"vmagent\"}}[10m]");
+    let wait_for = |count: usize| {
+        until(&format!("{count} pages came"), DEADLINE, || {
+            let mut series = cluster.api().samples(&selector, "job")?;
+            let pages = series.remove("page").ok_or("none yet")?;
+            if pages.len() >= count { Ok(pages) } else { Err(format!("{pages:?}")) }
+        })
+    };
+    let mut pages = wait_for(2);
+    for node in ["n1", "n3"] {
+        cluster.kill_node(node);
+        pages = wait_for(pages.len() + 4);
+        until("all nodes are reachable", DEADLINE, || cluster.all_reachable());
+    }
+    let numbers: Vec<f64> = pages.iter().map(|page| page.1).collect();
+    let gaps: Vec<_> = numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1.0).collect();
+    assert!(gaps.is_empty(), "pages are missing or twice: {numbers:?}");
+    let own = Api::new(&format!("http://{address}"), Duration::from_secs(5));
+    let dropped = r#"vmagent_remotewrite_packets_dropped_total{url="1:secret-url"}"#;
+    assert_eq!(own.metric(dropped), Ok(0.0));
 }

@@ -1,0 +1,79 @@
+//! Prometheus as a sender of remote write.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{api::Api, node::Process, targets::Target};
+
+/// A Prometheus that scrapes a target and itself, every second, and writes what it scrapes to a
+/// cluster. Dropping it kills it.
+#[derive(Debug)]
+pub struct Sender {
+    api: Api,
+    _process: Process,
+    _folder: TempDir,
+}
+
+/// What a sender is told.
+#[derive(Debug, Clone, Copy)]
+pub struct SenderConfig<'a> {
+    /// The protobuf message it sends.
+    pub message: &'a str,
+    /// Labels of every series.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// What it scrapes as the job `page`. Itself is the job `self`.
+    pub target: &'a Target,
+}
+
+impl Sender {
+    /// Starts `program`, which writes to the cluster at `url`.
+    pub fn start(program: &Path, url: &str, config: SenderConfig<'_>) -> Self {
+        let SenderConfig { message, labels, target } = config;
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let address = free_address();
+        let labels: Vec<_> =
+            labels.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+        let config = format!(
+            "global:\n  scrape_interval: 1s\n  external_labels: {{{}}}\n\
+             remote_write:\n  - url: {url}/api/v1/write\n    protobuf_message: {message}\n    \
+             send_native_histograms: true\n    send_exemplars: true\n    \
+             queue_config: {{batch_send_deadline: 500ms}}\n\
+             scrape_configs:\n  - job_name: page\n    static_configs:\n      - targets: [{:?}]\n  \
+             - job_name: self\n    static_configs:\n      - targets: [{address:?}]\n",
+            labels.join(", "),
+            target.address()
+        );
+        let file = folder.path().join("prometheus.yml");
+        fs::write(&file, config).expect("a temporary file can be written");
+        let mut command = Command::new(program);
+        command
+            .arg("--enable-feature=native-histograms,exemplar-storage,metadata-wal-records")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"));
+        let process = Process::start(command, folder.path(), "prometheus");
+        let api = Api::new(&format!("http://{address}"), Duration::from_secs(5));
+        Self { api, _process: process, _folder: folder }
+    }
+
+    /// Its own HTTP API.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The sum of a family's series on its own page.
+    pub fn total(&self, family: &str) -> Result<f64, String> {
+        let (_, page) = self.api.text("/metrics")?;
+        let of_family = page.lines().filter(|line| line.starts_with(family));
+        let values: Vec<f64> =
+            of_family.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
+        if values.is_empty() { Err(format!("no {family}")) } else { Ok(values.iter().sum()) }
+    }
+}
+
+/// An address on which nothing listens now.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").to_string()
+}
