@@ -86,7 +86,7 @@ impl Limits {
 
     /// What the parts of a request may take beyond its body, and what a library may take to decode
     /// it: a real one takes less, however large.
-    pub(crate) fn parts_bytes_max(&self) -> usize {
+    pub fn parts_bytes_max(&self) -> usize {
         (PARTS_FACTOR * self.request_bytes_max).min(self.memory_bytes_max)
     }
 
