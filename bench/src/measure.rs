@@ -23,7 +23,7 @@ use crate::{
 /// After a start, until nobody has anything to do.
 const REST_BEFORE: Duration = Duration::from_secs(2);
 /// Between two looks at the threads: a thread that ends takes at most this much unseen.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// One load; three times what the slowest peer took.
 const LOAD_DEADLINE: Duration = Duration::from_secs(1800);
 /// Between two scrapes of a target.

@@ -53,7 +53,7 @@ impl Work {
             "raft" => Self::Raft,
             "raft-log" | "raft-watermark" => Self::Log,
             "apply" => Self::Apply,
-            "checkpoint" => Self::Seal,
+            "checkpoint" | "rewrite" => Self::Seal,
             "rocksdb:low" | "rocksdb:high" | "rocksdb:bottom" => Self::Flush,
             _ => Self::Other,
         }

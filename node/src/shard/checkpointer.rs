@@ -16,6 +16,7 @@ use tracing::{debug, error};
 use super::{
     Replica, Replicas,
     due::{Backlog, Limits, due},
+    thread_name::named,
 };
 use crate::{node::Shared, raft::Applied};
 
@@ -109,7 +110,8 @@ fn backlogs(replicas: &Replicas, progress: &mut Progress, now: Instant) -> Vec<B
 
 async fn write(replica: &Replica, progress: &mut Progress, now: Instant) {
     let state = replica.state.clone();
-    match tokio::task::spawn_blocking(move || state.write_checkpoint()).await {
+    let write = move || named(c"checkpoint", || state.write_checkpoint());
+    match tokio::task::spawn_blocking(write).await {
         Ok(Ok(applied)) => {
             debug!(shard = %replica.shard, position = ?applied.position, "checkpoint written");
             progress.behind_since.remove(&replica.shard);

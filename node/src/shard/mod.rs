@@ -23,6 +23,7 @@ pub mod sink;
 pub mod size_retention;
 pub mod source;
 pub mod task;
+mod thread_name;
 pub mod upkeep;
 
 use std::{

@@ -11,7 +11,7 @@ use narthex_model::Timestamp;
 use narthex_tsdb::{Part, RewriteError, Rewritten};
 use tracing::{error, info};
 
-use super::{Replica, Replicas, machine::ReplicaState};
+use super::{Replica, Replicas, machine::ReplicaState, thread_name::named};
 use crate::node::Shared;
 
 /// How often shards are looked at.
@@ -145,7 +145,8 @@ impl Work<'_> {
     ) -> Result<T, RewriteError> {
         let state = self.state.clone();
         let started = self.pace.map(|shared| shared.clock.monotonic());
-        let done = tokio::task::spawn_blocking(move || work(state)).await;
+        let work = move || named(c"rewrite", || work(state));
+        let done = tokio::task::spawn_blocking(work).await;
         if let (Some(shared), Some(started)) = (self.pace, started) {
             let worked = shared.clock.monotonic().saturating_duration_since(started);
             tokio::select! {
