@@ -52,6 +52,17 @@ impl Api {
         Ok((response.status().as_u16(), body))
     }
 
+    /// Sends samples in Prometheus's text format. Returns the status, and the body of a refusal.
+    pub fn import(&self, text: &str) -> Result<(u16, String), String> {
+        let mut response = self
+            .agent
+            .post(format!("{}/api/v1/import/prometheus", self.url))
+            .send(text)
+            .map_err(|error| error.to_string())?;
+        let body = response.body_mut().read_to_string().unwrap_or_default();
+        Ok((response.status().as_u16(), body))
+    }
+
     /// The `data` of a GET that is answered with success.
     pub fn data(&self, path: &str) -> Result<Value, String> {
         let (_, body) = self.text(path)?;

@@ -42,7 +42,7 @@ use crate::{
     scraping,
     service::LocalNode,
     shard::{
-        Replicas, checkpointer, rewriting,
+        Replicas, checkpointer, rewriting, series_limits,
         size_retention::{self, FirstDay},
         upkeep,
     },
@@ -326,7 +326,10 @@ fn spawn_tasks(shared: &Arc<Shared>, replicas: &Arc<Replicas>, client: &ShardCli
     tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
     tasks.spawn(disk::watch(shared.clone(), replicas.clone()));
     tasks.spawn(rewriting::run(shared.clone(), replicas.clone()));
-    tasks.spawn(upkeep::run(shared.clone(), replicas.clone()));
+    let full = watch::Sender::default();
+    tasks.spawn(upkeep::run(shared.clone(), replicas.clone(), full.subscribe()));
+    let counting = series_limits::run(shared.clone(), replicas.clone(), client.clone(), full);
+    tasks.spawn(counting);
     let by_size = size_retention::run(shared.clone(), replicas.clone(), client.clone());
     tasks.spawn(by_size);
     tasks.spawn(checkpoint_control(shared.clone()));

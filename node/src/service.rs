@@ -3,6 +3,8 @@
 //! Reads are linearizable: the replica makes sure that it still leads before it takes what is in
 //! memory. A replica that does not lead names the one that does, if it knows.
 
+mod appended;
+
 use std::sync::{Arc, OnceLock};
 
 use narthex_cluster::{Request as ControlRequest, ShardId};
@@ -11,18 +13,18 @@ use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
     client::ShardClient,
     internal::v1::{
-        self as internal, AppendRequest, AppendResponse, Appended, Busy, CleanTombstonesRequest,
+        self as internal, AppendRequest, AppendResponse, CleanTombstonesRequest,
         CleanTombstonesResponse, DeleteRequest, DeleteResponse, DigestRequest, DigestResponse,
         ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, InitRequest,
         InitResponse, LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse,
-        NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest, ProposeResponse, Refused,
+        NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest, ProposeResponse,
         ReplicaStatus, SelectRequest, SeriesPart, SettleRequest, SettleResponse, StateRevision,
-        TargetsRequest, TargetsResponse, Unknown, UnknownSeries, WatchStateRequest,
-        append_response, delete_response, fragment_part, propose_response,
+        TargetsRequest, TargetsResponse, WatchStateRequest, append_response, delete_response,
+        fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
-use narthex_tsdb::{CommandOutcome, Refusal, SeriesId, ShardReader};
+use narthex_tsdb::{Refusal, ShardReader};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic::Status;
 use tracing::error;
@@ -35,12 +37,11 @@ use crate::{
     shard::{
         Replica, Replicas, batch, checkpointer,
         core::Urgency,
-        deletion, digest,
-        forward::{self, FENCED},
-        fragment, repeats, rewriting, settle, side,
+        deletion, digest, forward, fragment, repeats, rewriting, series_limits, settle, side,
         task::{Write, WriteError},
     },
 };
+use appended::{Answered, append_result};
 
 /// Label sets in one message.
 const SERIES_PER_PART: usize = 1024;
@@ -98,8 +99,7 @@ impl NodeService for LocalNode {
             let result = append_response::Result::NotLeader(NotLeader { leader_node_id: 0 });
             return Ok(AppendResponse { result: Some(result) });
         };
-        let batch = request.batch;
-        let again = batch.clone();
+        let (batch, sent) = (request.batch.clone(), request.batch);
         let names = Arc::new(OnceLock::new());
         let named = Arc::clone(&names);
         let write = Write {
@@ -117,11 +117,12 @@ impl NodeService for LocalNode {
             return Err(Status::resource_exhausted(reason));
         }
         let outcome = match outcome {
-            Ok(outcome) => Ok(repeats::as_told(outcome, &replica.reader, again).await),
+            Ok(outcome) => Ok(repeats::as_told(outcome, &replica.reader, sent.clone()).await),
             Err(error) => Err(error),
         };
         let names = names.get().map_or(&[][..], Vec::as_slice);
-        Ok(AppendResponse { result: Some(append_result(outcome, names, &replica.reader)?) })
+        let answered = Answered { names, batch: &sent, reader: &replica.reader };
+        Ok(AppendResponse { result: Some(append_result(outcome, &answered)?) })
     }
 
     async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status> {
@@ -137,7 +138,8 @@ impl NodeService for LocalNode {
             encode: Box::new(move |entry, reader| forward::encode(entry, reader, &request)),
         };
         let outcome = replica.writer.write(write).await;
-        Ok(AppendResponse { result: Some(append_result(outcome, &[], &replica.reader)?) })
+        let answered = Answered { names: &[], batch: &[], reader: &replica.reader };
+        Ok(AppendResponse { result: Some(append_result(outcome, &answered)?) })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, Status> {
@@ -315,6 +317,12 @@ impl NodeService for LocalNode {
                 ..replica_status(&replica.group.status())
             });
         }
+        let (settings, shards) = {
+            let state = self.shared.control.state();
+            let state = state.borrow();
+            (state.settings(), state.shards().len())
+        };
+        let jobs = series_limits::jobs_led(&self.replicas, &settings, shards);
         Ok(NodeStatusResponse {
             node_id: self.shared.node.0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -322,6 +330,8 @@ impl NodeService for LocalNode {
             time_ms: self.shared.clock.now().millis(),
             first_day_kept: self.shared.first_day_kept.get(),
             disk_problem: self.shared.disk.reason(),
+            counted_series: series_limits::series_held(&self.replicas),
+            jobs,
         })
     }
 
@@ -374,71 +384,6 @@ fn limit(limit: u64) -> usize {
         0 => usize::MAX,
         limit => usize::try_from(limit).unwrap_or(usize::MAX),
     }
-}
-
-/// The numbers of a batch's labelled series: those that were known, and those that apply gave.
-fn numbers(names: &[SeriesId], outcome: &CommandOutcome) -> Vec<u32> {
-    let mut resolved = outcome.resolved.iter();
-    let number = |name: &SeriesId| match *name {
-        SeriesId::NONE => resolved.next().copied().unwrap_or(SeriesId::NONE).0,
-        SeriesId(known) => known,
-    };
-    names.iter().map(number).collect()
-}
-
-fn append_result(
-    outcome: Result<CommandOutcome, WriteError>,
-    names: &[SeriesId],
-    reader: &ShardReader,
-) -> Result<append_response::Result, Status> {
-    use append_response::Result as Response;
-    match outcome {
-        // A series may end between the look-up and apply.
-        Ok(outcome) if outcome.refused(Refusal::UnknownSeries) > 0 => {
-            Ok(Response::UnknownSeries(UnknownSeries {}))
-        }
-        Ok(outcome) => Ok(Response::Appended(Appended {
-            samples: outcome.appended + outcome.repeated,
-            refused: refused(&outcome, reader),
-            series: numbers(names, &outcome),
-            histograms: outcome.histograms,
-            exemplars: outcome.exemplars,
-            exemplars_refused: outcome.exemplars_refused,
-            families_refused: outcome.families_refused,
-        })),
-        Err(WriteError::UnknownSeries) => Ok(Response::UnknownSeries(UnknownSeries {})),
-        Err(WriteError::NotLeader { leader }) => {
-            let leader_node_id = leader.map_or(0, |leader| leader.0);
-            Ok(Response::NotLeader(NotLeader { leader_node_id }))
-        }
-        Err(WriteError::Busy { retry_after, reason }) => {
-            let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-            Ok(Response::Busy(Busy { retry_after_ms, reason }))
-        }
-        Err(unknown @ WriteError::Unknown) => {
-            Ok(Response::Unknown(Unknown { reason: unknown.to_string() }))
-        }
-        Err(problem @ (WriteError::Invalid(_) | WriteError::TooLarge { .. })) => {
-            Err(Status::invalid_argument(problem.to_string()))
-        }
-    }
-}
-
-fn refused(outcome: &CommandOutcome, reader: &ShardReader) -> Vec<Refused> {
-    let reasons = Refusal::ALL.into_iter().filter(|reason| outcome.refused(*reason) > 0);
-    let fenced =
-        outcome.fenced.map(|_| Refused { reason: FENCED.to_owned(), ..Refused::default() });
-    reasons
-        .map(|reason| {
-            let first = outcome.first_refused.filter(|first| first.reason == reason);
-            let example = first.map_or_else(String::new, |first| {
-                let labels = reader.labels(first.series).unwrap_or_default();
-                format!("{labels} at {}", first.timestamp)
-            });
-            Refused { reason: reason.name().to_owned(), samples: outcome.refused(reason), example }
-        })
-        .chain(fenced)
-        .collect()
 }
 
 /// The matchers of each selector of a request.

@@ -15,7 +15,7 @@ pub use client::{
 };
 pub use server::{
     IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,
-    QueryFlags, RouterArguments, UpArguments, WebFlags,
+    QueryFlags, RouterArguments, SettingsFlags, UpArguments, WebFlags,
 };
 
 /// A monitoring cluster that speaks Prometheus.

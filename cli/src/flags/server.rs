@@ -18,15 +18,8 @@ pub struct UpArguments {
     /// A prometheus.yml; without it, Narthex scrapes itself and this host
     #[arg(long = "config.file", env = "NARTHEX_CONFIG_FILE")]
     pub config_file: Option<PathBuf>,
-    /// How long samples are kept, in whole days [default: what the cluster has, 15d at first]
-    #[arg(long = "storage.tsdb.retention.time", env = "NARTHEX_STORAGE_TSDB_RETENTION_TIME",
-        value_parser = parse_duration)]
-    pub retention_time: Option<Duration>,
-    /// Bytes of each node's folder, such as 512MB, beyond which the oldest days go; 0 for no limit
-    /// [default: what the cluster has, 0 at first]
-    #[arg(long = "storage.tsdb.retention.size", env = "NARTHEX_STORAGE_TSDB_RETENTION_SIZE",
-        value_parser = parse_byte_size)]
-    pub retention_size: Option<u64>,
+    #[command(flatten)]
+    pub settings: SettingsFlags,
     /// Where to answer [default: the first free port of 127.0.0.1:9090 to 9099]
     #[arg(long = "web.listen-address", env = "NARTHEX_WEB_LISTEN_ADDRESS",
         visible_alias = "listen", value_parser = parse_listen)]
@@ -102,6 +95,30 @@ pub struct QuerierArguments {
     pub query: QueryFlags,
     #[command(flatten)]
     pub log: LogFlags,
+}
+
+/// What the cluster keeps and takes. What is not given stays as the cluster has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Args)]
+pub struct SettingsFlags {
+    /// How long samples are kept, in whole days [default: what the cluster has, 15d at first]
+    #[arg(long = "storage.tsdb.retention.time", env = "NARTHEX_STORAGE_TSDB_RETENTION_TIME",
+        value_parser = parse_duration)]
+    pub retention_time: Option<Duration>,
+    /// Bytes of each node's folder, such as 512MB, beyond which the oldest days go; 0 for no limit
+    /// [default: what the cluster has, 0 at first]
+    #[arg(long = "storage.tsdb.retention.size", env = "NARTHEX_STORAGE_TSDB_RETENTION_SIZE",
+        value_parser = parse_byte_size)]
+    pub retention_size: Option<u64>,
+    /// Series with one job and instance beyond which new ones are refused; 0 for no limit
+    /// [default: what the cluster has, 0 at first]
+    #[arg(long = "ingest.max-series-per-target", env = "NARTHEX_INGEST_MAX_SERIES_PER_TARGET")]
+    pub max_series_per_target: Option<u32>,
+    /// The same for series with one job
+    #[arg(long = "ingest.max-series-per-job", env = "NARTHEX_INGEST_MAX_SERIES_PER_JOB")]
+    pub max_series_per_job: Option<u32>,
+    /// The same for all series of a node
+    #[arg(long = "ingest.max-series-per-node", env = "NARTHEX_INGEST_MAX_SERIES_PER_NODE")]
+    pub max_series_per_node: Option<u32>,
 }
 
 /// How a node meets its cluster.

@@ -4,10 +4,9 @@ use std::{
     net::{SocketAddr, TcpListener},
     process::ExitCode,
     sync::Arc,
-    time::Duration,
 };
 
-use narthex_cluster::{ClusterState, Command, Settings};
+use narthex_cluster::ClusterState;
 use narthex_proto::{
     client::ShardClient, connect::Connections, follow::follow, service::NodeService,
 };
@@ -19,24 +18,22 @@ use narthex_web::{Clock, Readiness, Routes, Serving};
 use prometheus_client::registry::Registry;
 use tokio::{runtime, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info};
 use uuid::Uuid;
 
-use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, node};
+use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, node, settings};
 use crate::{
     addresses::NodeAddresses,
     client,
     config_file::Importer,
     config_status,
-    flags::{IngestFlags, JoinFlags, QuerierArguments, RouterArguments, UpArguments},
+    flags::{
+        IngestFlags, JoinFlags, QuerierArguments, RouterArguments, SettingsFlags, UpArguments,
+    },
     listener,
     output::answer,
     proposer::Proposer,
     signals::{self, StartedBy},
 };
-
-/// Prometheus's default, which is the cluster's too.
-const RETENTION: Duration = Duration::from_secs(15 * 86_400);
 
 /// The condition of readiness that the cluster is known, and what it is until then.
 const CLUSTER: &str = "cluster";
@@ -63,9 +60,8 @@ pub struct Front<'a> {
 /// Starts the front of a cluster; returns once it accepts connections.
 pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
     let mut options = features::options(&front.arguments.query)?;
-    let retention =
-        Retention { time: front.arguments.retention_time, bytes: front.arguments.retention_size };
-    options.storage_retention = retention.text();
+    let settings = front.arguments.settings;
+    options.storage_retention = settings::retention_text(&settings);
     options.external_url =
         front.arguments.web.external_url.clone().unwrap_or_else(|| front.url.to_owned());
     options.enable_admin_api = front.arguments.web.enable_admin_api;
@@ -82,7 +78,7 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
         prepared: front.prepared,
         router: Some(router_role(&front.arguments.ingest)?),
         querier: Some(options),
-        retention,
+        settings,
         listener: front.listener,
         tasks: TaskTracker::new(),
         quit: front.quit,
@@ -103,8 +99,8 @@ struct Parts {
     prepared: Prepared,
     router: Option<RouterRole>,
     querier: Option<QuerierOptions>,
-    /// What the cluster's retention is to be.
-    retention: Retention,
+    /// What the cluster is to keep and take.
+    settings: SettingsFlags,
     listener: TcpListener,
     tasks: TaskTracker,
     quit: CancellationToken,
@@ -172,7 +168,7 @@ impl Parts {
         mut routes: Routes,
         mut registry: Registry,
     ) {
-        let Self { prepared, router, querier, retention, tasks, quit, stop, .. } = self;
+        let Self { prepared, router, querier, settings, tasks, quit, stop, .. } = self;
         let Reached { shards, nodes, state } = reached;
         let proposer = Proposer::new(nodes, Clock::system());
         if let Some(RouterRole { mut options, pairs }) = router {
@@ -195,8 +191,8 @@ impl Parts {
             querier.add_routes(&mut routes);
             querier.add_services(&mut routes);
         }
-        if retention != Retention::default() {
-            let set = set_retention(proposer.clone(), state.clone(), retention);
+        if settings != SettingsFlags::default() {
+            let set = settings::set(proposer.clone(), state.clone(), settings);
             tasks.spawn(stop.clone().run_until_cancelled_owned(set));
         }
         let reload = prepared.config.map(|(path, config)| {
@@ -207,54 +203,6 @@ impl Parts {
         admin::add_lifecycle(&mut routes, reload, quit);
         serving.open(routes, registry).await;
         tasks.spawn(follow_readiness(state, prepared.web.readiness(), stop));
-    }
-}
-
-/// What the flags say of retention; `None` leaves what the cluster has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Retention {
-    time: Option<Duration>,
-    bytes: Option<u64>,
-}
-
-impl Retention {
-    /// As Prometheus's runtime information has it.
-    fn text(self) -> String {
-        let time = narthex_model::duration::format(self.time.unwrap_or(RETENTION));
-        match self.bytes {
-            None | Some(0) => time,
-            Some(bytes) => format!("{time} or {bytes}B"),
-        }
-    }
-
-    fn applied_to(self, mut settings: Settings) -> Settings {
-        if let Some(time) = self.time {
-            settings.retention_millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        }
-        if let Some(bytes) = self.bytes {
-            settings.retention_bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        }
-        settings
-    }
-}
-
-/// Makes the cluster keep samples for so long, once it is founded.
-async fn set_retention(
-    proposer: Proposer,
-    mut state: watch::Receiver<Arc<ClusterState>>,
-    retention: Retention,
-) {
-    let settings = match state.wait_for(|state| !state.shards().is_empty()).await {
-        Ok(state) => state.settings(),
-        Err(_) => return,
-    };
-    let wanted = retention.applied_to(settings);
-    if settings == wanted {
-        return;
-    }
-    match proposer.propose(Command::SetSettings(wanted)).await {
-        Ok(_) => info!(?retention, "retention changed"),
-        Err(error) => error!(%error, "retention refused"),
     }
 }
 
@@ -322,7 +270,7 @@ fn run(
             prepared,
             router,
             querier,
-            retention: Retention::default(),
+            settings: SettingsFlags::default(),
             listener,
             tasks: TaskTracker::new(),
             quit: stop.clone(),

@@ -59,6 +59,12 @@ pub struct Settings {
     /// Bytes of a node's folder beyond which its shards drop their oldest days; 0, the default,
     /// for no limit.
     pub retention_bytes: i64,
+    /// Series that may have the same `job` and `instance`; 0, the default, for no limit.
+    pub series_per_target_max: u32,
+    /// Series that may have the same `job`; 0, the default, for no limit.
+    pub series_per_job_max: u32,
+    /// Series that a node may have in all its shards; 0, the default, for no limit.
+    pub series_per_node_max: u32,
 }
 
 impl Default for Settings {
@@ -67,6 +73,9 @@ impl Default for Settings {
             out_of_order_window_millis: 30 * 60 * 1000,
             retention_millis: 15 * 86_400_000,
             retention_bytes: 0,
+            series_per_target_max: 0,
+            series_per_job_max: 0,
+            series_per_node_max: 0,
         }
     }
 }
@@ -292,7 +301,14 @@ wire_struct!(ClusterState {
     answered,
 });
 wire_struct!(Answered { id, outcome });
-wire_struct!(Settings { out_of_order_window_millis, retention_millis, retention_bytes });
+wire_struct!(Settings {
+    out_of_order_window_millis,
+    retention_millis,
+    retention_bytes,
+    series_per_target_max,
+    series_per_job_max,
+    series_per_node_max,
+});
 wire_struct!(ScrapeConfig { owner, digest, content, revision, imported });
 wire_struct!(Member { id, name, addresses, zone, binary, incarnation, state, started });
 wire_struct!(Addresses { cluster, web, host });

@@ -40,9 +40,14 @@ impl Head {
                 Command::ScrapeFailed(failed) => self.apply_failed(failed, &mut outcome)?,
                 Command::TargetGone(gone) => self.apply_gone(gone, &mut outcome),
                 Command::Settings(settings) => {
+                    let counted = self.settings.limits_series();
                     self.settings = settings;
-                    self.exemplars.shrink(settings.exemplars_max as usize, self.applied.index);
+                    let exemplars_max = self.settings.exemplars_max as usize;
+                    self.exemplars.shrink(exemplars_max, self.applied.index);
                     self.renew_limits();
+                    if self.settings.limits_series() != counted {
+                        self.count_anew();
+                    }
                 }
                 Command::Horizon(horizons) => {
                     for horizon in horizons {

@@ -17,6 +17,7 @@ use narthex_model::{Labels, STALE_NAN_BITS, Timestamp, histogram::EncodedHistogr
 
 use crate::{
     LogPosition, RetentionClass, SeriesId, Settings,
+    counts::Counts,
     days::{Days, day_of},
     entry::Header,
     exemplars::Exemplars,
@@ -47,6 +48,8 @@ pub(crate) struct Head {
     pub(crate) exemplars: Exemplars,
     pub(crate) families: Families,
     pub(crate) tombstones: Tombstones,
+    /// How many series there are, where that is limited.
+    pub(crate) counts: Counts,
     /// Finished chunks that no confirmed checkpoint has written, by series, oldest first.
     pub(crate) finished: HashMap<u32, Vec<Arc<FinishedChunk>>, foldhash::fast::RandomState>,
     /// Groups whose series are all gone, with the log index, until a checkpoint has written that.
@@ -112,6 +115,7 @@ impl Head {
             exemplars: Exemplars::default(),
             families: Families::default(),
             tombstones: Tombstones::default(),
+            counts: Counts::default(),
             finished: HashMap::default(),
             emptied: Vec::new(),
             outcomes: 0,
@@ -127,6 +131,7 @@ impl Head {
         self.applied = at;
         let before = self.leader_time;
         self.leader_time = before.max(header.leader_time.millis());
+        self.discount_silent(before);
         self.renew_limits();
         self.end_idle(before);
     }
@@ -194,6 +199,9 @@ impl Head {
         outcome: &mut CommandOutcome,
     ) {
         let stored = self.try_append(sample, lateness);
+        if stored == Ok(true) {
+            self.count(sample.series);
+        }
         let is_histogram = matches!(sample.value, Value::Histogram(_));
         outcome.histograms += u64::from(stored.is_ok() && is_histogram);
         match stored {
@@ -326,11 +334,10 @@ impl Head {
         if self.settings.refuses_new_series {
             return Err(Refusal::NoSpace);
         }
-        let limit = self.settings.series_max as usize;
-        let exhausted = self.next_series == SeriesId::NONE.0;
-        if exhausted || (limit > 0 && self.index.series_count() >= limit) {
+        if self.next_series == SeriesId::NONE.0 {
             return Err(Refusal::SeriesLimit);
         }
+        self.check_series_limits(&labels)?;
         let id = SeriesId(self.next_series);
         self.next_series += 1;
         self.index.insert(id, &labels);
@@ -339,6 +346,7 @@ impl Head {
         group.hot.push(Hot::created(now));
         group.cold.push(Cold::default());
         group.series_touched = touched;
+        self.count(id);
         Ok((id, true))
     }
 
@@ -365,7 +373,11 @@ impl Head {
         }
         let value = Value::Float(STALE_NAN_BITS);
         let marker = IncomingRich { series, time, value, start: 0 };
-        self.try_append(marker, Lateness::Refused) == Ok(true)
+        let is_stored = self.try_append(marker, Lateness::Refused) == Ok(true);
+        if is_stored {
+            self.count(series);
+        }
+        is_stored
     }
 
     /// Moves a horizon forward, and forgets what lies behind it by whole days.
@@ -407,6 +419,7 @@ impl Head {
 
     /// Removes a series that is there. Its id is not given again.
     pub(crate) fn remove_series(&mut self, id: SeriesId) {
+        self.discount(id);
         let (number, place) = place(id);
         let group = self.groups[number].as_deref_mut().expect("the series is there");
         group.remove(place);

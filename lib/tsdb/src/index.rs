@@ -204,6 +204,26 @@ impl Index {
         number
     }
 
+    /// The numbers of a series' `job` and `instance` labels, where it has them. A number means the
+    /// same label for as long as any series has it.
+    pub(crate) fn job_and_instance(&self, id: SeriesId) -> (Option<u32>, Option<u32>) {
+        let pairs = self.series.pairs(id).map_or(&[][..], |pairs| &pairs[..]);
+        let named = |name: &str| {
+            pairs.iter().copied().find(|&number| &*self.pairs[number as usize].name == name)
+        };
+        (named("job"), named("instance"))
+    }
+
+    /// The number of a label that a series has.
+    pub(crate) fn pair_of(&self, name: &str, value: &str) -> Option<u32> {
+        self.names.get(name)?.values.get(value).copied()
+    }
+
+    /// The value of the label with this number.
+    pub(crate) fn value_of(&self, number: u32) -> &str {
+        &self.pairs[number as usize].value
+    }
+
     /// The labels of a series.
     pub(crate) fn labels(&self, id: SeriesId) -> Option<Labels> {
         let pairs = self.series.pairs(id)?;

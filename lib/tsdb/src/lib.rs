@@ -22,6 +22,7 @@ mod bits;
 mod bytes;
 mod checkpoint;
 mod columns;
+mod counts;
 mod days;
 mod delete;
 mod digest;

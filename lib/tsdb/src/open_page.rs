@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! page   := version u8, crc32c u32 LE of all that follows,
-//!           newest time of late chunks i64 LE, places varint, { place }
+//!           newest time of late chunks i64 LE, counted places u64 LE, places varint, { place }
 //! place  := state u8                        0 no series, 1 no sample yet, 2 samples, 3 rich,
 //!                                           4 ended
 //!           day end zigzag                  not for state 0; as the next, the difference to the
@@ -48,6 +48,7 @@ pub(crate) fn encode(group: &Group) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + group.hot.len() * 320);
     out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
     out.extend_from_slice(&group.late_end.to_le_bytes());
+    out.extend_from_slice(&group.counted.to_le_bytes());
     put_varint(&mut out, group.hot.len() as u64);
     let mut before = Before::default();
     for place in 0..group.hot.len() {
@@ -179,11 +180,12 @@ fn put_words(out: &mut Vec<u8>, words: impl Iterator<Item = u64>) {
 pub(crate) fn decode(bytes: &[u8]) -> Result<Group, Malformed> {
     let mut cursor = unseal(bytes, VERSION)?;
     let late_end = cursor.i64("late end")?;
+    let counted = cursor.u64("counted places")?;
     let places = cursor.count(1, "places")?;
     if places > GROUP_SERIES {
         return Err(Malformed("places"));
     }
-    let mut group = Group { late_end, ..Group::default() };
+    let mut group = Group { late_end, counted, ..Group::default() };
     let mut before = Before::default();
     for place in 0..places {
         let (state, mut hot, cold) = read_place(&mut cursor, &mut before)?;
@@ -322,8 +324,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_group_reads_back(samples in proptest::collection::vec((0u8..5, 1i64..100_000, 0u64..9), 0..2000)) {
-            let group = group(&samples);
+            let mut group = group(&samples);
+            group.counted = 0b1010;
             let read = decode(&encode(&group)).expect("valid");
+            prop_assert_eq!(read.counted, group.counted);
             prop_assert_eq!(read.hot, group.hot);
             prop_assert_eq!(read.cold, group.cold);
         }

@@ -24,17 +24,23 @@ pub enum Refusal {
     TooFarAhead,
     /// The id is of no series here: send the labels.
     UnknownSeries,
-    /// The series is new and the shard has as many as it may.
+    /// The series is new and the shard has given all its numbers.
     SeriesLimit,
     /// The labels are malformed.
     InvalidLabels,
     /// The series is new and a node is short of disk space: send it again later.
     NoSpace,
+    /// The series is new and its target (`job` and `instance`) has as many as it may.
+    TargetSeriesLimit,
+    /// The series is new and its job has as many as it may.
+    JobSeriesLimit,
+    /// The series is new and a node of the shard has as many as it may.
+    NodeSeriesLimit,
 }
 
 impl Refusal {
     /// Every reason, in the order outcomes count them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::OutOfOrder,
         Self::TooOld,
         Self::Conflict,
@@ -44,6 +50,9 @@ impl Refusal {
         Self::SeriesLimit,
         Self::InvalidLabels,
         Self::NoSpace,
+        Self::TargetSeriesLimit,
+        Self::JobSeriesLimit,
+        Self::NodeSeriesLimit,
     ];
 
     /// As metrics and answers name it.
@@ -58,6 +67,9 @@ impl Refusal {
             Self::SeriesLimit => "series_limit",
             Self::InvalidLabels => "invalid_labels",
             Self::NoSpace => "no_space",
+            Self::TargetSeriesLimit => "target_series_limit",
+            Self::JobSeriesLimit => "job_series_limit",
+            Self::NodeSeriesLimit => "node_series_limit",
         }
     }
 }
@@ -148,7 +160,7 @@ impl CommandOutcome {
 
     /// A hash of what must be equal on all replicas, chained to those before.
     pub(crate) fn hash(&self, before: u64) -> u64 {
-        let mut bytes = [0; 22 * 8];
+        let mut bytes = [0; 25 * 8];
         let newest = self.resolved.last().map_or(0, |id| u64::from(id.0));
         let counts = [
             before,

@@ -247,9 +247,26 @@ impl ShardReader {
         self.core.head.read().applied
     }
 
+    /// How many series count against limits: 0 where there are none.
+    pub fn counted_series(&self) -> u64 {
+        self.core.head.read().counts.all()
+    }
+
+    /// Whether anything limits how many series there may be.
+    pub fn limits_series(&self) -> bool {
+        self.core.head.read().settings.limits_series()
+    }
+
+    /// The jobs with at least so many series that count, where series are limited.
+    pub fn jobs_of(&self, series_min: u64) -> Vec<(String, u64)> {
+        let head = self.core.head.read();
+        let jobs = head.counts.jobs().filter(|&(_, series)| series >= series_min);
+        jobs.map(|(job, series)| (head.index.value_of(job).to_owned(), series)).collect()
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> Settings {
-        self.core.head.read().settings
+        self.core.head.read().settings.clone()
     }
 
     /// Where what is kept begins; [`Timestamp::MIN`] before the first `Horizon` entry.

@@ -173,7 +173,8 @@ pub(crate) struct Hot {
     pub(crate) started: bool,
     /// Whether the series exists: a removed one leaves its place behind.
     pub(crate) alive: bool,
-    /// Whether it exists and a float may be appended without a look at [`Group::rich`].
+    /// Whether it exists and a float may be appended without a look at [`Group::rich`] and at
+    /// [`Group::counted`].
     pub(crate) plain: bool,
 }
 
@@ -203,6 +204,8 @@ pub(crate) struct Group {
     pub(crate) rich: Option<Box<Rich>>,
     /// The newest time of all late samples that became chunks.
     pub(crate) late_end: i64,
+    /// The places whose series count against limits, a bit each; none where nothing is limited.
+    pub(crate) counted: u64,
     /// Log index of the entry that last changed a sample here.
     pub(crate) touched: u64,
     /// Log index of the entry that last created or removed a series here.
@@ -266,6 +269,7 @@ impl Default for Group {
             cold: Vec::new(),
             rich: None,
             late_end: i64::MIN,
+            counted: 0,
             touched: 0,
             series_touched: 0,
         }

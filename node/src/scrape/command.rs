@@ -137,7 +137,9 @@ pub struct LeftOut {
     pub duplicate: u64,
     /// Too far ahead, or older than what is kept.
     pub out_of_bounds: u64,
-    /// For any other reason: a limit on series, or labels that cannot be stored.
+    /// Of series beyond a limit.
+    pub series_limit: u64,
+    /// For any other reason: want of disk space, or labels that cannot be stored.
     pub other: u64,
 }
 
@@ -149,6 +151,7 @@ impl std::ops::Add for LeftOut {
             out_of_order: self.out_of_order + other.out_of_order,
             duplicate: self.duplicate + other.duplicate,
             out_of_bounds: self.out_of_bounds + other.out_of_bounds,
+            series_limit: self.series_limit + other.series_limit,
             other: self.other + other.other,
         }
     }

@@ -107,6 +107,7 @@ pub struct ScrapeMetrics {
     lost_not_leader: AtomicU64,
     lost_busy: AtomicU64,
     lost_refused: AtomicU64,
+    samples_series_limit: AtomicU64,
     samples_other: AtomicU64,
     samples_out_of_order: AtomicU64,
     samples_duplicate: AtomicU64,
@@ -124,7 +125,7 @@ impl ScrapeMetrics {
     }
 
     /// `(metric, label value, count)` of every counter, for the page of metrics.
-    pub fn counts(&self) -> [(&'static str, &'static str, u64); 8] {
+    pub fn counts(&self) -> [(&'static str, &'static str, u64); 9] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("narthex_node_scrapes_total", "up", count(&self.up)),
@@ -134,6 +135,11 @@ impl ScrapeMetrics {
             ("narthex_node_scrapes_lost_total", "not_leader", count(&self.lost_not_leader)),
             ("narthex_node_scrapes_lost_total", "busy", count(&self.lost_busy)),
             ("narthex_node_scrapes_lost_total", "refused", count(&self.lost_refused)),
+            (
+                "narthex_node_scrape_samples_refused_total",
+                "series_limit",
+                count(&self.samples_series_limit),
+            ),
             ("narthex_node_scrape_samples_refused_total", "other", count(&self.samples_other)),
         ]
     }
@@ -246,6 +252,7 @@ impl ScrapeMetrics {
         self.samples_out_of_order.fetch_add(left_out.out_of_order, Ordering::Relaxed);
         self.samples_duplicate.fetch_add(left_out.duplicate, Ordering::Relaxed);
         self.samples_out_of_bounds.fetch_add(left_out.out_of_bounds, Ordering::Relaxed);
+        self.samples_series_limit.fetch_add(left_out.series_limit, Ordering::Relaxed);
         self.samples_other.fetch_add(left_out.other, Ordering::Relaxed);
     }
 }

@@ -448,13 +448,14 @@ fn log_left_out(target: &Target, left_out: &LeftOut) {
     if *left_out == LeftOut::default() {
         return;
     }
-    let LeftOut { out_of_order, duplicate, out_of_bounds, other } = left_out;
+    let LeftOut { out_of_order, duplicate, out_of_bounds, series_limit, other } = left_out;
     warn!(
         job = target.job(),
         instance = target.instance(),
         out_of_order,
         duplicate,
         out_of_bounds,
+        series_limit,
         other,
         "samples of a scrape were not stored"
     );

@@ -47,6 +47,25 @@ pub fn block(
     Ok((filled.block, filled.names))
 }
 
+/// The labels of the series that came with labels at this position, counted from 0.
+pub fn labels_at(batch: &[u8], position: usize) -> Option<Labels> {
+    let mut read = BatchReader::new(batch).ok()?;
+    let (mut samples, mut before) = (Vec::new(), 0);
+    while let Some(item) = read.next(&mut samples).ok()? {
+        let subject = match item {
+            Item::Floats(subject) => subject,
+            Item::Rich(rich) => rich.subject,
+            Item::Metadata(_) => continue,
+        };
+        let Subject::Labels(bytes) = subject else { continue };
+        if before == position {
+            return Labels::from_bytes(bytes).ok();
+        }
+        before += 1;
+    }
+    None
+}
+
 fn invalid(error: MalformedBatch) -> WriteError {
     WriteError::Invalid(error.to_string())
 }

@@ -17,6 +17,7 @@ mod numbers;
 mod parts;
 pub(crate) mod repeats;
 pub(crate) mod rewriting;
+pub mod series_limits;
 pub(crate) mod settle;
 pub(crate) mod side;
 pub mod sink;

@@ -31,6 +31,7 @@ use super::{
     task::{Write, WriteError},
 };
 use crate::{
+    disk::DiskState,
     node::Shared,
     scrape::{
         LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedFamily, ScrapedSample,
@@ -108,13 +109,18 @@ impl ReplicaSink {
             (shard, numbers::register(client, shard, &mut part.samples, deadline).await)
         });
         let (here, elsewhere) = join(here, join_all(elsewhere)).await;
-        registered.left_out.other = here?;
+        let mut refused = here?;
         for (shard, there) in elsewhere {
             match there {
-                Ok(left_out) => registered.left_out.other += left_out,
+                Ok(there) => refused += there,
                 Err(too_large @ SubmitError::TooLarge(_)) => return Err(too_large),
                 Err(error) => drop(registered.lost.insert(shard, error)),
             }
+        }
+        // A registration does not say why it names no number; but only few things can be.
+        match replica.reader.limits_series() && self.shared.disk.now().0 == DiskState::Ample {
+            true => registered.left_out.series_limit = refused,
+            false => registered.left_out.other = refused,
         }
         Ok(registered)
     }
@@ -309,10 +315,13 @@ fn left_out(refused: impl Fn(Refusal) -> u64) -> LeftOut {
             Refusal::OutOfOrder | Refusal::TooOld => &mut left_out.out_of_order,
             Refusal::Conflict => &mut left_out.duplicate,
             Refusal::BehindHorizon | Refusal::TooFarAhead => &mut left_out.out_of_bounds,
-            Refusal::UnknownSeries
-            | Refusal::SeriesLimit
-            | Refusal::InvalidLabels
-            | Refusal::NoSpace => &mut left_out.other,
+            Refusal::SeriesLimit
+            | Refusal::TargetSeriesLimit
+            | Refusal::JobSeriesLimit
+            | Refusal::NodeSeriesLimit => &mut left_out.series_limit,
+            Refusal::UnknownSeries | Refusal::InvalidLabels | Refusal::NoSpace => {
+                &mut left_out.other
+            }
         };
         *count += refused(reason);
     }

@@ -351,6 +351,8 @@ fn any_command() -> impl Strategy<Value = Command> {
                 out_of_order_window_millis,
                 retention_millis,
                 retention_bytes: bytes,
+                series_per_job_max: bytes.unsigned_abs() as u32,
+                ..Settings::default()
             })
         }),
         (0u32..4).prop_map(|to| Command::RaiseVersion(ClusterVersion(to))),

@@ -73,7 +73,7 @@ impl HeadRecord {
             next_series: head.next_series,
             samples_total: head.samples_total,
             outcomes: head.outcomes,
-            settings: head.settings,
+            settings: head.settings.clone(),
             horizons: head.horizons.clone(),
             sources: head.sources.iter().collect(),
             first_exemplar: head.exemplars.first(),

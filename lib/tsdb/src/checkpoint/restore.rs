@@ -87,6 +87,7 @@ pub(crate) fn restore(
     restore_families(kv, replica, &mut head)?;
     restore_tombstones(kv, replica, &mut head)?;
     head.renew_limits();
+    head.count_restored();
     Ok((head, record.extra))
 }
 
