@@ -1,14 +1,16 @@
-//! What a cluster refuses to keep: limits of series, as operators set them and senders see them.
+//! What a cluster keeps, and what it refuses to begin with: retention of some series, and limits
+//! of series, as operators set them and senders see them.
 
-use std::{ops::Range, time::Duration};
+use std::{fs, ops::Range, process::Command, time::Duration};
 
 use narthex_chaos_tests::{
     api::Api,
-    cluster::Cluster,
+    cluster::{Cluster, program},
     wait::{until, wall_millis},
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
+const HOUR: i64 = 3_600_000;
 
 /// Lines of series `m{series=…}` of a target, all with one value.
 fn page(job: &str, instance: &str, series: Range<usize>, value: u64) -> String {
@@ -63,5 +65,47 @@ fn series_beyond_a_limit_are_refused_and_the_others_go_on() {
     assert_eq!(api.import(&page("api", "a:1", 0..100, 3)).unwrap().0, 204);
     assert_eq!(api.import(&page("web", "a:1", 0..100, 3)).unwrap().0, 204, "another job");
     assert_eq!(count(&api, "m{job=\"api\",instance=\"a:1\"} == 3").unwrap(), 100.0);
+    cluster.digests_equal().unwrap();
+}
+
+#[test]
+fn a_rule_of_retention_holds_for_what_it_matches() {
+    let cluster = Cluster::start_with(Some("{}"), &["--listen=127.0.0.1:0"]);
+    let api = cluster.api();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("retention.yml");
+    let retention = |argument: &str| {
+        let mut command = Command::new(program());
+        command.args(["cluster", "retention", argument, "--server", api.url()]);
+        let output = command.output().expect("the program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    assert_eq!(retention("show"), (true, "retention: []\n".to_owned(), String::new()));
+    fs::write(&file, "retention:\n- {match: '{job=\"short\"}', keep: 36h}\n").unwrap();
+    let (done, _, error) = retention(file.to_str().unwrap());
+    assert!(!done && error.contains("line 2: keep: whole days are kept"), "{error}");
+    let rules = "retention:\n  - {match: '{job=\"short\"}', keep: 1d}\n";
+    fs::write(&file, rules).unwrap();
+    assert_eq!(retention(file.to_str().unwrap()), (true, String::new(), String::new()));
+    assert_eq!(retention("show").1, rules);
+
+    let old = wall_millis() - 72 * HOUR;
+    let mut tried = 0;
+    until("the rule is in force", DEADLINE, || {
+        tried += 1;
+        let line = format!("m{{job=\"short\",instance=\"a:{tried}\"}} 1 {old}\n");
+        match api.import(&line)? {
+            (400, body) if body.contains("1 behind_horizon") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    let line = |job| format!("m{{job=\"{job}\",instance=\"a:1\"}} 1 {}\n", old + HOUR);
+    assert_eq!(api.import(&line("long")).unwrap().0, 204, "other series are kept for 15 days");
+    let new = format!("m{{job=\"short\",instance=\"a:0\"}} 1 {}\n", wall_millis());
+    assert_eq!(api.import(&new).unwrap().0, 204);
+    let jobs = api.vector("count by (job) (count_over_time(m[5d]))", "job").unwrap();
+    assert_eq!(jobs.keys().collect::<Vec<_>>(), ["long", "short"]);
+    assert_eq!(jobs["long"], 1.0);
     cluster.digests_equal().unwrap();
 }

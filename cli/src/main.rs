@@ -18,12 +18,13 @@ mod output;
 mod promql_test;
 mod proposer;
 mod query;
+mod retention;
 mod roles;
 mod signals;
 mod supervisor;
 mod up;
 
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -97,6 +98,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             certs::make(&arguments)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Cluster(ClusterCommand::Retention(arguments)) => ask(retention::run(&arguments)),
         Command::Test(TestArguments::Promql { shards, files }) => {
             Ok(code(promql_test::run(&files, shards)?))
         }
@@ -110,7 +112,9 @@ fn code(passed: bool) -> ExitCode {
 }
 
 /// Runs a client verb to its end.
-fn ask(verb: impl Future<Output = Result<(), client::ClientError>>) -> anyhow::Result<ExitCode> {
+fn ask<E: Error + Send + Sync + 'static>(
+    verb: impl Future<Output = Result<(), E>>,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

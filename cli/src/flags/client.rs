@@ -43,6 +43,18 @@ pub enum ClusterCommand {
     Status(ClientFlags),
     /// Make a certificate authority and certificates for nodes
     Certs(CertsArguments),
+    /// Keep some series for another time than the others
+    Retention(RetentionArguments),
+}
+
+/// `narthex cluster retention`.
+#[derive(Debug, Args)]
+pub struct RetentionArguments {
+    /// Rules to put in force, `retention: [{match: '{job="x"}', keep: 7d}]`; - is standard input,
+    /// and `show` prints those in force
+    pub file: String,
+    #[command(flatten)]
+    pub client: ClientFlags,
 }
 
 /// `narthex cluster init`.

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub use client::{
     CertsArguments, CheckArguments, ClientFlags, ClusterCommand, InitArguments, Output,
-    QueryArguments, TestArguments,
+    QueryArguments, RetentionArguments, TestArguments,
 };
 pub use server::{
     IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,

@@ -20,7 +20,9 @@ use tokio::{runtime, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, node, settings};
+use super::{
+    Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, node, retention, settings,
+};
 use crate::{
     addresses::NodeAddresses,
     client,
@@ -195,6 +197,7 @@ impl Parts {
             let set = settings::set(proposer.clone(), state.clone(), settings);
             tasks.spawn(stop.clone().run_until_cancelled_owned(set));
         }
+        retention::add(&mut routes, proposer.clone(), state.clone());
         let reload = prepared.config.map(|(path, config)| {
             let (importer, reload) = Importer::new(path, proposer, status);
             tasks.spawn(importer.run(config, stop.clone()));

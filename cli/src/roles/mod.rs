@@ -8,6 +8,7 @@ mod admin;
 mod features;
 mod front;
 mod node;
+mod retention;
 mod settings;
 
 use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};

@@ -92,6 +92,10 @@ impl ClusterState {
                 true => Effect::Change,
                 false => Effect::Nothing,
             }),
+            Command::SetRetention(rules) => Ok(match self.set_retention(rules)? {
+                true => Effect::Change,
+                false => Effect::Nothing,
+            }),
         }
     }
 

@@ -34,7 +34,7 @@ impl Changes {
             shards: differing_keys(old.shards(), new.shards()),
             epochs: old.epochs().len() != new.epochs().len(),
             scrape_config: old.scrape_config() != new.scrape_config(),
-            settings: old.settings() != new.settings(),
+            settings: old.settings() != new.settings() || old.retention() != new.retention(),
             replication_factor: old.replication_factor() != new.replication_factor(),
             version: old.version() != new.version(),
         }

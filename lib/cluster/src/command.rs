@@ -6,7 +6,7 @@ use narthex_model::Timestamp;
 
 use crate::{
     Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Gate, HeardReplica, Incarnation,
-    Move, NodeId, Owner, Settings, ShardId,
+    Move, NodeId, Owner, RetentionRule, RuleProblem, Settings, ShardId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
@@ -77,6 +77,8 @@ pub enum Command {
     ImportScrapeConfig(ImportScrapeConfig),
     /// Replicas of pairs of senders are heard.
     HearReplicas(Vec<HeardReplica>),
+    /// Series that are kept for another time than the others: all rules, in order.
+    SetRetention(Vec<RetentionRule>),
 }
 
 impl Command {
@@ -395,6 +397,22 @@ pub enum Refusal {
         /// How many.
         max: u64,
     },
+    /// Join some of them.
+    #[error("{rules} rules of retention are more than the {max} allowed")]
+    TooManyRules {
+        /// What was sent.
+        rules: u64,
+        /// The most there can be.
+        max: u64,
+    },
+    /// Correct it.
+    #[error("rule {number} of retention: {problem}")]
+    InvalidRule {
+        /// Which one, counted from 1.
+        number: u64,
+        /// What is wrong.
+        problem: RuleProblem,
+    },
 }
 
 /// What is wrong with a move.
@@ -450,6 +468,7 @@ wire_enum!(Command, "command" {
     13 => RaiseVersion(version),
     14 => ImportScrapeConfig(import),
     15 => HearReplicas(heard),
+    16 => SetRetention(rules),
 });
 
 wire_enum!(Outcome, "outcome" {
@@ -483,6 +502,8 @@ wire_enum!(Refusal, "refusal" {
     20 => InvalidSettings,
     21 => NodeIdUsed { node },
     22 => TooManyPairs { max },
+    23 => TooManyRules { rules, max },
+    24 => InvalidRule { number, problem },
 });
 
 wire_enum!(MoveProblem, "move problem" {

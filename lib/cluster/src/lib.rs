@@ -23,6 +23,7 @@ mod id;
 mod member;
 mod pairs;
 pub mod placement;
+mod retention;
 mod ring;
 pub mod routing;
 mod state;
@@ -41,6 +42,10 @@ pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};
 pub use member::{Addresses, Binary, Member, MemberState};
 pub use pairs::{HeardReplica, PAIRS_MAX, Pair, REPORT_MILLIS, SILENCE_MILLIS};
 pub use placement::{Move, Placement};
+pub use retention::{
+    RETENTION_DAYS_MAX, RETENTION_MATCHERS_MAX, RETENTION_RULES_MAX, RETENTION_TEXT_BYTES_MAX,
+    RetentionRule, RuleMatcher, RuleProblem,
+};
 pub use ring::{Ring, VIRTUAL_NODES_PER_SHARD};
 pub use state::{ClusterState, Owner, ScrapeConfig, Settings};
 pub use summary::{MemberSummary, ShardSummary, Summary};

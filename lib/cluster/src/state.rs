@@ -11,7 +11,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Epoch, Gate, Member, MemberState,
-    Move, NodeId, Outcome, Pair, Placement, RequestId, Ring, SHARDS_MAX, ShardId, TenantId,
+    Move, NodeId, Outcome, Pair, Placement, RequestId, RetentionRule, Ring, SHARDS_MAX, ShardId,
+    TenantId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
@@ -38,6 +39,7 @@ pub struct ClusterState {
     pub(crate) scrape_config: Option<ScrapeConfig>,
     /// By their names.
     pub(crate) pairs: BTreeMap<String, Pair>,
+    pub(crate) retention: Vec<RetentionRule>,
     /// The latest requests that were not refused, oldest first.
     pub(crate) answered: VecDeque<Answered>,
 }
@@ -298,6 +300,7 @@ wire_struct!(ClusterState {
     epochs,
     scrape_config,
     pairs,
+    retention,
     answered,
 });
 wire_struct!(Answered { id, outcome });

@@ -188,7 +188,7 @@ impl Head {
         let series = series.filter(|&series| self.group(series).is_some());
         let labels = Labels::from_bytes(row.labels).ok().filter(exemplars::are_short);
         let added = match (series, labels) {
-            (Some(series), Some(labels)) if self.keeps(row.timestamp) => {
+            (Some(series), Some(labels)) if self.keeps(series, row.timestamp) => {
                 let exemplar = StoredExemplar {
                     series,
                     time: row.timestamp,

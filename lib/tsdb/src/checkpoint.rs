@@ -37,7 +37,8 @@ pub struct Frozen {
     core: Arc<Core>,
     position: LogPosition,
     batch: Batch,
-    finished: Vec<Arc<FinishedChunk>>,
+    /// Each with the class that its series is of on its day.
+    finished: Vec<(RetentionClass, Arc<FinishedChunk>)>,
 }
 
 impl Frozen {
@@ -49,8 +50,8 @@ impl Frozen {
     /// Encodes what is left to encode and writes the checkpoint as one batch. It is visible then,
     /// and durable after the store's next flush. Blocks on the disk.
     pub fn write(mut self) -> Result<LogPosition, KvError> {
-        let mut pages: BTreeMap<(i64, u32), Vec<SealedChunk>> = BTreeMap::new();
-        for chunk in &self.finished {
+        let mut pages: BTreeMap<(RetentionClass, i64, u32), Vec<SealedChunk>> = BTreeMap::new();
+        for (class, chunk) in &self.finished {
             let mut samples = Columns::new();
             chunk.read(i64::MIN, &mut samples);
             let group = chunk.series.0 / GROUP_SERIES as u32;
@@ -60,13 +61,13 @@ impl Frozen {
                 at: chunk.at,
                 samples,
             };
-            pages.entry((day_of(chunk.start()), group)).or_default().push(sealed);
+            pages.entry((*class, day_of(chunk.start()), group)).or_default().push(sealed);
         }
-        for ((day, group), mut chunks) in pages {
+        for ((class, day, group), mut chunks) in pages {
             chunks.sort_by_key(|chunk| (chunk.place, chunk.at));
             let lies = DayOfGroup {
                 replica: self.core.replica,
-                class: RetentionClass::default(),
+                class,
                 day,
                 tenant: 0,
                 first_series: group * GROUP_SERIES as u32,
@@ -120,17 +121,13 @@ impl Frozen {
     /// a crash cannot leave a state that misses samples it still shows.
     fn delete_dead(&mut self, head: &Head, plan: &FreezePlan<'_>) {
         let replica = self.core.replica;
-        for (&class, &time) in &head.horizons {
+        for (&class, &time) in head.horizons.0.iter().filter(|(_, time)| **time > i64::MIN) {
             let day = day_of(time);
             if plan.collected.get(&class).is_some_and(|&collected| collected >= day) {
                 continue;
             }
             let dead = keys::chunks_before(replica, class, day);
             self.batch.delete_range(Space::Chunks, dead.start, dead.end);
-            if class == RetentionClass::default() {
-                let dead = keys::presence_before(replica, day);
-                self.batch.delete_range(Space::Index, dead.start, dead.end);
-            }
         }
     }
 
@@ -159,10 +156,13 @@ impl Frozen {
     }
 
     fn put_finished(&mut self, head: &mut Head) {
-        self.finished = head.finished.values().flatten().cloned().collect();
-        self.finished.sort_by_key(|chunk| (chunk.series, chunk.at));
+        // Of a series that is absent on the chunk's day all of it was deleted.
+        let class = |chunk: &FinishedChunk| head.days.class_on(day_of(chunk.start()), chunk.series);
+        let finished = head.finished.values().flatten();
+        self.finished = finished.filter_map(|it| Some((class(it)?, Arc::clone(it)))).collect();
+        self.finished.sort_by_key(|(_, chunk)| (chunk.series, chunk.at));
         let mut pages: BTreeMap<(i64, u32), (i64, i64)> = BTreeMap::new();
-        for chunk in &self.finished {
+        for (_, chunk) in &self.finished {
             let (start, end) = (chunk.start(), chunk.end());
             let page = (day_of(start), chunk.series.0 / GROUP_SERIES as u32);
             let span = pages.entry(page).or_insert((start, end));
@@ -174,6 +174,9 @@ impl Frozen {
     }
 
     fn put_days(&mut self, head: &Head, confirmed: u64) {
+        for number in head.days.gone() {
+            self.batch.delete(Space::Index, keys::presence(self.core.replica, number));
+        }
         for (number, day) in head.days.iter().filter(|(_, day)| day.touched > confirmed) {
             let key = keys::presence(self.core.replica, number);
             self.batch.put(Space::Index, key, record::encode_day(day));

@@ -7,7 +7,7 @@
 //! ends; who sends it again gets another id.
 
 use crate::{
-    RetentionClass, SeriesId, entry::Delete, head::Head, outcome::CommandOutcome, series::place,
+    SeriesId, entry::Delete, head::Head, outcome::CommandOutcome, series::place,
     tombstones::Tombstone,
 };
 
@@ -44,14 +44,14 @@ impl Head {
         self.tombstones.add(series, tombstone);
         let (group, place) = self.group(series).expect("the caller found the series");
         let newest = group.hot[place].run.last_time();
-        let floor = self.horizon(RetentionClass::default());
-        self.days.clear(series, at, |first, last| {
-            start <= first.max(floor) && (end >= last || end >= newest)
+        let horizons = &self.horizons;
+        self.days.clear(series, at, |class, first, last| {
+            start <= first.max(horizons.of(class)) && (end >= last || end >= newest)
         })
     }
 
     /// Ends a series' open chunk and late buffer where they overlap `[start, end]`.
-    fn end_overlapping(&mut self, series: SeriesId, start: i64, end: i64) {
+    pub(crate) fn end_overlapping(&mut self, series: SeriesId, start: i64, end: i64) {
         let at = self.applied.index;
         let (number, place) = place(series);
         let group = self.groups[number].as_deref_mut().expect("the caller found the series");

@@ -10,20 +10,21 @@
 //! * equal entries in equal order give equal heads and outcomes on every replica: nothing here
 //!   reads a clock, the disk, the order of a map, or what a checkpoint has written.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use narthex_model::{Labels, STALE_NAN_BITS, Timestamp, histogram::EncodedHistogram};
 
 use crate::{
-    LogPosition, RetentionClass, SeriesId, Settings,
+    LogPosition, SeriesId, Settings,
     counts::Counts,
-    days::{Days, day_of},
+    days::Days,
     entry::Header,
     exemplars::Exemplars,
     families::Families,
     index::Index,
     outcome::{CommandOutcome, Refusal, RefusedSample},
+    retention::Horizons,
     rich::RichSeries,
     series::{
         Cold, Ended, FinishedChunk, GROUP_SERIES, Group, Hot, Known, LATE_SAMPLES, Value, place,
@@ -38,7 +39,7 @@ pub(crate) struct Head {
     pub(crate) applied: LogPosition,
     pub(crate) leader_time: i64,
     pub(crate) settings: Settings,
-    pub(crate) horizons: BTreeMap<RetentionClass, i64>,
+    pub(crate) horizons: Horizons,
     pub(crate) next_series: u32,
     pub(crate) index: Index,
     pub(crate) groups: Vec<Option<Box<Group>>>,
@@ -64,7 +65,7 @@ pub(crate) struct Head {
 /// What holds for all samples of an entry.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// The first time retention keeps.
+    /// From here on every class is kept.
     floor: i64,
     /// The last time a sample may have.
     ceiling: i64,
@@ -105,7 +106,7 @@ impl Head {
             applied: LogPosition::default(),
             leader_time: i64::MIN,
             settings: Settings::default(),
-            horizons: BTreeMap::new(),
+            horizons: Horizons::default(),
             next_series: 0,
             index: Index::default(),
             groups: Vec::new(),
@@ -141,20 +142,15 @@ impl Head {
         let millis = |d: std::time::Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         self.limits = Limits {
             // The earliest time stands for "no sample yet" and is never stored.
-            floor: self.horizon(RetentionClass::default()).max(i64::MIN + 1),
+            floor: self.horizons.highest().max(i64::MIN + 1),
             ceiling: self.leader_time.saturating_add(millis(self.settings.ahead_max)),
             window: millis(self.settings.out_of_order_window),
         };
     }
 
-    /// The first time that is kept for a class.
-    pub(crate) fn horizon(&self, class: RetentionClass) -> i64 {
-        self.horizons.get(&class).copied().unwrap_or(i64::MIN)
-    }
-
-    /// Whether samples of this time are kept.
-    pub(crate) fn keeps(&self, time: i64) -> bool {
-        (self.limits.floor..=self.limits.ceiling).contains(&time)
+    /// Whether a sample of a series at this time would be kept.
+    pub(crate) fn keeps(&self, series: SeriesId, time: i64) -> bool {
+        (self.floor_at(series, time)..=self.limits.ceiling).contains(&time)
     }
 
     #[inline]
@@ -226,7 +222,7 @@ impl Head {
         let Some((group, place)) = self.group(series) else {
             return Err(Refusal::UnknownSeries);
         };
-        if time < self.limits.floor {
+        if time < self.limits.floor && time < self.floor_at(series, time) {
             return Err(Refusal::BehindHorizon);
         }
         if time > self.limits.ceiling {
@@ -247,7 +243,7 @@ impl Head {
         };
         group.touched = at;
         if rolled.began {
-            self.days.mark(time, series, at);
+            self.mark(time, series);
         }
         if let Some(ended) = rolled.ended {
             self.finish(series, ended);
@@ -277,7 +273,7 @@ impl Head {
         }
         let waiting = group.add_late(place, (time, value), start);
         group.touched = at;
-        self.days.mark(time, series, at);
+        self.mark(time, series);
         if waiting >= LATE_SAMPLES {
             self.finish_late(series);
         }
@@ -378,43 +374,6 @@ impl Head {
             self.count(series);
         }
         is_stored
-    }
-
-    /// Moves a horizon forward, and forgets what lies behind it by whole days.
-    pub(crate) fn move_horizon(&mut self, class: RetentionClass, time: i64) {
-        if time <= self.horizon(class) {
-            return;
-        }
-        self.horizons.insert(class, time);
-        self.renew_limits();
-        if class != RetentionClass::default() {
-            return;
-        }
-        let first_day = day_of(time);
-        let ended_before = first_day.saturating_mul(crate::days::DAY_MS);
-        self.days.forget_before(first_day);
-        self.families.forget_before(first_day, self.applied.index);
-        for number in 0..self.groups.len() {
-            self.remove_ended(number, ended_before);
-        }
-        self.finished.retain(|_, chunks| {
-            chunks.retain(|chunk| chunk.start() >= ended_before);
-            !chunks.is_empty()
-        });
-    }
-
-    /// Removes the series of a group that have no sample since `ended_before`.
-    fn remove_ended(&mut self, number: usize, ended_before: i64) {
-        let Some(group) = self.groups[number].as_deref() else { return };
-        let ended = group.hot.iter().enumerate().filter(|(_, hot)| {
-            let newest_end = if hot.started { hot.run.last_time() } else { hot.day_end };
-            hot.alive && newest_end < ended_before
-        });
-        let ended: Vec<usize> = ended.map(|(place, _)| place).collect();
-        for place in ended {
-            self.remove_series(SeriesId((number * GROUP_SERIES + place) as u32));
-        }
-        self.remove_dead_group(number);
     }
 
     /// Removes a series that is there. Its id is not given again.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::bytes::{Cursor, Malformed};
+
 /// A series of one shard: given by apply in log order, never reused in the shard's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);
@@ -25,9 +27,17 @@ pub struct ReplicaNumber(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u128);
 
-/// How long a series' samples are kept is a property of its class; 0 is the default class.
+/// How long samples are kept: the days that they are, or 0, the default class, for as long as the
+/// cluster keeps what no rule names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct RetentionClass(pub u8);
+pub struct RetentionClass(pub u16);
+
+impl RetentionClass {
+    pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        let number = cursor.varint("retention class")?;
+        u16::try_from(number).map(Self).map_err(|_| Malformed("retention class"))
+    }
+}
 
 /// A place in the shard's raft log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -58,9 +58,9 @@ fn flip_day(day: i64) -> u32 {
 }
 
 fn day_key(replica: ReplicaNumber, class: RetentionClass, day: i64) -> Vec<u8> {
-    let mut key = Vec::with_capacity(33);
+    let mut key = Vec::with_capacity(34);
     key.extend_from_slice(&replica.0.to_be_bytes());
-    key.push(class.0);
+    key.extend_from_slice(&class.0.to_be_bytes());
     key.extend_from_slice(&flip_day(day).to_be_bytes());
     key
 }
@@ -92,7 +92,7 @@ pub(crate) fn chunks_before(
     day: i64,
 ) -> Range<Vec<u8>> {
     let mut start = replica.0.to_be_bytes().to_vec();
-    start.push(class.0);
+    start.extend_from_slice(&class.0.to_be_bytes());
     start..day_key(replica, class, day)
 }
 
@@ -146,11 +146,6 @@ pub(crate) fn series_of(key: &[u8]) -> Option<u32> {
 /// The series present on a day.
 pub(crate) fn presence(replica: ReplicaNumber, day: i64) -> Vec<u8> {
     tagged(replica, INDEX_PRESENCE, &flip_day(day).to_be_bytes())
-}
-
-/// The series present on each day before `day`.
-pub(crate) fn presence_before(replica: ReplicaNumber, day: i64) -> Range<Vec<u8>> {
-    tagged(replica, INDEX_PRESENCE, &[])..presence(replica, day)
 }
 
 /// The series present on each day.
@@ -237,6 +232,8 @@ mod tests {
         assert!(keys.is_sorted());
         let before = chunks_before(REPLICA, RetentionClass(0), 0);
         assert!(before.contains(&keys[0]) && !before.contains(&keys[1]));
+        let other = DayOfGroup { class: RetentionClass(0x101), ..group(-1, 64) }.page(-5, 1);
+        assert!(!before.contains(&other) && keys[5] < other);
         assert!(replica(REPLICA).contains(&keys[5]));
         assert_eq!(replica(ReplicaNumber(u32::MAX)).end.len(), 64);
     }

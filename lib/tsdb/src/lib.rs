@@ -44,6 +44,7 @@ mod page;
 mod pins;
 mod postings;
 mod reader;
+mod retention;
 mod rewrite;
 mod rich;
 mod series;
@@ -63,6 +64,7 @@ pub use outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample};
 pub use reader::{
     ReadError, SelectedSeries, SeriesHandle, SeriesLookup, ShardReader, ShardStats, TargetState,
 };
+pub use retention::RetentionRule;
 pub use rewrite::{Part, RewriteError, Rewriter, Rewritten};
 pub use settings::Settings;
 pub use shard::{ApplyError, Behind, Shard, delete_replica, persisted};

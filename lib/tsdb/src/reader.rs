@@ -18,12 +18,13 @@ use crate::{
     Columns, DigestTask, LogPosition, RetentionClass, SeriesId, Settings, TargetId,
     bytes::Malformed,
     days::{DAY_MS, day_of},
-    entry,
+    entry::{self, Horizon},
     exemplars::StoredExemplar,
     head::Head,
     keys,
     kv::{KvError, Space},
     pins::Pin,
+    retention::Horizons,
     rich::RichSeries,
     series::{FinishedChunk, Run},
     shard::Core,
@@ -117,7 +118,7 @@ struct Shelf {
     /// Keeps pages apart that a reader of this log index must tell apart.
     _pin: Pin,
     applied: u64,
-    floor: i64,
+    horizons: Horizons,
     /// Copied words of open runs.
     words: Vec<u64>,
     disk: DiskPages,
@@ -269,25 +270,39 @@ impl ShardReader {
         self.core.head.read().settings.clone()
     }
 
-    /// Where what is kept begins; [`Timestamp::MIN`] before the first `Horizon` entry.
+    /// Where what is kept of the default class begins; [`Timestamp::MIN`] before its first
+    /// `Horizon` entry.
     pub fn horizon(&self) -> Timestamp {
-        Timestamp::from_millis(self.core.head.read().horizon(RetentionClass::default()))
+        let class = RetentionClass::default();
+        Timestamp::from_millis(self.core.head.read().horizons.of(class))
+    }
+
+    /// The same of every class that samples were ever of, the default class first.
+    pub fn horizons(&self) -> Vec<Horizon> {
+        let head = self.core.head.read();
+        let time = |class| Timestamp::from_millis(head.horizons.of(class));
+        head.horizons.classes().map(|class| Horizon { class, time: time(class) }).collect()
     }
 
     /// The days that are kept, in days since the epoch, with what the files of each hold, near
     /// enough. Blocks on the disk.
     pub fn day_bytes(&self) -> Result<Vec<(i64, u64)>, KvError> {
-        let class = RetentionClass::default();
-        let days: Vec<i64> = {
+        let days: Vec<(i64, Vec<RetentionClass>)> = {
             let head = self.core.head.read();
-            let first = day_of(head.horizon(class));
-            let days = head.days.iter().map(|(day, _)| day);
-            days.filter(|day| *day >= first).collect()
+            let horizons = &head.horizons;
+            let of = |day: i64| {
+                horizons.classes().filter(move |&class| day >= day_of(horizons.of(class)))
+            };
+            let days = head.days.iter().map(|(day, _)| (day, of(day).collect()));
+            days.filter(|(_, classes): &(_, Vec<_>)| !classes.is_empty()).collect()
         };
-        let bytes = |day| {
+        let bytes_of = |day, class| {
             let range = keys::chunks_of_day(self.core.replica, class, day);
-            let bytes = self.core.kv.file_bytes(Space::Chunks, &range.start, &range.end)?;
-            Ok((day, bytes))
+            self.core.kv.file_bytes(Space::Chunks, &range.start, &range.end)
+        };
+        let bytes = |(day, classes): (i64, Vec<RetentionClass>)| {
+            let all = classes.into_iter().map(|class| bytes_of(day, class));
+            Ok((day, all.sum::<Result<u64, KvError>>()?))
         };
         days.into_iter().map(bytes).collect()
     }
@@ -317,12 +332,15 @@ impl ShardReader {
         end: Timestamp,
     ) -> Vec<(Labels, Vec<Exemplar>)> {
         let head = self.core.head.read();
-        let range = start.millis().max(head.horizon(RetentionClass::default()))..=end.millis();
+        let range = start.millis()..=end.millis();
         let mut found: BTreeMap<SeriesId, Vec<Exemplar>> = BTreeMap::new();
         let matches = |id| sets.iter().any(|matchers| head.index.matches(id, matchers));
         let mut is_wanted: BTreeMap<SeriesId, bool> = BTreeMap::new();
         for exemplar in head.exemplars.iter().filter(|exemplar| range.contains(&exemplar.time)) {
-            if *is_wanted.entry(exemplar.series).or_insert_with(|| matches(exemplar.series)) {
+            let is_kept = || exemplar.time >= head.floor_at(exemplar.series, exemplar.time);
+            let is_wanted =
+                is_wanted.entry(exemplar.series).or_insert_with(|| matches(exemplar.series));
+            if *is_wanted && is_kept() {
                 found.entry(exemplar.series).or_default().push(exemplar.to_model());
             }
         }
@@ -364,7 +382,7 @@ impl ShardReader {
         let newest = groups().flat_map(|group| &group.hot).filter(|hot| hot.started && hot.alive);
         let finished = || head.finished.values().flatten();
         let first_day = head.days.iter().find(|(_, day)| !day.present.is_empty());
-        let floor = head.horizon(RetentionClass::default());
+        let floor = head.horizons.lowest();
         ShardStats {
             applied: head.applied,
             series: head.index.series_count() as u64,

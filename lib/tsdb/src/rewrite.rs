@@ -58,10 +58,11 @@ pub enum RewriteError {
     },
 }
 
-/// A group's pages of one day: what is rewritten at a time.
+/// A group's pages of one day and class: what is rewritten at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
     pub(crate) day: i64,
+    pub(crate) class: RetentionClass,
     pub(crate) group: u32,
 }
 
@@ -119,8 +120,10 @@ impl Rewriter {
             let first = day.saturating_mul(DAY_MS);
             due.iter().any(|hides| hides.start < day_end(first) && hides.end >= first)
         };
-        let days = head.days.iter().map(|(day, _)| day);
-        days.filter(|day| hides(*day)).map(|day| Part { day, group }).collect()
+        let days = head.days.iter().map(|(day, _)| day).filter(|day| hides(*day));
+        // Of any class: a series that was deleted and came back may be of another one since.
+        let parts = |day| head.horizons.classes().map(move |class| Part { day, class, group });
+        days.flat_map(parts).collect()
     }
 
     fn due(
@@ -174,17 +177,20 @@ impl Rewriter {
         };
         let due = |day: &Day| day.pages_at.min(self.upto) > day.joined_at;
         let (number, day) = head.days.iter().find(|(number, day)| is_over(*number) && due(day))?;
-        let mut groups: Vec<u32> =
-            day.present.iter().map(|series| series / GROUP_SERIES as u32).collect();
-        groups.dedup();
-        Some((number, groups.into_iter().map(|group| Part { day: number, group }).collect()))
+        let mut parts = Vec::new();
+        for (class, series) in day.by_class() {
+            let groups = series.iter().map(|series| series / GROUP_SERIES as u32);
+            parts.extend(groups.map(|group| Part { day: number, class, group }));
+        }
+        parts.dedup();
+        Some((number, parts))
     }
 
     /// Notes that all parts of a day were joined, by rewriters of `upto` at least. Blocks on the
     /// disk.
     pub fn joined(&self, day: i64, upto: u64) -> Result<(), RewriteError> {
         let mut batch = Batch::default();
-        let part = Part { day, group: 0 };
+        let part = Part { day, class: RetentionClass::default(), group: 0 };
         if self.put_day(part, &mut batch, |stored| stored.joined_at = upto)? {
             self.core.kv.write(batch)?;
         }
@@ -234,7 +240,7 @@ impl Rewriter {
     fn lies(&self, part: Part) -> DayOfGroup {
         DayOfGroup {
             replica: self.core.replica,
-            class: RetentionClass::default(),
+            class: part.class,
             day: part.day,
             tenant: 0,
             first_series: part.group * GROUP_SERIES as u32,

@@ -8,7 +8,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::bytes::{Cursor, Malformed, put_block, put_varint};
+use crate::{
+    bytes::{Cursor, Malformed, put_block, put_varint},
+    retention::{RetentionRule, decode_rules, encode_rules},
+};
 
 const OUT_OF_ORDER_WINDOW: u8 = 1;
 const AHEAD_MAX: u8 = 2;
@@ -19,6 +22,7 @@ const SERIES_PER_JOB_MAX: u8 = 6;
 const NODE_IS_FULL: u8 = 7;
 const EXEMPLARS_MAX: u8 = 16;
 const FULL_JOBS: u8 = 32;
+const RETENTION: u8 = 33;
 
 /// The settings of a shard. A `Settings` entry replaces all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,9 @@ pub struct Settings {
     /// Whether new series are refused, whatever their number: a node is short of disk space.
     /// Default no.
     pub refuses_new_series: bool,
+    /// Which series are of another retention class than the default one; the first rule that a
+    /// series matches counts. Default none.
+    pub retention: Arc<[RetentionRule]>,
     /// How many exemplars the shard keeps. Default 16 384: Prometheus's 100 000 over six shards.
     pub exemplars_max: u32,
 }
@@ -58,6 +65,7 @@ impl Default for Settings {
             is_node_full: false,
             full_jobs: Arc::default(),
             refuses_new_series: false,
+            retention: Arc::default(),
             exemplars_max: 16 << 10,
         }
     }
@@ -84,6 +92,12 @@ impl Settings {
             self.full_jobs.iter().for_each(|job| put_block(&mut jobs, job.as_bytes()));
             out.push(FULL_JOBS);
             put_block(out, &jobs);
+        }
+        if !self.retention.is_empty() {
+            let mut rules = Vec::new();
+            encode_rules(&self.retention, &mut rules);
+            out.push(RETENTION);
+            put_block(out, &rules);
         }
     }
 
@@ -120,6 +134,7 @@ impl Settings {
                 NODE_IS_FULL => settings.is_node_full = flag(cursor)?,
                 EXEMPLARS_MAX => settings.exemplars_max = cursor.varint_u32("exemplar limit")?,
                 FULL_JOBS => settings.full_jobs = jobs(cursor.block("full jobs")?)?,
+                RETENTION => settings.retention = decode_rules(cursor.block("retention")?)?,
                 _ => return Err(Malformed("setting unknown to this program")),
             }
         }
@@ -153,7 +168,10 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use narthex_model::{MatchOp, Matcher};
+
     use super::*;
+    use crate::RetentionClass;
 
     fn read(bytes: &[u8]) -> Result<Settings, Malformed> {
         Settings::decode(&mut Cursor::new(bytes))
@@ -166,6 +184,20 @@ mod tests {
             series_per_job_max: 2,
             is_node_full: true,
             full_jobs: ["a".into(), "b".into()].into(),
+            retention: [
+                RetentionRule {
+                    matchers: vec![Matcher::equal("job", "x")],
+                    class: RetentionClass(7),
+                },
+                RetentionRule {
+                    matchers: vec![
+                        Matcher::new(MatchOp::NotRegex, "a", "b.*").expect("valid"),
+                        Matcher::new(MatchOp::NotEqual, "c", "").expect("valid"),
+                    ],
+                    class: RetentionClass(400),
+                },
+            ]
+            .into(),
             ..Settings::default()
         };
         for settings in [settings, Settings::default()] {
@@ -182,5 +214,7 @@ mod tests {
         assert!(read(&[7, 2]).is_err(), "no flag");
         assert!(read(&[6, 0, 5, 0]).is_err(), "out of order");
         assert!(read(&[FULL_JOBS, 4, 1, b'b', 1, b'a']).is_err(), "jobs out of order");
+        assert!(read(&[RETENTION, 5, 1, 1, 4, 0, 0]).is_err(), "an unknown operator");
+        assert!(read(&[RETENTION, 6, 1, 1, 2, 0, 1, b'(']).is_err(), "no pattern");
     }
 }

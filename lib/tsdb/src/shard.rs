@@ -205,6 +205,7 @@ impl Shard {
         head.exemplars.forget_left(position.index);
         head.families.forget_gone(position.index);
         head.tombstones.written(position.index);
+        head.days.forget_gone(position.index);
         head.emptied.retain(|&(_, at)| at > position.index);
     }
 
@@ -239,7 +240,7 @@ impl Shard {
         let Some(record) = checkpoint::read_head(kv, replica, Tier::Persisted)? else {
             return Ok(());
         };
-        for (class, time) in record.horizons {
+        for (class, time) in record.horizons.0 {
             let day = day_of(time);
             if self.collected.get(&class).is_none_or(|&collected| collected < day) {
                 let dead = keys::chunks_before(replica, class, day);

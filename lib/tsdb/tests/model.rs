@@ -5,7 +5,7 @@ mod driver;
 
 use std::collections::BTreeSet;
 
-use driver::{Action, Driver, RichValue, SERIES, TARGETS};
+use driver::{Action, Driver, RULES, RichValue, SERIES, TARGETS};
 use narthex_model::STALE_NAN_BITS;
 use proptest::prelude::*;
 
@@ -59,7 +59,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0u8..4, 0u8..3).prop_map(|(name, help)| Action::Family(name, help)),
         1 => (0..TARGETS).prop_map(Action::ScrapeFailed),
         1 => (0..TARGETS).prop_map(Action::TargetGone),
-        1 => (0u32..3).prop_map(Action::Horizon),
+        2 => (0usize..4, 0u32..3).prop_map(|(class, days)| Action::Horizon(class, days)),
+        2 => (0..RULES).prop_map(Action::Rules),
         1 => (0u64..3).prop_map(Action::Window),
         1 => Just(Action::Seal),
         2 => delete,
@@ -107,8 +108,12 @@ fn workload() -> Vec<Action> {
         actions.push(Action::Scrape { target: 0, series: scraped, repeat: false });
         actions.extend([Action::Freeze, Action::WriteFrozen, Action::Flush]);
         actions.push(Action::Rewrite);
+        if round == 1 {
+            actions.push(Action::Rules(1));
+        }
         if round == 3 {
-            actions.push(Action::Horizon(1));
+            actions.push(Action::Horizon(0, 1));
+            actions.push(Action::Horizon(1, 0));
         }
         let delete =
             |series, start, end| Action::Delete { series: BTreeSet::from([series]), start, end };

@@ -17,6 +17,7 @@ mod global;
 mod inactive;
 mod job;
 mod relabel;
+pub mod retention;
 mod types;
 pub mod yaml;
 

@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use narthex_cluster::NodeId;
 use narthex_model::Timestamp;
 use narthex_proto::{client::ShardClient, internal::v1::NodeStatusRequest};
-use narthex_tsdb::kv::KvError;
+use narthex_tsdb::{entry::Horizon, kv::KvError};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
@@ -141,10 +141,13 @@ async fn move_horizons(shared: &Arc<Shared>, replicas: &Replicas, client: &Shard
         let hosts = state.placement(replica.shard).into_iter().flat_map(|it| it.nodes());
         let first = hosts.filter_map(|node| first_days.get(&node)).max();
         let Some(&first) = first else { continue };
-        let horizon = Timestamp::from_millis(first.saturating_mul(DAY_MILLIS));
-        if horizon > replica.reader.horizon() {
-            warn!(shard = %replica.shard, %horizon, "oldest days are dropped: their nodes are full");
-            upkeep::tell(&replica, Due::Horizon(horizon)).await;
+        let time = Timestamp::from_millis(first.saturating_mul(DAY_MILLIS));
+        // The oldest days go, however long their classes would be kept.
+        let passed = replica.reader.horizons().into_iter().filter(|before| before.time < time);
+        let moved: Vec<Horizon> = passed.map(|before| Horizon { time, ..before }).collect();
+        if !moved.is_empty() {
+            warn!(shard = %replica.shard, horizon = %time, "oldest days are dropped: their nodes are full");
+            upkeep::tell(&replica, Due::Horizons(moved)).await;
         }
     }
 }

@@ -8,12 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use narthex_cluster::{Command, Settings};
-use narthex_model::Timestamp;
-use narthex_node::clock::{Clock, SystemClock};
+use narthex_cluster::{Command, RetentionRule, RuleMatcher, Settings};
+use narthex_model::{Labels, MatchOp, Sample, Timestamp};
+use narthex_node::{
+    clock::{Clock, SystemClock},
+    node::Node,
+};
 use narthex_proto::internal::v1::{NodeStatusRequest, SettleRequest, SettleStep};
 
-use super::{alone, append, request, try_append, until, up, values};
+use super::{alone, append, request, restarted, try_append, until, up, values};
 
 const DAY: i64 = 86_400_000;
 
@@ -108,5 +111,80 @@ async fn the_oldest_days_go_where_the_folder_is_too_large() {
     assert_eq!(values(&node, shard, "up", new.timestamp.millis()).await.len(), 1);
     let status = node.service().node_status(NodeStatusRequest {}).await.expect("answered");
     assert_eq!(status.first_day_kept, Some(calendar.now().utc_day()));
+    node.stop().await;
+}
+
+fn named(name: &str) -> Labels {
+    Labels::from_pairs([("__name__", name), ("job", "api"), ("instance", "a:1")]).expect("valid")
+}
+
+async fn settle(node: &Node) {
+    for step in [SettleStep::Seal, SettleStep::Write] {
+        let request = SettleRequest { step: step.into(), upto: Vec::new() };
+        node.service().settle(request).await.expect("settled");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_holds_at_once_for_new_series_and_from_the_next_day_for_others() {
+    let folder = tempfile::tempdir().expect("folder");
+    let calendar = Arc::new(Calendar::default());
+    let node = alone(folder.path(), |config| config.clock = calendar.clone()).await;
+    let sample = |calendar: &Calendar| Sample { timestamp: calendar.now(), value: 1.0 };
+    let first = sample(&calendar);
+    let shard = append(&node, &named("old"), first).await;
+    let op = MatchOp::Equal;
+    let matchers = vec![RuleMatcher { op, name: "job".into(), value: "api".into() }];
+    let rule = RetentionRule { matchers, keep_days: 1 };
+    request(&node, Command::SetRetention(vec![rule])).await;
+    until("the rule reaches the shard", async || {
+        let replica = node.replicas().get(shard).expect("here");
+        let (rules, horizons) = (replica.reader.settings().retention, replica.reader.horizons());
+        if rules.len() == 1 && horizons.len() == 2 { Ok(()) } else { Err(format!("{horizons:?}")) }
+    })
+    .await;
+    append(&node, &named("new"), first).await;
+    settle(&node).await;
+
+    calendar.days.store(2, Ordering::Relaxed);
+    let second = sample(&calendar);
+    append(&node, &named("old"), second).await;
+    let moved = async |node: &Node, days: i64| {
+        let replica = node.replicas().get(shard).expect("here");
+        let today = calendar.now().utc_day() - days;
+        until("the horizon moves", async || match replica.reader.horizons()[1].time {
+            time if time.millis() == today * DAY => Ok(()),
+            time => Err(time.to_string()),
+        })
+        .await;
+    };
+    moved(&node, 1).await;
+    let shown = async |node: &Node, name: &str, at: Sample| {
+        values(node, shard, name, at.timestamp.millis()).await.len()
+    };
+    assert_eq!(shown(&node, "new", first).await, 0, "it was of the rule from its first day on");
+    assert_eq!(shown(&node, "old", first).await, 1, "that day was kept for 15 days already");
+    assert_eq!(shown(&node, "old", second).await, 1);
+    let (_, refused) = try_append(&node, &named("new"), first).await;
+    assert_eq!(refused.refused[0].reason, "behind_horizon");
+
+    settle(&node).await;
+    calendar.days.store(4, Ordering::Relaxed);
+    moved(&node, 1).await;
+    assert_eq!(shown(&node, "old", second).await, 0, "this one is of the rule");
+    assert_eq!(shown(&node, "old", first).await, 1);
+    settle(&node).await;
+    let replica = node.replicas().get(shard).expect("here");
+    let days = replica.reader.day_bytes().expect("readable");
+    assert_eq!(days.iter().map(|(day, _)| *day).collect::<Vec<_>>(), [first.timestamp.utc_day()]);
+    drop(replica);
+    let node = restarted(node, folder.path(), |config| config.clock = calendar.clone()).await;
+    until("it reads again", async || match shown(&node, "old", first).await {
+        1 => Ok(()),
+        other => Err(other.to_string()),
+    })
+    .await;
+    assert_eq!(shown(&node, "old", second).await, 0);
+    assert_eq!(shown(&node, "new", first).await, 0);
     node.stop().await;
 }

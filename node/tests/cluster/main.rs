@@ -104,6 +104,12 @@ async fn alone(folder: &Path, change: impl FnOnce(&mut NodeConfig)) -> Node {
     Node::start(config).await.expect("started")
 }
 
+/// The same node, stopped and started again.
+async fn restarted(node: Node, folder: &Path, change: impl FnOnce(&mut NodeConfig)) -> Node {
+    node.stop().await;
+    alone(folder, change).await
+}
+
 /// Has the control group do something.
 async fn request(node: &Node, command: Command) {
     let id = RequestId(uuid::Uuid::new_v4().as_u128());

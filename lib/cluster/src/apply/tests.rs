@@ -1,11 +1,12 @@
 //! Requests against the state, one claim a test, and random histories.
 
-use narthex_model::Labels;
+use narthex_model::{Labels, MatchOp};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Addresses, Binary, Changes, ClusterId, Founder, Gate, Owner, RequestId, Summary, TenantId,
+    Addresses, Binary, Changes, ClusterId, Founder, Gate, Owner, RequestId, RetentionRule,
+    RuleMatcher, Summary, TenantId,
 };
 
 const MINUTE: i64 = 60_000;
@@ -355,11 +356,20 @@ fn any_command() -> impl Strategy<Value = Command> {
                 ..Settings::default()
             })
         }),
+        proptest::collection::vec(any_rule(), 0..3).prop_map(Command::SetRetention),
         (0u32..4).prop_map(|to| Command::RaiseVersion(ClusterVersion(to))),
         ("[a-c]", any::<bool>()).prop_map(|(content, file)| {
             import(if file { Owner::File } else { Owner::User("u".into()) }, &content)
         }),
     ]
+}
+
+fn any_rule() -> impl Strategy<Value = RetentionRule> {
+    let op = prop_oneof![Just(MatchOp::Equal), Just(MatchOp::NotRegex)];
+    let matcher =
+        (op, "[a-b(]{0,2}").prop_map(|(op, value)| RuleMatcher { op, name: "job".into(), value });
+    (proptest::collection::vec(matcher, 0..3), 0u32..3)
+        .prop_map(|(matchers, keep_days)| RetentionRule { matchers, keep_days })
 }
 
 fn any_requests() -> impl Strategy<Value = Vec<Request>> {

@@ -4,12 +4,13 @@
 //! record  := version u8, crc32c u32 LE of all that follows, body
 //! head    := term varint, index varint, leader time i64 LE, next series varint,
 //!            samples varint, outcomes u64 LE, settings block,
-//!            horizons varint { class u8, time i64 LE },
+//!            horizons varint { class varint, time i64 LE },
 //!            sources varint { shard varint, stream u64 LE, term varint, slot varint },
 //!            first exemplar varint, extra block
 //! series  := count varint { place u8, labels block }
-//! day     := page span varint, pages at varint, joined at varint, presence: roaring bitmap,
-//!            portable format
+//! day     := page span varint, pages at varint, joined at varint,
+//!            classes varint { class varint, block: bitmap }, presence: bitmap
+//! bitmap  := roaring bitmap, portable format
 //! target  := slot varint, time i64 LE, flags u8 (1: healthy, 2: spread),
 //!            if spread: owner varint (0: this shard, else its number plus 1), shard list,
 //!            series list, report list
@@ -21,7 +22,7 @@
 //! block   := len varint, bytes
 //! ```
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use narthex_model::Labels;
 use roaring::RoaringBitmap;
@@ -32,6 +33,7 @@ use crate::{
     days::Day,
     head::Head,
     page::{seal, unseal},
+    retention::Horizons,
     targets::Target,
     tombstones::Tombstone,
 };
@@ -59,7 +61,7 @@ pub(crate) struct HeadRecord {
     pub(crate) samples_total: u64,
     pub(crate) outcomes: u64,
     pub(crate) settings: Settings,
-    pub(crate) horizons: BTreeMap<RetentionClass, i64>,
+    pub(crate) horizons: Horizons,
     pub(crate) sources: Vec<((u32, u64), (u64, u64))>,
     pub(crate) first_exemplar: u64,
     pub(crate) extra: Vec<u8>,
@@ -92,9 +94,9 @@ impl HeadRecord {
         let mut settings = Vec::new();
         self.settings.encode(&mut settings);
         put_block(&mut out, &settings);
-        put_varint(&mut out, self.horizons.len() as u64);
-        for (class, time) in &self.horizons {
-            out.push(class.0);
+        put_varint(&mut out, self.horizons.0.len() as u64);
+        for (class, time) in &self.horizons.0 {
+            put_varint(&mut out, u64::from(class.0));
             out.extend_from_slice(&time.to_le_bytes());
         }
         put_varint(&mut out, self.sources.len() as u64);
@@ -117,9 +119,9 @@ impl HeadRecord {
         let samples_total = cursor.varint("samples")?;
         let outcomes = cursor.u64("outcomes")?;
         let settings = Settings::decode(&mut Cursor::new(cursor.block("settings")?))?;
-        let mut horizons = BTreeMap::new();
+        let mut horizons = Horizons::default();
         for _ in 0..cursor.count(9, "horizons")? {
-            horizons.insert(RetentionClass(cursor.u8("class")?), cursor.i64("horizon")?);
+            horizons.0.insert(RetentionClass::read(&mut cursor)?, cursor.i64("horizon")?);
         }
         let mut sources = Vec::new();
         for _ in 0..cursor.count(11, "sources")? {
@@ -188,7 +190,12 @@ pub(crate) fn encode_day(day: &Day) -> Vec<u8> {
     put_varint(&mut out, day.page_span.max(0) as u64);
     put_varint(&mut out, day.pages_at);
     put_varint(&mut out, day.joined_at);
-    day.present.serialize_into(&mut out).expect("a vector takes all bytes");
+    put_varint(&mut out, day.classes.len() as u64);
+    for (class, series) in &day.classes {
+        put_varint(&mut out, u64::from(class.0));
+        put_block(&mut out, &bitmap(series));
+    }
+    out.extend_from_slice(&bitmap(&day.present));
     finish(out)
 }
 
@@ -196,9 +203,24 @@ pub(crate) fn decode_day(bytes: &[u8]) -> Result<Day, Malformed> {
     let mut cursor = unseal(bytes, VERSION)?;
     let span = i64::try_from(cursor.varint("page span")?).map_err(|_| Malformed("page span"))?;
     let (pages_at, joined_at) = (cursor.varint("pages at")?, cursor.varint("joined at")?);
-    let present = RoaringBitmap::deserialize_from(cursor.rest());
-    let present = present.map_err(|_| Malformed("presence"))?;
-    Ok(Day { present, touched: 0, page_span: span, pages_at, joined_at })
+    let mut classes = BTreeMap::new();
+    for _ in 0..cursor.count(2, "classes")? {
+        let class = RetentionClass::read(&mut cursor)?;
+        classes.insert(class, read_bitmap(cursor.block("class")?)?);
+    }
+    let present = read_bitmap(cursor.rest())?;
+    Ok(Day { present, classes, touched: 0, page_span: span, pages_at, joined_at })
+}
+
+fn bitmap(series: &RoaringBitmap) -> Vec<u8> {
+    let mut out = Vec::with_capacity(series.serialized_size());
+    series.serialize_into(&mut out).expect("a vector takes all bytes");
+    out
+}
+
+fn read_bitmap(bytes: &[u8]) -> Result<Arc<RoaringBitmap>, Malformed> {
+    let read = RoaringBitmap::deserialize_from(bytes);
+    read.map(Arc::new).map_err(|_| Malformed("bitmap of series"))
 }
 
 pub(super) fn encode_target(target: &Target) -> Vec<u8> {
@@ -306,7 +328,7 @@ mod tests {
             samples_total: 1 << 40,
             outcomes: 9,
             settings: Settings { series_max: 3, ..Settings::default() },
-            horizons: [(RetentionClass(0), 5), (RetentionClass(2), -5)].into(),
+            horizons: Horizons([(RetentionClass(0), 5), (RetentionClass(300), -5)].into()),
             sources: vec![((1, 2), (3, 4))],
             first_exemplar: 300,
             extra: b"membership".to_vec(),
@@ -333,7 +355,8 @@ mod tests {
         let read = decode_tombstones(&record).expect("valid");
         assert_eq!(read, tombstones.map(|tombstone| (SeriesId(70), tombstone)));
         let day = Day {
-            present: [1, 5, 900_000].into(),
+            present: Arc::new([1, 5, 900_000].into()),
+            classes: [(RetentionClass(300), Arc::new([5].into()))].into(),
             touched: 0,
             page_span: 77,
             pages_at: 900,

@@ -197,7 +197,7 @@ fn horizons(cursor: &mut Cursor<'_>) -> Result<Vec<Horizon>, Malformed> {
     let mut horizons = Vec::with_capacity(count);
     for _ in 0..count {
         horizons.push(Horizon {
-            class: RetentionClass(cursor.u8("retention class")?),
+            class: RetentionClass::read(cursor)?,
             time: Timestamp::from_millis(cursor.i64("horizon time")?),
         });
     }

@@ -150,7 +150,7 @@ impl EntryWriter {
         self.command(kind::HORIZON, |out, _| {
             put_varint(out, horizons.len() as u64);
             for horizon in horizons {
-                out.push(horizon.class.0);
+                put_varint(out, u64::from(horizon.class.0));
                 out.extend_from_slice(&horizon.time.millis().to_le_bytes());
             }
         });

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use super::ReadError;
 use crate::{
     RetentionClass, SeriesId,
+    days::DaySeries,
     keys::DayOfGroup,
     kv::{KvError, Space},
     page::Page,
@@ -22,8 +23,7 @@ const KEPT_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct DiskPages {
     core: Arc<Core>,
-    /// Days with series.
-    days: Vec<i64>,
+    days: Vec<DaySeries>,
     kept: Mutex<VecDeque<Kept>>,
 }
 
@@ -31,15 +31,29 @@ pub(super) struct DiskPages {
 struct Kept {
     group: u32,
     day: i64,
+    class: RetentionClass,
     start: i64,
     end: i64,
     pages: Arc<Vec<Page>>,
     bytes: usize,
 }
 
+/// A series' part of a day.
+#[derive(Debug, Clone, Copy)]
+struct DayOfSeries {
+    series: SeriesId,
+    day: i64,
+    class: RetentionClass,
+}
+
 impl DiskPages {
-    pub(super) fn new(core: &Arc<Core>, days: Vec<i64>) -> Self {
+    pub(super) fn new(core: &Arc<Core>, days: Vec<DaySeries>) -> Self {
         Self { core: Arc::clone(core), days, kept: Mutex::default() }
+    }
+
+    /// The days in order, with their series as they were when the selection was made.
+    pub(super) fn days(&self) -> &[DaySeries] {
+        &self.days
     }
 
     /// The pages, day by day, that may have samples of a series in `[start, end]`.
@@ -50,11 +64,15 @@ impl DiskPages {
         end: i64,
     ) -> Result<Vec<Arc<Vec<Page>>>, ReadError> {
         let mut found = Vec::new();
-        for &day in &self.days {
-            let first = crate::days::DAY_MS.saturating_mul(day);
+        for day in &self.days {
+            let first = crate::days::DAY_MS.saturating_mul(day.number);
             let last = first.saturating_add(crate::days::DAY_MS - 1);
-            if first <= end && last >= start {
-                found.push(self.pages_of_day(series, day, (start.max(first), end.min(last)))?);
+            if first > end || last < start {
+                continue;
+            }
+            if let Some(class) = day.class_of(series) {
+                let of_day = DayOfSeries { series, day: day.number, class };
+                found.push(self.pages_of_day(of_day, (start.max(first), end.min(last)))?);
             }
         }
         Ok(found)
@@ -64,16 +82,15 @@ impl DiskPages {
     /// That may become longer while pages are rewritten, but never after a page is seen.
     fn pages_of_day(
         &self,
-        series: SeriesId,
-        day: i64,
+        of_day: DayOfSeries,
         (start, end): (i64, i64),
     ) -> Result<Arc<Vec<Page>>, ReadError> {
-        let first = crate::days::DAY_MS.saturating_mul(day);
-        let page_span = || self.core.head.read().days.page_span(day);
+        let first = crate::days::DAY_MS.saturating_mul(of_day.day);
+        let page_span = || self.core.head.read().days.page_span(of_day.day);
         let mut span = page_span();
         loop {
             let from = start.saturating_sub(span).max(first);
-            let pages = self.pages_between(series, day, (from, end))?;
+            let pages = self.pages_between(of_day, (from, end))?;
             let longest = page_span();
             if longest <= span {
                 return Ok(pages);
@@ -84,20 +101,21 @@ impl DiskPages {
 
     fn pages_between(
         &self,
-        series: SeriesId,
-        day: i64,
+        DayOfSeries { series, day, class }: DayOfSeries,
         (start, end): (i64, i64),
     ) -> Result<Arc<Vec<Page>>, ReadError> {
         let group = series.0 / GROUP_SERIES as u32;
         let covers = |kept: &Kept| {
-            (kept.group, kept.day) == (group, day) && kept.start <= start && kept.end >= end
+            (kept.group, kept.day, kept.class) == (group, day, class)
+                && kept.start <= start
+                && kept.end >= end
         };
         if let Some(kept) = self.kept.lock().iter().find(|kept| covers(kept)) {
             return Ok(Arc::clone(&kept.pages));
         }
         let lies = DayOfGroup {
             replica: self.core.replica,
-            class: RetentionClass::default(),
+            class,
             day,
             tenant: 0,
             first_series: group * GROUP_SERIES as u32,
@@ -105,7 +123,7 @@ impl DiskPages {
         let pages =
             Arc::new(self.read_pages(series, (&lies.page(start, 0), &lies.page(end, u64::MAX)))?);
         let bytes = pages.iter().map(Page::encoded_len).sum();
-        self.keep(Kept { group, day, start, end, pages: Arc::clone(&pages), bytes });
+        self.keep(Kept { group, day, class, start, end, pages: Arc::clone(&pages), bytes });
         Ok(pages)
     }
 

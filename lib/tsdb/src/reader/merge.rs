@@ -3,10 +3,10 @@
 //! Samples that came in order win over late ones, and among late ones the first that came: what
 //! apply would have decided with everything in memory.
 
-use super::{ReadError, SeriesHandle};
+use super::{ReadError, SeriesHandle, Shelf};
 use crate::{
-    Columns, columns::Row, histogram_run, page::Page, rich::RichSeries, series::GROUP_SERIES,
-    tombstones::hide, xor::RunReader,
+    Columns, columns::Row, days::DAY_MS, histogram_run, page::Page, rich::RichSeries,
+    series::GROUP_SERIES, tombstones::hide, xor::RunReader,
 };
 
 /// Late samples, each with the log index of the entry that ended its chunk.
@@ -19,10 +19,43 @@ pub(super) fn read(
     end: i64,
     into: &mut Columns,
 ) -> Result<(), ReadError> {
-    let start = start.max(handle.shelf.floor);
-    if start > end {
-        return Ok(());
+    for (start, end) in kept(handle, start, end) {
+        read_kept(handle, (start, end), into)?;
     }
+    Ok(())
+}
+
+/// The parts of `[start, end]` in which the series' samples are kept, in order.
+fn kept(handle: &SeriesHandle, start: i64, end: i64) -> Vec<(i64, i64)> {
+    let Shelf { horizons, disk, .. } = &*handle.shelf;
+    if !horizons.has_classes() {
+        let start = start.max(horizons.lowest());
+        return if start <= end { vec![(start, end)] } else { Vec::new() };
+    }
+    let (mut parts, mut is_joined) = (Vec::<(i64, i64)>::new(), false);
+    for day in disk.days() {
+        let first = day.number.saturating_mul(DAY_MS);
+        let last = first.saturating_add(DAY_MS - 1);
+        let floor = day.class_of(handle.id).map(|class| horizons.of(class));
+        let from = floor.map_or(i64::MAX, |floor| floor.max(start).max(first));
+        let to = end.min(last);
+        match parts.last_mut() {
+            _ if from > to => is_joined = false,
+            Some(part) if is_joined && from == first => part.1 = to,
+            _ => {
+                parts.push((from, to));
+                is_joined = true;
+            }
+        }
+    }
+    parts
+}
+
+fn read_kept(
+    handle: &SeriesHandle,
+    (start, end): (i64, i64),
+    into: &mut Columns,
+) -> Result<(), ReadError> {
     let before = into.len();
     let mut late = LateSamples::new();
     if start < handle.disk_end {

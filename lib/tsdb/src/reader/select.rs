@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::{SelectedSeries, SeriesHandle, Shelf, disk::DiskPages};
 use crate::{
-    RetentionClass, SeriesId, head::Head, pins::Pin, rich::RichSeries, series::Group, shard::Core,
+    SeriesId, head::Head, pins::Pin, rich::RichSeries, series::Group, shard::Core,
     tombstones::Tombstone,
 };
 
@@ -16,7 +16,7 @@ const LABELS_PER_TURN: usize = 1024;
 
 /// The matching series present on a day that `[start, end]` touches.
 pub(super) fn matching(head: &Head, matchers: &[Matcher], start: i64, end: i64) -> RoaringBitmap {
-    let start = start.max(head.horizon(RetentionClass::default()));
+    let start = start.max(head.horizons.lowest());
     head.index.select(matchers, &head.days.present(start, end))
 }
 
@@ -31,17 +31,16 @@ pub(super) fn select(
     // meanwhile are matched one by one below, for the same entry may have touched others.
     let (present, mut ids) = {
         let head = core.head.read();
-        let floored = start.max(head.horizon(RetentionClass::default()));
+        let floored = start.max(head.horizons.lowest());
         let present = head.days.present(floored, end);
         let ids = head.index.select(matchers, &present);
         (present, ids)
     };
     let mut handles = Handles::default();
     let mut disk = Vec::new();
-    let (pin, applied, floor) = {
+    let (pin, applied, horizons) = {
         let head = core.head.read();
-        let floor = head.horizon(RetentionClass::default());
-        let start = start.max(floor);
+        let start = start.max(head.horizons.lowest());
         let appeared = head.days.present(start, end) - present;
         ids.extend(appeared.iter().filter(|&id| head.index.matches(SeriesId(id), matchers)));
         handles.rows.reserve(ids.len() as usize);
@@ -50,11 +49,11 @@ pub(super) fn select(
         }
         disk.extend(head.days.between(start, end));
         let applied = head.applied.index;
-        (Pin::new(core, applied), applied, floor)
+        (Pin::new(core, applied), applied, head.horizons.clone())
     };
     let Handles { words, rows } = handles;
     let disk = DiskPages::new(core, disk);
-    let shelf = Arc::new(Shelf { _pin: pin, applied, floor, words, disk });
+    let shelf = Arc::new(Shelf { _pin: pin, applied, horizons, words, disk });
     label(core, &shelf, rows)
 }
 

@@ -18,10 +18,13 @@ use narthex_tsdb::{
 };
 
 mod cell;
+mod model;
+mod retention;
 mod side;
 
 pub use cell::{Cell, RichValue};
-use side::SideModel;
+use model::Model;
+pub use retention::RULES;
 
 pub const SERIES: usize = 90;
 pub const TARGETS: usize = 3;
@@ -61,8 +64,10 @@ pub enum Action {
     Family(u8, u8),
     ScrapeFailed(usize),
     TargetGone(usize),
-    /// Keeps this many days.
-    Horizon(u32),
+    /// Keeps this many days of one of the classes.
+    Horizon(usize, u32),
+    /// Other rules of retention, by their number.
+    Rules(usize),
     /// The out-of-order window, in half hours.
     Window(u64),
     /// Ends all open chunks.
@@ -84,121 +89,13 @@ pub enum Action {
     Crash(usize),
 }
 
-/// What a shard should hold, said in the simplest way.
-#[derive(Debug, Clone)]
-struct Model {
-    samples: BTreeMap<usize, BTreeMap<i64, Cell>>,
-    /// Newest time and sample of each series, also when retention has dropped the sample.
-    newest: BTreeMap<usize, (i64, Cell)>,
-    targets: BTreeMap<usize, (u64, BTreeSet<usize>)>,
-    side: SideModel,
-    /// The days on which each series is present.
-    present: BTreeMap<usize, BTreeSet<i64>>,
-    window: i64,
-    floor: i64,
-}
-
-impl Model {
-    fn append(&mut self, series: usize, time: i64, mut cell: Cell, may_be_late: bool) {
-        if time < self.floor {
-            return;
-        }
-        let samples = self.samples.entry(series).or_default();
-        if let (true, Some((_, newest))) = (cell.is_float_marker(), self.newest.get(&series)) {
-            cell.value = newest.marker_behind();
-        }
-        match self.newest.get(&series) {
-            // The newest stays known even when it was deleted.
-            Some((newest, _)) if time == *newest => return,
-            Some((newest, _)) if time < *newest => {
-                let fits = may_be_late && self.window > 0 && newest - time <= self.window;
-                if !fits {
-                    return;
-                }
-                samples.entry(time).or_insert(cell);
-            }
-            _ => {
-                samples.insert(time, cell.clone());
-                self.newest.insert(series, (time, cell));
-            }
-        }
-        self.present.entry(series).or_default().insert(time.div_euclid(DAY));
-    }
-
-    fn delete(&mut self, series: usize, start: i64, end: i64) {
-        let Some((newest, _)) = self.newest.get(&series) else { return };
-        let newest = *newest;
-        if let Some(samples) = self.samples.get_mut(&series) {
-            samples.retain(|time, _| !(start..=end).contains(time));
-        }
-        let floor = self.floor;
-        let days = self.present.entry(series).or_default();
-        days.retain(|day| {
-            let (first, last) = (day * DAY, (day + 1) * DAY - 1);
-            !(start <= first.max(floor) && (end >= last || end >= newest))
-        });
-        if days.is_empty() {
-            self.newest.remove(&series);
-            self.samples.remove(&series);
-            for (_, scraped) in self.targets.values_mut() {
-                scraped.remove(&series);
-            }
-        }
-    }
-
-    fn end(&mut self, series: usize, time: i64) {
-        let Some((newest, cell)) = self.newest.get(&series) else { return };
-        if !cell.is_stale() && time > *newest {
-            self.append(series, time, Cell::float_marker(), false);
-        }
-    }
-
-    fn scrape(&mut self, target: usize, slot: u64, time: i64, rows: &[(usize, u64)]) {
-        if self.targets.get(&target).is_some_and(|(last, _)| slot <= *last) {
-            return;
-        }
-        for &(series, bits) in rows {
-            self.append(series, time, Cell::float(bits), false);
-        }
-        let seen: BTreeSet<usize> = rows.iter().map(|row| row.0).collect();
-        let before = self.targets.insert(target, (slot, seen.clone()));
-        for series in before.map_or(BTreeSet::new(), |(_, before)| before).difference(&seen) {
-            self.end(*series, time);
-        }
-    }
-
-    fn gone(&mut self, target: usize, time: i64) {
-        for series in self.targets.remove(&target).map_or(BTreeSet::new(), |(_, all)| all) {
-            self.end(series, time);
-        }
-    }
-
-    fn horizon(&mut self, time: i64) {
-        if time <= self.floor {
-            return;
-        }
-        self.floor = time;
-        let first_day = time.div_euclid(DAY) * DAY;
-        self.side.horizon(time);
-        self.newest.retain(|_, newest| newest.0 >= first_day);
-        // A removed series that comes back is another one, which no target has scraped.
-        for (_, series) in self.targets.values_mut() {
-            series.retain(|series| self.newest.contains_key(series));
-        }
-        for samples in self.samples.values_mut() {
-            samples.retain(|&sample, _| sample >= time);
-        }
-        let first_day = time.div_euclid(DAY);
-        self.present.values_mut().for_each(|days| days.retain(|day| *day >= first_day));
-    }
-}
-
 pub struct Driver {
     kv: Arc<MemoryKv>,
     shard: Shard,
     frozen: Option<Frozen>,
     log: Vec<Vec<u8>>,
     model: Model,
+    settings: Settings,
     known: BTreeMap<usize, SeriesId>,
     /// A selection that was made, and what it showed then.
     pinned: Option<(DigestTask, Digest)>,
@@ -231,15 +128,8 @@ impl Driver {
             kv,
             frozen: None,
             log: Vec::new(),
-            model: Model {
-                samples: BTreeMap::new(),
-                newest: BTreeMap::new(),
-                targets: BTreeMap::new(),
-                side: SideModel::default(),
-                present: BTreeMap::new(),
-                window: 30 * 60_000,
-                floor: i64::MIN,
-            },
+            model: Model::new(),
+            settings: Settings::default(),
             known: BTreeMap::new(),
             pinned: None,
             now: START,
@@ -279,7 +169,8 @@ impl Driver {
             Action::Family(name, help) => self.family(*name, *help),
             Action::ScrapeFailed(target) => self.scrape_failed(*target),
             Action::TargetGone(target) => self.target_gone(*target),
-            Action::Horizon(days) => self.horizon(*days),
+            Action::Horizon(class, days) => self.horizon(*class, *days),
+            Action::Rules(rules) => self.rules(*rules),
             Action::Window(half_hours) => self.window(*half_hours),
             Action::Seal => {
                 let mut entry = self.writer();
@@ -395,7 +286,7 @@ impl Driver {
             let exemplar = side::exemplar(self.now + offset, label);
             let owner = self.owner(&mut block, &mut fresh, series);
             block.push_exemplar(owner, exemplar.clone());
-            if self.now + offset >= self.model.floor {
+            if self.model.keeps(series, self.now + offset) {
                 kept.push((series, exemplar));
             }
         }
@@ -476,14 +367,28 @@ impl Driver {
         self.model.gone(target, self.now);
     }
 
-    fn horizon(&mut self, days: u32) {
+    fn horizon(&mut self, class: usize, days: u32) {
         let time = self.now - i64::from(days) * DAY;
         let mut entry = self.writer();
-        let class = RetentionClass::default();
+        let class = RetentionClass(retention::CLASSES[class % retention::CLASSES.len()]);
         entry.horizon(&[Horizon { class, time: Timestamp::from_millis(time) }]);
         self.propose(entry, &[]);
-        self.model.horizon(time);
+        self.model.horizon(class.0, time);
         self.forget_removed();
+        self.check_presence();
+    }
+
+    fn rules(&mut self, rules: usize) {
+        let retention = retention::rules(rules);
+        self.set(Settings { retention, ..self.settings.clone() });
+        self.model.rules = rules;
+    }
+
+    fn set(&mut self, settings: Settings) {
+        let mut entry = self.writer();
+        entry.settings(&settings);
+        self.propose(entry, &[]);
+        self.settings = settings;
     }
 
     /// Removed series are unknown: who sends must send labels again.
@@ -517,10 +422,8 @@ impl Driver {
 
     fn window(&mut self, half_hours: u64) {
         let out_of_order_window = Duration::from_secs(half_hours * 1800);
-        let mut entry = self.writer();
         let exemplars_max = side::EXEMPLARS_MAX as u32 - half_hours as u32;
-        entry.settings(&Settings { out_of_order_window, exemplars_max, ..Settings::default() });
-        self.propose(entry, &[]);
+        self.set(Settings { out_of_order_window, exemplars_max, ..self.settings.clone() });
         self.model.side.shrink(exemplars_max as usize);
         self.model.window = out_of_order_window.as_millis() as i64;
     }
@@ -569,7 +472,9 @@ impl Driver {
     /// The shard shows what the model holds.
     pub fn check(&self) {
         let reader = self.shard.reader();
-        self.model.side.check(&reader, self.model.floor);
+        let series_of: BTreeMap<_, _> =
+            (0..SERIES).map(|series| (labels(series), series)).collect();
+        self.model.side.check(&reader, |labels, time| self.model.keeps(series_of[labels], time));
         let found = reader.select(&[], Timestamp::MIN, Timestamp::MAX);
         let mut shown: BTreeMap<Labels, Vec<(i64, Cell)>> = BTreeMap::new();
         let mut columns = Columns::new();

@@ -62,13 +62,14 @@ impl SideModel {
     }
 
     /// What readers show is what is here; exemplars of removed series are not shown.
-    pub fn check(&self, reader: &ShardReader, floor: i64) {
+    pub fn check(&self, reader: &ShardReader, keeps: impl Fn(&Labels, i64) -> bool) {
         let found = reader.exemplars(&[Vec::new()], Timestamp::MIN, Timestamp::MAX);
         let shown: BTreeMap<Labels, Vec<Exemplar>> = found.into_iter().collect();
         let mut expected: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         for (series, exemplar) in &self.exemplars {
             let labels = reader.labels(*series);
-            if let (Some(labels), true) = (labels, exemplar.timestamp.millis() >= floor) {
+            let Some(labels) = labels else { continue };
+            if keeps(&labels, exemplar.timestamp.millis()) {
                 expected.entry(labels).or_default().push(exemplar.clone());
             }
         }
