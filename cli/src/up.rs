@@ -176,6 +176,7 @@ fn child(
             flag("web.listen-address", &node.web),
             data_flag,
             flag("shards", &arguments.shards),
+            flag("storage.raft-log.max-bytes", &arguments.storage.raft_log_max_bytes),
             flag("log.level", &arguments.log.level.name()),
             flag("log.format", &arguments.log.format.name()),
         ],

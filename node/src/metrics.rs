@@ -4,7 +4,11 @@
 //! alerts go on working; a node's series are those of the shards that it leads, so that a sum
 //! over nodes counts each series once.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use narthex_model::Timestamp;
 use narthex_tsdb::ShardStats;
@@ -141,17 +145,29 @@ impl NodeMetrics {
                 it.followers.iter().map(|follower| follower.lag_entries).max().unwrap_or(0) as f64
             },
         )?;
-        let log = self.shared.raft.log.metrics();
-        let help = "How long syncs of the raft log took, in seconds";
-        durations(
-            encoder,
-            "narthex_node_raft_log_sync_duration_seconds",
-            help,
-            &log.sync_duration,
-        )?;
+        self.raft_log(encoder, &groups)?;
         let help = "How long tasks held a thread of the raft runtime, in seconds";
         let polls = self.shared.raft.runtime.poll_durations();
         durations(encoder, "narthex_node_raft_poll_duration_seconds", help, polls)
+    }
+
+    fn raft_log(&self, encoder: &mut DescriptorEncoder<'_>, groups: &[GroupStatus]) -> fmt::Result {
+        let rows = |value: fn(&GroupStatus) -> f64| {
+            groups.iter().map(move |it| ([("group", it.group.to_string())], value(it)))
+        };
+        let help = "Bytes of the log above its purge point";
+        let bytes = rows(|it| it.log_bytes as f64);
+        gauges(encoder, "narthex_node_raft_log_bytes", help, bytes)?;
+        let help = "Followers that lack purged entries and must be filled anew";
+        let cut_off =
+            rows(|it| it.followers.iter().filter(|follower| follower.is_cut_off).count() as f64);
+        gauges(encoder, "narthex_node_raft_followers_cut_off", help, cut_off)?;
+        let log = self.shared.raft.log.metrics();
+        let help = "Bytes written to the raft log, before RocksDB's own work";
+        let written = log.written_bytes.load(Ordering::Relaxed) as f64;
+        counter(encoder, "narthex_node_raft_log_written_bytes", help, written)?;
+        let help = "How long syncs of the raft log took, in seconds";
+        durations(encoder, "narthex_node_raft_log_sync_duration_seconds", help, &log.sync_duration)
     }
 
     fn scrapes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -63,6 +63,8 @@ const CONTROL_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 pub struct NodeConfig {
     /// Its folder.
     pub folder: PathBuf,
+    /// Bytes of each shard's raft log; see `GroupConfig`.
+    pub log_bytes_max: u64,
     /// The cluster listener, bound.
     pub cluster_listener: TcpListener,
     /// `HOST:PORT` that others are told.
@@ -166,6 +168,8 @@ pub(crate) struct Shared {
     pub control: Control,
     /// The node's folder.
     pub folder: PathBuf,
+    /// See [`NodeConfig::log_bytes_max`].
+    pub log_bytes_max: u64,
     pub first_day_kept: FirstDay,
     pub disk: DiskGuard,
     pub clock: Arc<dyn Clock>,
@@ -211,6 +215,7 @@ impl Node {
             data,
             control,
             folder: config.folder.clone(),
+            log_bytes_max: config.log_bytes_max,
             first_day_kept: FirstDay::default(),
             disk: DiskGuard::default(),
             clock: config.clock.clone(),

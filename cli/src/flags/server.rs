@@ -220,7 +220,15 @@ pub struct StorageFlags {
         default_value = "narthex-data"
     )]
     pub path: PathBuf,
+    /// Bytes of each shard's raft log, such as 512MB, beyond which entries go that a replica still
+    /// lacks; that replica must be filled anew
+    #[arg(long = "storage.raft-log.max-bytes", env = "NARTHEX_STORAGE_RAFT_LOG_MAX_BYTES",
+        default_value = "1GB", value_parser = parse_log_bytes)]
+    pub raft_log_max_bytes: u64,
 }
+
+/// Less would have checkpoints written all the time.
+const RAFT_LOG_BYTES_MIN: u64 = 64 << 20;
 
 /// What senders may send.
 #[derive(Debug, Clone, Args)]
@@ -385,6 +393,13 @@ fn parse_byte_size(text: &str) -> Result<u64, String> {
     narthex_node::config::parse_byte_size(text)
 }
 
+fn parse_log_bytes(text: &str) -> Result<u64, String> {
+    match parse_byte_size(text)? {
+        bytes if bytes >= RAFT_LOG_BYTES_MIN => Ok(bytes),
+        _ => Err(format!("want at least {RAFT_LOG_BYTES_MIN} bytes, 64MB")),
+    }
+}
+
 /// `:9090` means every address, as in Prometheus, and `localhost` is looked up nowhere.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let full = match text.strip_prefix("localhost:") {
@@ -422,6 +437,8 @@ mod tests {
         assert_eq!(parse_byte_size("0"), Ok(0));
         assert!(parse_byte_size("5 apples").is_err());
         assert!(parse_byte_size("-1KB").is_err());
+        assert_eq!(parse_log_bytes("64MB"), Ok(64 << 20));
+        assert!(parse_log_bytes("63MB").unwrap_err().contains("64MB"));
     }
 
     #[test]

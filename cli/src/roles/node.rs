@@ -112,6 +112,7 @@ pub fn config_in_process(
     let advertise = addresses[0].cluster.to_string();
     Ok(NodeConfig {
         folder: folder.join(ALONE),
+        log_bytes_max: arguments.storage.raft_log_max_bytes,
         cluster_listener,
         web: web.to_string(),
         zone: String::new(),
@@ -146,6 +147,7 @@ fn config(
     }
     Ok(NodeConfig {
         folder: arguments.storage.path.clone(),
+        log_bytes_max: arguments.storage.raft_log_max_bytes,
         cluster_listener,
         web: advertised_web(web, &advertise),
         advertise,

@@ -3,7 +3,8 @@
 //! Invariants
 //! * an outcome is given only after the entry was synced on a majority and applied here;
 //! * a proposal is for one term: a leader that lost it in between appends nothing;
-//! * log entries are purged only below what every member has persisted.
+//! * log entries are purged only below what this replica has persisted, and below what every
+//!   member has, unless the log is over its budget.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,6 +60,9 @@ pub struct RaftNode {
     pub network: Network,
 }
 
+/// See [`GroupConfig::log_bytes_max`].
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
+
 /// How a group is run.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupConfig {
@@ -68,12 +72,16 @@ pub struct GroupConfig {
     pub timing: RaftTiming,
     /// How long a proposal or a read waits for its answer. Default 5 s: longer than an election.
     pub deadline: Duration,
+    /// Bytes of log beyond which entries are purged although a member lacks them: it must be
+    /// filled anew. Default 1 GiB, some hundred million samples.
+    pub log_bytes_max: u64,
 }
 
 impl GroupConfig {
     /// The defaults for a group.
     pub fn new(group: GroupId) -> Self {
-        Self { group, timing: RaftTiming::default(), deadline: Duration::from_secs(5) }
+        let (timing, deadline) = (RaftTiming::default(), Duration::from_secs(5));
+        Self { group, timing, deadline, log_bytes_max: LOG_BYTES_MAX }
     }
 }
 
@@ -218,6 +226,8 @@ pub(super) struct Core {
     pub persisted: Persisted,
     /// How far each other member has persisted, as it last said.
     pub peers_persisted: Mutex<BTreeMap<NodeId, u64>>,
+    /// Members that lack purged entries, as this leader found.
+    pub cut_off: Mutex<BTreeSet<NodeId>>,
     /// Entries below are persisted by every member: what a leader computes and tells.
     pub purge_end: AtomicU64,
     /// Whether votes are given: not before a lease that this replica may have granted is over.
@@ -267,6 +277,7 @@ impl Group {
             leadership: watch::Sender::new(Leadership::default()),
             persisted: Arc::new(Mutex::new(persisted)),
             peers_persisted: Mutex::new(BTreeMap::new()),
+            cut_off: Mutex::new(BTreeSet::new()),
             purge_end: AtomicU64::new(0),
             votes: AtomicBool::new(false),
             may_lead: AtomicBool::new(true),
@@ -412,6 +423,11 @@ impl Group {
         if checkpoint.position > persisted.position {
             *persisted = checkpoint;
         }
+    }
+
+    /// Bytes of the log above its purge point, to about a megabyte, and how many there may be.
+    pub fn log_bytes(&self) -> (u64, u64) {
+        (self.core.log.bytes(), self.core.config.log_bytes_max)
     }
 
     /// How the group is doing.

@@ -29,8 +29,9 @@ mod tests;
 
 pub use self::{
     group::{
-        Group, GroupConfig, InitializeError, Leadership, MembershipChange, MembershipError,
-        OpenGroupError, Outcome, Proposal, ProposeError, RaftNode, ReadError, Role,
+        Group, GroupConfig, InitializeError, LOG_BYTES_MAX, Leadership, MembershipChange,
+        MembershipError, OpenGroupError, Outcome, Proposal, ProposeError, RaftNode, ReadError,
+        Role,
     },
     log::{
         GroupLog, LogConfig, LogDb, LogIdentity, LogMetrics, MissingLog, OpenLogError, PlainSync,

@@ -34,6 +34,8 @@ pub struct GroupStatus {
     pub followers: Vec<FollowerStatus>,
     /// Bytes of entries held in memory.
     pub tail_bytes: usize,
+    /// Bytes of entries above the purge point, to about a megabyte.
+    pub log_bytes: u64,
     /// How often the group was reopened after its core had ended.
     pub reopenings: u64,
     /// No leader, or a leader that hears no majority, or a replica that is not open.
@@ -53,6 +55,8 @@ pub struct FollowerStatus {
     pub lag_entries: u64,
     /// Index after the last entry it has persisted, if it has said so.
     pub persisted_end: Option<u64>,
+    /// It lacks entries that were purged, and must be filled before it can go on.
+    pub is_cut_off: bool,
 }
 
 impl GroupStatus {
@@ -69,6 +73,7 @@ impl GroupStatus {
             purged: None,
             followers: Vec::new(),
             tail_bytes: core.log.tail_bytes(),
+            log_bytes: core.log.bytes(),
             reopenings: core.reopenings.load(Ordering::Relaxed),
             stalled: core.stalled.load(Ordering::Relaxed),
             failure: core.machine.failure().map(|failure| failure.to_string()),
@@ -88,13 +93,14 @@ impl GroupStatus {
         self.applied = metrics.last_applied.map(LogPosition::from);
         self.purged = metrics.purged.map(LogPosition::from);
         let end = metrics.last_log_index.map_or(0, |last| last + 1);
-        let peers_persisted = core.peers_persisted.lock();
+        let (peers_persisted, cut_off) = (core.peers_persisted.lock(), core.cut_off.lock());
         let others = metrics.replication.iter().flatten().filter(|(node, _)| **node != core.node);
         let follower = |(&node, matched): (&NodeId, &Option<super::types::LogId>)| FollowerStatus {
             node,
             matched: matched.map(LogPosition::from),
             lag_entries: end.saturating_sub(matched.map_or(0, |matched| matched.index + 1)),
             persisted_end: peers_persisted.get(&node).copied(),
+            is_cut_off: cut_off.contains(&node),
         };
         self.followers = others.map(follower).collect();
     }

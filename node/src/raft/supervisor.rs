@@ -250,7 +250,7 @@ async fn purge(core: &Core, raft: &RaftHandle, metrics: &RaftMetrics<TypeConfig>
     }
     let snapshot_end = metrics.snapshot.map_or(0, |snapshot| snapshot.index + 1);
     let purged_end = metrics.purged.map_or(0, |purged| purged.index + 1);
-    let end = core.purge_end.load(Ordering::Relaxed).min(own_end);
+    let end = core.purge_end.load(Ordering::Relaxed).max(budget_end(core)).min(own_end);
     if end <= purged_end {
         return;
     }
@@ -263,6 +263,16 @@ async fn purge(core: &Core, raft: &RaftHandle, metrics: &RaftMetrics<TypeConfig>
     if let Err(error) = asked {
         tracing::warn!(group = %core.config.group, %error, "purging failed");
     }
+}
+
+/// Index below which entries must go for the log to stay within its budget, although a member may
+/// lack them. A quarter of it goes at once: what is purged leaves the disk by large ranges.
+fn budget_end(core: &Core) -> u64 {
+    let max = core.config.log_bytes_max;
+    if core.log.bytes() <= max {
+        return 0;
+    }
+    core.log.index_leaving(max - max / 4)
 }
 
 /// Index after the last entry that every member has persisted; `None` while one has not said.

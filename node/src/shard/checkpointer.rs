@@ -55,6 +55,14 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>) {
                 }
             }
         }
+        // Nothing of a log is purged that is not behind a checkpoint on disk.
+        let is_over = |shard| {
+            let log = replicas.get(shard).map(|replica| replica.group.log_bytes());
+            log.is_some_and(|(bytes, max)| bytes > max)
+        };
+        if progress.unflushed.keys().any(|shard| is_over(*shard)) {
+            flush(&shared, &replicas, &mut progress).await;
+        }
         let is_old = |since: Instant| now.saturating_duration_since(since) >= FLUSH_INTERVAL;
         if progress.unflushed_since.is_some_and(is_old) {
             flush(&shared, &replicas, &mut progress).await;
@@ -98,8 +106,10 @@ fn backlogs(replicas: &Replicas, progress: &mut Progress, now: Instant) -> Vec<B
                 0 => now,
                 _ => *progress.behind_since.entry(replica.shard).or_insert(now),
             };
+            let (log_bytes, log_bytes_max) = replica.group.log_bytes();
             Backlog {
                 shard: replica.shard,
+                is_log_over: log_bytes > log_bytes_max,
                 samples: behind.samples,
                 bytes: behind.bytes,
                 age: now.saturating_duration_since(since),

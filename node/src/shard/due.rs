@@ -18,6 +18,8 @@ pub struct Backlog {
     pub bytes: u64,
     /// Since when there has been anything to write; zero where there is nothing.
     pub age: Duration,
+    /// Whether the shard's log is over its budget, and waits for a checkpoint to be purged.
+    pub is_log_over: bool,
 }
 
 /// Bounds on what a node has to replay when it starts.
@@ -50,7 +52,7 @@ pub fn due(backlogs: &[Backlog], limits: &Limits) -> Vec<ShardId> {
     while let Some(largest) = left.pop() {
         let is_heavy =
             is_over && (samples > limits.samples_max / 2 || bytes > limits.bytes_max / 2);
-        if is_heavy || largest.age >= limits.age_max {
+        if is_heavy || largest.is_log_over || largest.age >= limits.age_max {
             samples -= largest.samples;
             bytes -= largest.bytes;
             chosen.push(largest.shard);
@@ -68,7 +70,8 @@ mod tests {
 
     fn backlog(shard: u32, samples: u64, age_s: u64) -> Backlog {
         let age = Duration::from_secs(age_s);
-        Backlog { shard: ShardId(shard), samples, bytes: samples * 5, age }
+        let (shard, bytes) = (ShardId(shard), samples * 5);
+        Backlog { shard, samples, bytes, age, is_log_over: false }
     }
 
     #[test]
@@ -80,6 +83,12 @@ mod tests {
     fn the_largest_are_written_until_half_is_left() {
         let backlogs = [backlog(0, 20, 1), backlog(1, 60, 1), backlog(2, 30, 1)];
         assert_eq!(due(&backlogs, &LIMITS), [ShardId(1)]);
+    }
+
+    #[test]
+    fn one_whose_log_is_over_its_budget_is_due() {
+        let over = Backlog { is_log_over: true, ..backlog(1, 1, 1) };
+        assert_eq!(due(&[backlog(0, 9, 1), over], &LIMITS), [ShardId(1)]);
     }
 
     #[test]

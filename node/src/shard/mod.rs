@@ -141,7 +141,8 @@ impl Replicas {
         let opened = tokio::task::spawn_blocking(move || ReplicaState::open(data, number)).await;
         let state = opened.expect("BUG: opening a replica panicked")?;
         let reader = state.reader();
-        let config = GroupConfig::new(GroupId::shard(shard.0));
+        let log_bytes_max = self.shared.log_bytes_max;
+        let config = GroupConfig { log_bytes_max, ..GroupConfig::new(GroupId::shard(shard.0)) };
         let group = Group::open(&self.shared.raft, config, Box::new(state.clone())).await?;
         let is_preferred = placement.preferred_leader() == Some(self.shared.node);
         let patience = if is_preferred { Duration::ZERO } else { INITIALIZE_PAUSE };

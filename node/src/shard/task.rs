@@ -30,6 +30,8 @@ const REQUEST_QUEUE_LEN: usize = 1024;
 pub const ENTRY_BYTES_MAX: usize = 4 << 20;
 /// What a sender is told to wait when the queue is full: a few commits.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// The same when the log is full: until a checkpoint was written and flushed.
+const LOG_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a write has no outcome. Each variant is one thing the writer does next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -244,6 +246,16 @@ impl Running {
         if self.leads.is_none() {
             let leader = self.other_leader(*self.leadership.borrow());
             request.answer.send(Err(WriteError::NotLeader { leader })).ok();
+            return;
+        }
+        let (log_bytes, log_bytes_max) = self.task.group.log_bytes();
+        if log_bytes > log_bytes_max + log_bytes_max / 4 {
+            let reason = format!(
+                "the shard's raft log has {log_bytes} bytes, more than {log_bytes_max} \
+                 (--storage.raft-log.max-bytes): its checkpoints do not reach the disk"
+            );
+            let busy = WriteError::Busy { retry_after: LOG_RETRY_AFTER, reason };
+            request.answer.send(Err(busy)).ok();
             return;
         }
         let id = RequestId(self.next_id);

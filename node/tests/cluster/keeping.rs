@@ -8,15 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use narthex_cluster::{Command, RetentionRule, RuleMatcher, Settings};
+use narthex_cluster::{Command, RetentionRule, RuleMatcher, Settings, TenantId};
 use narthex_model::{Labels, MatchOp, Sample, Timestamp};
 use narthex_node::{
     clock::{Clock, SystemClock},
     node::Node,
 };
-use narthex_proto::internal::v1::{NodeStatusRequest, SettleRequest, SettleStep};
+use narthex_proto::{
+    batch::BatchWriter,
+    client::append_request,
+    internal::v1::{NodeStatusRequest, SettleRequest, SettleStep, append_response},
+};
 
-use super::{alone, append, request, restarted, try_append, until, up, values};
+use super::{alone, append, request, restarted, try_append, until, up, values, wall_millis};
 
 const DAY: i64 = 86_400_000;
 
@@ -186,5 +190,39 @@ async fn a_rule_holds_at_once_for_new_series_and_from_the_next_day_for_others() 
     .await;
     assert_eq!(shown(&node, "old", second).await, 0);
     assert_eq!(shown(&node, "new", first).await, 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_over_its_budget_makes_writers_wait_for_a_checkpoint() {
+    let folder = tempfile::tempdir().expect("folder");
+    let node = alone(folder.path(), |config| config.log_bytes_max = 2000).await;
+    let client = node.client();
+    let mut refused = 0;
+    for number in 0..200 {
+        let (labels, sample) = up(f64::from(number), wall_millis() + i64::from(number));
+        let shard = client.state().shard_of(TenantId(0), &labels, sample.timestamp);
+        let shard = shard.expect("founded");
+        let service = node.service();
+        until("the sample is taken", async || {
+            let mut batch = BatchWriter::new();
+            batch.push(&labels, std::iter::once(sample));
+            let request = append_request(shard, client.state().revision(), batch.finish());
+            match service.append(request).await.expect("answered").result {
+                Some(append_response::Result::Appended(_)) => Ok(()),
+                Some(append_response::Result::Busy(busy)) => {
+                    assert!(busy.reason.contains("--storage.raft-log.max-bytes"), "{busy:?}");
+                    refused += 1;
+                    Err(busy.reason)
+                }
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        if refused > 2 {
+            break;
+        }
+    }
+    assert!(refused > 2, "and checkpoints made room in between");
     node.stop().await;
 }

@@ -56,6 +56,7 @@ fn config(folder: &Path, listener: TcpListener, founders: &Founders) -> NodeConf
     let factor = if founders.iter().len() >= 3 { 3 } else { 1 };
     NodeConfig {
         folder: folder.to_owned(),
+        log_bytes_max: 1 << 30,
         cluster_listener: listener,
         advertise,
         web: String::new(),

@@ -13,6 +13,7 @@
 
 mod queue;
 mod record;
+mod sizes;
 mod store;
 mod sync;
 mod tail;
@@ -36,6 +37,7 @@ use tokio::sync::{Semaphore, watch};
 use self::{
     queue::Queue,
     record::Mark,
+    sizes::Sizes,
     tail::Tail,
     watermark::{GroupMark, Marks, Watermark},
     writer::Writer,
@@ -164,9 +166,8 @@ struct GroupState {
     generation: u64,
     /// Entries below are gone from disk, or will be with the next batch.
     deleted_end: u64,
-    /// (index, bytes appended up to it) about once per megabyte: sizes what a purge sets free.
-    sizes: std::collections::VecDeque<(u64, u64)>,
-    appended_bytes: u64,
+    /// Of the entries that are on disk, purged ones too until they leave it.
+    sizes: Sizes,
 }
 
 impl GroupState {
@@ -180,8 +181,7 @@ impl GroupState {
             tail: Tail::new(0, tail_bytes_max),
             generation: 0,
             deleted_end: 0,
-            sizes: std::collections::VecDeque::new(),
-            appended_bytes: 0,
+            sizes: Sizes::of(0, 0, 0),
         }
     }
 
@@ -388,10 +388,16 @@ fn load_groups(db: &DB, config: &LogConfig) -> Result<BTreeMap<GroupId, GroupSta
         let Some(number) = group.number().checked_add(1) else { break };
         next = record::entry_key(GroupId::from_number(number), 0);
     }
-    for state in groups.values_mut() {
+    for (group, state) in &mut groups {
         state.last = state.last.max(state.purged);
         state.begin = state.purged.map_or(0, |purged| purged.index + 1);
-        state.tail = Tail::new(state.last.map_or(0, |last| last.index + 1), config.tail_bytes_max);
+        let end = state.last.map_or(0, |last| last.index + 1);
+        state.tail = Tail::new(end, config.tail_bytes_max);
+        let (first, behind) = (state.begin, end.max(state.begin));
+        let keys = [record::entry_key(*group, first), record::entry_key(*group, behind)];
+        let range = rocksdb::Range::new(&keys[0], &keys[1]);
+        let bytes = db.get_approximate_sizes_cf(default_cf(db), &[range])[0];
+        state.sizes = Sizes::of(first, behind, bytes);
     }
     Ok(groups)
 }

@@ -32,7 +32,15 @@ pub enum Op {
     /// Another leader overruled what follows `last`, up to index `end`.
     Truncate { last: Option<LogId>, end: u64 },
     /// Entries up to `upto` are no longer needed; `delete` is what the disk shall forget now.
-    Purge { upto: LogId, delete: Option<(u64, u64)> },
+    Purge { upto: LogId, delete: Option<Deleted> },
+}
+
+/// Entries of `[start, end)` that leave the disk, and about how many bytes they take there.
+#[derive(Debug, Clone, Copy)]
+pub struct Deleted {
+    pub start: u64,
+    pub end: u64,
+    pub bytes: u64,
 }
 
 impl Op {

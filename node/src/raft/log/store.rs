@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{
     GroupState, Shared,
-    queue::{Op, room_kib},
+    queue::{Deleted, Op, room_kib},
     record,
 };
 use crate::raft::{
@@ -36,10 +36,7 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// Purged entries are deleted from disk once this many have gathered, or this many bytes: each
 /// deletion leaves a range tombstone that readers must step over.
 const DELETE_ENTRIES_MIN: u64 = 10_000;
-const DELETE_BYTES_MIN: u64 = 64 << 20;
-
-/// How finely the bytes that a purge sets free are known.
-const SIZE_STEP_BYTES: u64 = 1 << 20;
+pub(super) const DELETE_BYTES_MIN: u64 = 64 << 20;
 
 /// The log of one group. Clones share it.
 #[derive(Clone)]
@@ -63,6 +60,17 @@ impl GroupLog {
     /// Bytes of entries held in memory.
     pub fn tail_bytes(&self) -> usize {
         self.state.lock().tail.bytes()
+    }
+
+    /// Bytes of the entries above the purge point, to about a megabyte.
+    pub fn bytes(&self) -> u64 {
+        let state = self.state.lock();
+        state.sizes.above(state.begin)
+    }
+
+    /// The index below which entries must be purged to leave so many bytes, to about a megabyte.
+    pub fn index_leaving(&self, bytes: u64) -> u64 {
+        self.state.lock().sizes.leaving(bytes)
     }
 
     /// Lets entries below `first` leave memory once they are on disk: all who follow have them.
@@ -264,6 +272,7 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
                 return Ok(());
             }
             state.tail.truncate(begin);
+            state.sizes.truncate(begin);
             state.last = last;
             state.generation += 1;
             end
@@ -299,18 +308,14 @@ impl GroupState {
             if self.begin >= self.last.map_or(0, |last| last.index + 1) {
                 self.begin = entry.log_id.index;
             }
-            self.appended_bytes += entry_bytes(entry) as u64;
-            let known = self.sizes.back().map_or(0, |&(_, bytes)| bytes);
-            if self.appended_bytes >= known + SIZE_STEP_BYTES {
-                self.sizes.push_back((entry.log_id.index, self.appended_bytes));
-            }
+            self.sizes.append(entry.log_id.index, entry_bytes(entry) as u64);
             self.last = Some(entry.log_id);
             self.tail.push(entry.clone());
         }
     }
 
     /// Forgets entries up to `upto`; gives what is due to be deleted from disk.
-    fn purge(&mut self, upto: LogId) -> Option<(u64, u64)> {
+    fn purge(&mut self, upto: LogId) -> Option<Deleted> {
         let end = upto.index + 1;
         self.purged = Some(upto);
         self.begin = self.begin.max(end);
@@ -318,14 +323,12 @@ impl GroupState {
         self.generation += 1;
         self.tail.purge(end);
         let entries = end.saturating_sub(self.deleted_end);
-        let covered = self.sizes.partition_point(|&(index, _)| index < end);
-        let first = self.sizes.front().map_or(0, |&(_, bytes)| bytes);
-        let bytes = covered.checked_sub(1).map_or(0, |at| self.sizes[at].1 - first);
+        let bytes = self.sizes.between(self.deleted_end, end);
         if entries < DELETE_ENTRIES_MIN && bytes < DELETE_BYTES_MIN {
             return None;
         }
-        self.sizes.drain(..covered);
+        self.sizes.forget(end);
         let start = std::mem::replace(&mut self.deleted_end, end);
-        Some((start, end))
+        Some(Deleted { start, end, bytes })
     }
 }

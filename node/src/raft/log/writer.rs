@@ -13,8 +13,9 @@ use rocksdb::{DB, WriteBatch};
 
 use super::{
     Shared, SyncSeam, default_cf,
-    queue::{Batch, Op},
+    queue::{Batch, Deleted, Op},
     record::{self, Mark},
+    store::DELETE_BYTES_MIN,
     watermark::{Marks, Watermark},
 };
 use crate::raft::{
@@ -100,13 +101,29 @@ impl Writer {
                 }
                 Op::Vote { vote, .. } => mark.vote = Some(*vote),
                 Op::Truncate { last, .. } => mark.last = *last,
-                Op::Purge { upto, .. } => mark.last = mark.last.max(Some(*upto)),
+                Op::Purge { upto, delete } => {
+                    mark.last = mark.last.max(Some(*upto));
+                    delete.iter().for_each(|deleted| self.drop_files(*group, deleted));
+                }
             }
         }
         for (group, _) in &batch.ops {
             synced.insert(*group, self.durable[group]);
         }
         synced
+    }
+
+    /// Gives back whole files of entries whose purge was synced: else a large log would stay on
+    /// disk until it is compacted. What cannot be given back now is then.
+    fn drop_files(&self, group: GroupId, deleted: &Deleted) {
+        if deleted.bytes < DELETE_BYTES_MIN {
+            return;
+        }
+        let (start, end) =
+            (record::entry_key(group, deleted.start), record::entry_key(group, deleted.end));
+        if let Err(error) = self.db.delete_file_in_range_cf(default_cf(&self.db), start, end) {
+            tracing::warn!(%group, %error, "files of purged entries were not dropped");
+        }
     }
 
     /// Lets the tail drop entries that can be read from disk now.
@@ -159,7 +176,7 @@ impl<'a> Encoder<'a> {
                 self.mark(Mark::Purged, group, |scratch, key| {
                     record::seal_log_id(scratch, key, upto);
                 });
-                if let Some((start, end)) = delete {
+                if let Some(Deleted { start, end, .. }) = delete {
                     self.delete(group, *start, *end);
                 }
             }

@@ -129,6 +129,9 @@ impl PeerClient {
             let problem = "a conflict with the beginning of the log";
             return Err(unreachable(&Malformed { what: "raft message", problem }));
         }
+        if last > prev && !result.is_conflict() {
+            core.cut_off.lock().remove(&self.peer);
+        }
         Ok(result.into_stream_result(prev, last))
     }
 
@@ -248,7 +251,12 @@ impl NetSnapshot<TypeConfig> for PeerClient {
         _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        tracing::error!(peer = self.peer, "replica lacks purged entries and must be filled");
+        if let Some(core) = self.core.upgrade()
+            && core.cut_off.lock().insert(self.peer)
+        {
+            let group = core.config.group;
+            tracing::error!(%group, peer = self.peer, "replica lacks purged entries and must be filled");
+        }
         Err(StreamingError::Unreachable(Unreachable::new(&NeedsCheckpoint(self.peer))))
     }
 }

@@ -20,9 +20,9 @@ use tonic::{
 };
 
 use crate::raft::{
-    Applied, ApplyPool, Command, CommittedEntry, Group, GroupConfig, GroupId, Leadership,
-    LogConfig, LogDb, LogIdentity, LogPosition, MachineError, Network, NodeId, PeerHello,
-    PeerRefusal, Peers, RaftNode, RaftRuntime, StateMachine, SyncSeam, metrics::now,
+    Applied, ApplyPool, Command, CommittedEntry, Group, GroupConfig, GroupId, LOG_BYTES_MAX,
+    Leadership, LogConfig, LogDb, LogIdentity, LogPosition, MachineError, Network, NodeId,
+    PeerHello, PeerRefusal, Peers, RaftNode, RaftRuntime, StateMachine, SyncSeam, metrics::now,
 };
 
 pub const GROUP: GroupId = GroupId::shard(0);
@@ -168,13 +168,20 @@ pub struct TestCluster {
     folders: BTreeMap<NodeId, TempDir>,
     pub book: Arc<AddressBook>,
     pub sync: Arc<SlowSync>,
+    /// Of the nodes' logs.
+    log_bytes_max: u64,
     pub nodes: BTreeMap<NodeId, TestNode>,
 }
 
 impl TestCluster {
     /// Starts nodes `1..=count` and founds the group on them.
     pub async fn found(count: u64) -> Self {
-        let cluster = Self::start(count).await;
+        Self::found_with(count, LOG_BYTES_MAX).await
+    }
+
+    /// The same, with logs of so many bytes.
+    pub async fn found_with(count: u64, log_bytes_max: u64) -> Self {
+        let cluster = Self::start_with(count, log_bytes_max).await;
         let voters: BTreeSet<NodeId> = (1..=count).collect();
         cluster.nodes[&1].group.initialize(&voters).await.unwrap();
         cluster
@@ -182,9 +189,13 @@ impl TestCluster {
 
     /// Starts nodes `1..=count`, members of nothing yet.
     pub async fn start(count: u64) -> Self {
+        Self::start_with(count, LOG_BYTES_MAX).await
+    }
+
+    async fn start_with(count: u64, log_bytes_max: u64) -> Self {
         let folders = (1..=count).map(|node| (node, tempfile::tempdir().unwrap())).collect();
-        let mut cluster =
-            Self { folders, book: Arc::default(), sync: Arc::default(), nodes: BTreeMap::new() };
+        let (book, sync) = (Arc::default(), Arc::default());
+        let mut cluster = Self { folders, book, sync, log_bytes_max, nodes: BTreeMap::new() };
         for node in 1..=count {
             cluster.start_node(node, Ledger::default()).await;
         }
@@ -216,7 +227,9 @@ impl TestCluster {
         let pool = ApplyPool::start(1).unwrap();
         let raft = RaftNode { node, runtime, log, pool, network };
         let machine = Box::new(ledger.clone());
-        let group = Group::open(&raft, GroupConfig::new(GROUP), machine).await.unwrap();
+        let log_bytes_max = self.log_bytes_max;
+        let config = GroupConfig { log_bytes_max, ..GroupConfig::new(GROUP) };
+        let group = Group::open(&raft, config, machine).await.unwrap();
         self.nodes.insert(node, TestNode { group, ledger, raft });
     }
 

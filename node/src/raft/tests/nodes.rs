@@ -130,6 +130,45 @@ async fn entries_are_purged_only_once_every_member_has_persisted_them() {
     assert_eq!(cluster.agreed(21).await.len(), 21);
 }
 
+/// A follower that is away for too long does not make the others keep their logs for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_stays_within_its_budget_and_cuts_off_who_lacks_what_is_purged() {
+    const BUDGET: u64 = 8 << 20;
+    let mut cluster = TestCluster::found_with(3, BUDGET).await;
+    let (leader, _) = cluster.leader().await;
+    let away = *cluster.nodes.keys().rfind(|node| **node != leader).unwrap();
+    let ledger = cluster.kill(away).await;
+    let (leader, term) = cluster.leader().await;
+    let data = "x".repeat(256 << 10);
+    for _ in 0..96 {
+        cluster.nodes[&leader].propose(term, &data).await;
+    }
+    cluster.agreed(96).await;
+    let bytes = |cluster: &TestCluster| -> Vec<u64> {
+        cluster.nodes.values().map(|node| node.group.status().log_bytes).collect()
+    };
+    // Nothing is purged that no checkpoint has: writers are told to wait instead.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(bytes(&cluster).iter().all(|bytes| *bytes > 3 * BUDGET - BUDGET / 4));
+    for running in cluster.nodes.values() {
+        running.group.persisted(running.group.applied().await.unwrap());
+    }
+    eventually(|| bytes(&cluster).iter().all(|bytes| *bytes <= BUDGET - BUDGET / 4)).await;
+    assert!(bytes(&cluster).iter().all(|bytes| *bytes > BUDGET / 2), "the rest is kept");
+
+    // Who comes back in time goes on; this one did not, and is named.
+    cluster.start_node(away, ledger).await;
+    let cut_off = |cluster: &TestCluster| {
+        let leader = cluster.nodes.values().find(|node| node.group.leadership().borrow().ready);
+        leader.is_some_and(|node| node.group.status().followers.iter().any(|it| it.is_cut_off))
+    };
+    eventually(|| cut_off(&cluster)).await;
+    let (leader, term) = cluster.leader().await;
+    assert_ne!(leader, away);
+    assert_eq!(cluster.nodes[&leader].propose(term, "later").await, "applied later");
+    assert!(cluster.nodes[&away].ledger.data().len() < 96, "it has a hole and knows it");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_one_grows_while_it_works() {
     let cluster = TestCluster::start(3).await;
