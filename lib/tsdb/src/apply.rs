@@ -34,7 +34,7 @@ impl Head {
             match command? {
                 Command::Append(append) => self.apply_append(append, &mut outcome)?,
                 Command::Register(labels) => {
-                    self.resolve(labels, &mut outcome);
+                    self.resolve(labels, Lateness::Window, &mut outcome);
                 }
                 Command::Scrape(scrape) => self.apply_scrape(*scrape, &mut outcome)?,
                 Command::ScrapeFailed(failed) => self.apply_failed(failed, &mut outcome)?,
@@ -90,10 +90,15 @@ impl Head {
     }
 
     /// Gives each label set its series, in order. Returns why those without one have none.
-    fn resolve(&mut self, labels: LabelSets<'_>, outcome: &mut CommandOutcome) -> Vec<Refusal> {
+    fn resolve(
+        &mut self,
+        labels: LabelSets<'_>,
+        lateness: Lateness,
+        outcome: &mut CommandOutcome,
+    ) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for labels in labels.iter() {
-            match self.series(labels) {
+            match self.series(labels, lateness) {
                 Ok((id, created)) => {
                     outcome.series_created += u64::from(created);
                     outcome.resolved.push(id);
@@ -117,7 +122,7 @@ impl Head {
         seen: &mut impl FnMut(SeriesId),
     ) -> Result<(), Malformed> {
         let first = outcome.resolved.len();
-        let refusals = self.resolve(samples.inline(), outcome);
+        let refusals = self.resolve(samples.inline(), lateness, outcome);
         for row in samples.rows() {
             let row = row?;
             let series = match row.subject {
@@ -229,7 +234,7 @@ impl Head {
         target.owner = owner(scrape.source);
         target.elsewhere = scrape.elsewhere.iter().collect();
         target.report.clear();
-        self.apply_samples(scrape.report, Lateness::Refused, outcome, &mut |id| {
+        self.apply_samples(scrape.report, Lateness::Report, outcome, &mut |id| {
             target.report.push(id.0);
         })?;
         (target.last_slot, target.healthy) = (scrape.slot, true);
@@ -252,7 +257,7 @@ impl Head {
         target.series.clear();
         target.owner = owner(failed.source);
         target.report.clear();
-        self.apply_samples(failed.report, Lateness::Refused, outcome, &mut |id| {
+        self.apply_samples(failed.report, Lateness::Report, outcome, &mut |id| {
             target.report.push(id.0);
         })?;
         (target.last_slot, target.healthy) = (failed.slot, false);

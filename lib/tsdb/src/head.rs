@@ -80,6 +80,9 @@ pub(crate) enum Lateness {
     Window,
     /// Scraped samples: they may not.
     Refused,
+    /// What is told of a scrape: neither, and its series are made at any limit. A target that has
+    /// too many series must not lose `up` for it.
+    Report,
 }
 
 /// A float on its way in.
@@ -265,7 +268,7 @@ impl Head {
             Known::Other => return Err(Refusal::Conflict),
             Known::Nothing => {}
         }
-        if lateness == Lateness::Refused || limits.window == 0 {
+        if lateness != Lateness::Window || limits.window == 0 {
             return Err(Refusal::OutOfOrder);
         }
         if group.hot[place].run.last_time().saturating_sub(time) > limits.window {
@@ -319,7 +322,11 @@ impl Head {
     }
 
     /// The series with these encoded labels; made now if there is none. Tells whether it was.
-    pub(crate) fn series(&mut self, labels: &[u8]) -> Result<(SeriesId, bool), Refusal> {
+    pub(crate) fn series(
+        &mut self,
+        labels: &[u8],
+        lateness: Lateness,
+    ) -> Result<(SeriesId, bool), Refusal> {
         if let Some(found) = self.index.find(labels) {
             return Ok((found, false));
         }
@@ -333,7 +340,9 @@ impl Head {
         if self.next_series == SeriesId::NONE.0 {
             return Err(Refusal::SeriesLimit);
         }
-        self.check_series_limits(&labels)?;
+        if lateness != Lateness::Report {
+            self.check_series_limits(&labels)?;
+        }
         let id = SeriesId(self.next_series);
         self.next_series += 1;
         self.index.insert(id, &labels);

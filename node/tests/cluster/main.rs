@@ -6,6 +6,7 @@ mod crash;
 mod deleting;
 mod keeping;
 mod large;
+mod limits;
 mod parts;
 mod rich;
 mod syncs;
