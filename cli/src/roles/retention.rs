@@ -1,18 +1,21 @@
 //! `narthex.v1.Retention`: which series are kept for another time than the others.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use narthex_cluster::{ClusterState, Command, RetentionRule};
+use narthex_cluster::{ClusterState, Command, Outcome, RetentionRule};
 use narthex_node::config::retention::{matchers, selector_text};
 use narthex_proto::v1::{
     RetentionRule as Rule, RetentionRules, SetRetentionResponse, ShowRetentionRequest,
     retention_server::{Retention, RetentionServer},
 };
 use narthex_web::Routes;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status};
 
 use crate::proposer::Proposer;
+
+/// How long this process may take to hear of what it has set.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Adds the service.
 pub fn add(routes: &mut Routes, proposer: Proposer, state: watch::Receiver<Arc<ClusterState>>) {
@@ -47,7 +50,13 @@ impl Retention for RetentionService {
     ) -> Result<Response<SetRetentionResponse>, Status> {
         let rules: Result<_, Status> = request.into_inner().rules.iter().map(rule).collect();
         let proposed = self.proposer.propose(Command::SetRetention(rules?)).await;
-        proposed.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let outcome = proposed.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if let Outcome::Changed { revision } = outcome {
+            // Whoever asks here next is shown what was set.
+            let mut state = self.state.clone();
+            let followed = state.wait_for(|state| state.revision() >= revision);
+            drop(timeout(FOLLOW_TIMEOUT, followed).await);
+        }
         Ok(Response::new(SetRetentionResponse {}))
     }
 }
