@@ -33,12 +33,15 @@ claim_target() {
     export CARGO_TARGET_DIR=$mine
 }
 
-# A folder in which another clone builds right now is not copied; ccache then has to do.
+# Where another clone builds right now, waiting for it is shorter than building RocksDB again.
 copy_when_idle() {
+    local lock=$1/release/.cargo-lock
     [ -e "$2" ] && return
-    [ -e "$1/release/.cargo-lock" ] || return 0
+    [ -e "$lock" ] || return 0
+    flock --nonblock "$lock" true || say "another clone (${owner}) builds in $1; waiting for it"
     say "another clone (${owner}) uses $1; copying it to $2"
-    flock --nonblock "$1/release/.cargo-lock" cp -a --reflink=auto "$1" "$2.copying" || return 0
+    rm -rf "$2.copying"
+    flock "$lock" cp -a --reflink=auto "$1" "$2.copying" || return 0
     rm -rf "$2.copying/release/incremental" "$2.copying/clone"
     mv "$2.copying" "$2"
 }

@@ -1,9 +1,9 @@
 //! Loss of power, not only of processes: what was acknowledged was synced.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
 use narthex_chaos_tests::{
-    cluster::Cluster, disk::Disk, targets::config, wait::until, writer::Writer,
+    cluster::Cluster, disk::Disk, peers::skip, targets::config, wait::until, writer::Writer,
 };
 
 /// Processes end, disks are mounted again, the supervisor starts nodes again after pauses that
@@ -17,8 +17,7 @@ fn what_was_acknowledged_survives_a_loss_of_power() {
     let cluster = match Cluster::start_on_disks(&config(&[])) {
         Ok(cluster) => cluster,
         Err(reason) => {
-            let name = "power::what_was_acknowledged_survives_a_loss_of_power";
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: {reason}");
+            skip("power::what_was_acknowledged_survives_a_loss_of_power", &reason);
             return;
         }
     };
