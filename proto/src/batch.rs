@@ -1,7 +1,7 @@
 //! The samples of an append request: what a router sends to a shard's leader.
 //!
 //! ```text
-//! batch  := version(1) item_count(varint, padded to 5 bytes) { item }
+//! batch  := version(1), 128 more if any_age   item_count(varint, padded to 5 bytes) { item }
 //! item   := series | 0 kind(u8) by kind      a series of floats never begins with 0
 //!           kind 0: samples                  of the empty label set
 //!           kind 1: subject rich             a series with more than floats
@@ -37,6 +37,8 @@ use narthex_model::{
 pub use rich::{EncodedExemplar, Owner, Point, Rich, RichRows};
 
 const VERSION: u8 = 1;
+/// Beside the version: samples may be older than the out-of-order window allows.
+const ANY_AGE: u8 = 0x80;
 /// Version and series count. A writer learns the count last, so it leaves room for a varint of
 /// this many bytes; a reader takes any length.
 const HEAD_BYTES: usize = 1 + COUNT_BYTES;
@@ -108,6 +110,7 @@ pub struct BatchWriter {
     items: u32,
     samples: usize,
     last_millis: i64,
+    any_age: bool,
 }
 
 impl Default for BatchWriter {
@@ -119,7 +122,19 @@ impl Default for BatchWriter {
 impl BatchWriter {
     /// An empty batch.
     pub fn new() -> Self {
-        Self { bytes: vec![0; HEAD_BYTES], items: 0, samples: 0, last_millis: 0 }
+        Self { bytes: vec![0; HEAD_BYTES], items: 0, samples: 0, last_millis: 0, any_age: false }
+    }
+
+    /// An empty batch of samples that may be older than the out-of-order window allows.
+    pub fn backfill() -> Self {
+        Self { any_age: true, ..Self::new() }
+    }
+
+    /// Takes what was added; an empty batch of the same kind stays.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self { any_age: self.any_age, ..Self::new() };
+        std::mem::replace(self, empty)
     }
 
     /// Adds the samples of one series; a series may come again.
@@ -206,7 +221,7 @@ impl BatchWriter {
 
     /// The finished batch.
     pub fn finish(mut self) -> Bytes {
-        self.bytes[0] = VERSION;
+        self.bytes[0] = if self.any_age { VERSION | ANY_AGE } else { VERSION };
         for (i, byte) in self.bytes[1..HEAD_BYTES].iter_mut().enumerate() {
             let more = if i + 1 < COUNT_BYTES { 0x80 } else { 0 };
             *byte = (self.items >> (7 * i)) as u8 & 0x7f | more;
@@ -221,6 +236,7 @@ pub struct BatchReader<'a> {
     rest: &'a [u8],
     items_left: u64,
     last_millis: i64,
+    any_age: bool,
 }
 
 impl<'a> BatchReader<'a> {
@@ -229,12 +245,18 @@ impl<'a> BatchReader<'a> {
         if bytes.is_empty() {
             return Err(MalformedBatch::Truncated("its version"));
         }
-        match bytes.get_u8() {
+        let head = bytes.get_u8();
+        match head & !ANY_AGE {
             VERSION => {}
             version => return Err(MalformedBatch::Version(version)),
         }
         let items_left = take_varint(&mut bytes, "its item count")?;
-        Ok(Self { rest: bytes, items_left, last_millis: 0 })
+        Ok(Self { rest: bytes, items_left, last_millis: 0, any_age: head & ANY_AGE != 0 })
+    }
+
+    /// Whether its samples may be older than the out-of-order window allows.
+    pub fn is_backfill(&self) -> bool {
+        self.any_age
     }
 
     /// What comes next, while `samples` is filled with the floats of a plain series. `None`

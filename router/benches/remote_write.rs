@@ -17,7 +17,7 @@ use narthex_router::{
     sender::{Outgoing, compress, encode, encode_v2},
     series::Series,
     series_cache::{Home, SeriesCache},
-    split::{Labelled, Naming, Split, SplitBy, split_v1, split_v2},
+    split::{Age, Labelled, Naming, Split, SplitBy, split_v1, split_v2},
 };
 
 /// One host's page: 847 series with eight labels, one sample each.
@@ -51,6 +51,7 @@ fn benches(criterion: &mut Criterion) {
         now: Timestamp::from_millis(1_700_000_000_000),
         cache: &cache,
         naming: Naming::Labels,
+        age: Age::Window,
         limits: &Limits::default(),
         described: &Described::default(),
         pairs: None,

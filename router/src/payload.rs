@@ -19,7 +19,7 @@ use crate::{
     pairs::PairLabels,
     remote_write::{self, DecodeError, v1, v2},
     series::Series,
-    split::{Split, SplitBy, split_v1, split_v2},
+    split::{Age, Split, SplitBy, split_v1, split_v2},
     write::Written,
 };
 
@@ -43,6 +43,8 @@ pub enum Payload {
     },
     /// A batch of our own API.
     Batch(Bytes),
+    /// Any of them, with samples that may be older than the out-of-order window allows.
+    Backfill(Box<Payload>),
 }
 
 /// A body, perhaps compressed.
@@ -93,6 +95,7 @@ impl Payload {
             }
             Self::Otlp(body, _) => body.declared_len(),
             Self::Batch(bytes) | Self::Text { text: bytes, .. } => Some(bytes.len() as u64),
+            Self::Backfill(payload) => payload.declared_len(),
         }
     }
 
@@ -103,7 +106,7 @@ impl Payload {
         labels: &PairLabels,
     ) -> Result<Option<HeardReplica>, DecodeError> {
         let mut sender = None;
-        self.each_series(bytes_max, |series| {
+        self.each_series(bytes_max, &mut |series| {
             sender = labels.sender(&series.labels);
             false
         })?;
@@ -113,7 +116,7 @@ impl Payload {
     /// How much there is in it. Only remote write is counted.
     pub fn count(&self, bytes_max: usize) -> Result<Written, DecodeError> {
         let mut all = Written::default();
-        self.each_series(bytes_max, |series| {
+        self.each_series(bytes_max, &mut |series| {
             all.samples += series.samples.len() as u64;
             all.histograms += (series.histograms.len() + series.histograms_refused.len()) as u64;
             all.exemplars += (series.exemplars.len() + series.exemplars_refused) as u64;
@@ -126,7 +129,7 @@ impl Payload {
     fn each_series(
         &self,
         bytes_max: usize,
-        mut wants_more: impl FnMut(&Series<'_>) -> bool,
+        wants_more: &mut dyn FnMut(&Series<'_>) -> bool,
     ) -> Result<(), DecodeError> {
         match self {
             Self::RemoteWrite1(body) => {
@@ -152,6 +155,7 @@ impl Payload {
                 }
             }
             Self::Otlp(..) | Self::Text { .. } | Self::Batch(_) => {}
+            Self::Backfill(payload) => return payload.each_series(bytes_max, wants_more),
         }
         Ok(())
     }
@@ -180,6 +184,7 @@ impl Payload {
                 })?;
                 split_batch(&batch, bytes.len(), by)
             }
+            Self::Backfill(payload) => payload.split(&SplitBy { age: Age::Any, ..*by }),
         }
     }
 }

@@ -158,6 +158,15 @@ pub enum Naming {
     Labels,
 }
 
+/// How old samples may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// As the out-of-order window allows.
+    Window,
+    /// Any: they are backfilled.
+    Any,
+}
+
 /// What requests are split by.
 #[derive(Debug, Clone, Copy)]
 pub struct SplitBy<'e> {
@@ -169,6 +178,8 @@ pub struct SplitBy<'e> {
     pub cache: &'e SeriesCache,
     /// How batches name what is in the cache.
     pub naming: Naming,
+    /// How old samples may be.
+    pub age: Age,
     /// What a series may be.
     pub limits: &'e Limits,
     /// Descriptions that shards have.
@@ -183,6 +194,7 @@ pub(crate) struct Splitter<'e> {
     epochs: &'e [Epoch],
     now: Timestamp,
     latest: Timestamp,
+    age: Age,
     limits: Limits,
     described: &'e Described,
     pairs: Option<&'e PairLabels>,
@@ -215,6 +227,7 @@ impl<'e> Splitter<'e> {
             epochs: by.epochs,
             now: by.now,
             latest: by.now.saturating_add_millis(AHEAD_MILLIS_MAX),
+            age: by.age,
             limits: *by.limits,
             pairs: by.pairs,
             described: by.described,
@@ -381,7 +394,10 @@ impl<'e> Splitter<'e> {
         found.unwrap_or_else(|| {
             self.open.push(Open {
                 shard,
-                writer: BatchWriter::new(),
+                writer: match self.age {
+                    Age::Window => BatchWriter::new(),
+                    Age::Any => BatchWriter::backfill(),
+                },
                 labelled: Vec::new(),
                 described: Vec::new(),
                 is_rich: false,
@@ -441,7 +457,7 @@ impl<'e> Splitter<'e> {
 
 impl Open {
     fn close(&mut self) -> Batch {
-        let writer = std::mem::take(&mut self.writer);
+        let writer = self.writer.take();
         Batch {
             has_samples: writer.samples() > 0 || std::mem::take(&mut self.is_rich),
             bytes: writer.finish(),

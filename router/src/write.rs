@@ -54,7 +54,7 @@ use crate::{
     payload::Payload,
     series_cache::{Home, SeriesCache},
     shards::ShardWrites,
-    split::{Batch, Labelled, Naming, Split, SplitBy},
+    split::{Age, Batch, Labelled, Naming, Split, SplitBy},
 };
 
 /// Time a sender has to send its body.
@@ -234,6 +234,7 @@ impl Router {
                 now,
                 cache: &series,
                 naming,
+                age: Age::Window,
                 limits: &limits,
                 described: &described,
                 pairs: pairs.as_ref(),

@@ -33,6 +33,9 @@ impl Head {
             let mut outcome = CommandOutcome::default();
             match command? {
                 Command::Append(append) => self.apply_append(append, &mut outcome)?,
+                Command::Backfill(samples) => {
+                    self.apply_samples(samples, Lateness::Any, &mut outcome, &mut |_| {})?;
+                }
                 Command::Register(labels) => {
                     self.resolve(labels, Lateness::Window, &mut outcome);
                 }

@@ -83,6 +83,8 @@ pub(crate) enum Lateness {
     /// What is told of a scrape: neither, and its series are made at any limit. A target that has
     /// too many series must not lose `up` for it.
     Report,
+    /// Backfilled samples: as old as retention allows.
+    Any,
 }
 
 /// A float on its way in.
@@ -268,11 +270,12 @@ impl Head {
             Known::Other => return Err(Refusal::Conflict),
             Known::Nothing => {}
         }
-        if lateness != Lateness::Window || limits.window == 0 {
-            return Err(Refusal::OutOfOrder);
-        }
-        if group.hot[place].run.last_time().saturating_sub(time) > limits.window {
-            return Err(Refusal::TooOld);
+        let age = group.hot[place].run.last_time().saturating_sub(time);
+        match lateness {
+            Lateness::Refused | Lateness::Report => return Err(Refusal::OutOfOrder),
+            Lateness::Window if limits.window == 0 => return Err(Refusal::OutOfOrder),
+            Lateness::Window if age > limits.window => return Err(Refusal::TooOld),
+            Lateness::Window | Lateness::Any => {}
         }
         let waiting = group.add_late(place, (time, value), start);
         group.touched = at;

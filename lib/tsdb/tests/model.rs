@@ -47,8 +47,11 @@ fn action() -> impl Strategy<Value = Action> {
     let rich = proptest::collection::vec((few.clone(), late, rich_value(), start), 1..12);
     let rich_burst = (few.clone(), 1u16..150, rich_value());
     let exemplars = proptest::collection::vec((few, -5000i64..5000, 0u8..9), 1..40);
+    let old = -200_000_000i64..100_000;
+    let old_rows = proptest::collection::vec((0..SERIES, old, value()), 1..40);
     prop_oneof![
         4 => rows.prop_map(Action::Append),
+        2 => old_rows.prop_map(Action::Backfill),
         6 => burst.prop_map(|(series, count, step, value)| Action::Burst { series, count, step, value }),
         4 => (0..TARGETS, scraped, any::<bool>()).prop_map(|(target, series, repeat)| {
             Action::Scrape { target, series, repeat }
@@ -99,6 +102,8 @@ fn workload() -> Vec<Action> {
         }
         let late = (0..6).map(|i| (i % 4, -500_000 + 1000 * i as i64, i as u64)).collect();
         actions.push(Action::Append(late));
+        let old = (0..40).map(|i| (i % 4, -80_000_000 + 7000 * i as i64, i as u64)).collect();
+        actions.push(Action::Backfill(old));
         let value = RichValue::Integer { schema: 3, seed: 77 };
         actions.push(Action::RichBurst { series: 8, count: 70, value });
         actions.push(Action::RichBurst { series: 9, count: 30, value: RichValue::Float(9) });

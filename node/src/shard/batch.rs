@@ -16,9 +16,11 @@ pub fn encode(
     reader: &ShardReader,
     batch: &[u8],
 ) -> Result<Vec<SeriesId>, WriteError> {
+    let is_backfill = BatchReader::new(batch).map_err(invalid)?.is_backfill();
     let (block, names) = block(reader, batch)?;
     match block.has_only_labels() {
         true => entry.register(&block),
+        false if is_backfill => entry.backfill(&block),
         false => entry.append(Source::Client, &block),
     }
     Ok(names)

@@ -18,6 +18,7 @@ use crate::{
     memory::Memory,
     sender::{none_known, read_batch},
     series_cache::SeriesCache,
+    split::Age,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -54,6 +55,7 @@ fn split(request: &ExportMetricsServiceRequest) -> (BTreeSet<String>, BTreeMap<&
         now: Timestamp::from_millis(1_000_000),
         cache: &SeriesCache::new(10, 1),
         naming: Naming::Known,
+        age: Age::Window,
         limits: &Limits::default(),
         described: &Described::default(),
         pairs: None,

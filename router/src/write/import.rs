@@ -5,6 +5,9 @@
 //! of the parameter `timestamp` in milliseconds, else ours; `extra_label=name=value`, which may
 //! come again, adds a label to every series.
 //!
+//! Samples may be as old as retention allows: the out-of-order window is for what comes late by
+//! itself.
+//!
 //! Answers: 204 when every shard has its part; 400 at the first line that cannot be read, which
 //! is named, or when samples can never be stored (the rest is); 429 and 503, with `Retry-After`,
 //! when sending it again can succeed. The text says how many lines are behind it; sending those
@@ -109,8 +112,9 @@ impl Router {
         let lines = text.iter().filter(|byte| **byte == b'\n').count();
         let lines_before = pieces.lines_taken;
         let options = Arc::clone(options);
-        let mut ingested =
-            self.ingest(Payload::Text { text, lines_before, options }, self.memory.share()).await;
+        let text = Payload::Text { text, lines_before, options };
+        let backfill = Payload::Backfill(Box::new(text));
+        let mut ingested = self.ingest(backfill, self.memory.share()).await;
         let failed = ingested.failed.take();
         all.merge(ingested);
         match failed {

@@ -3,13 +3,14 @@
 //! Answers: 204 when every shard has its part; 400 when the request or some of its samples can
 //! never be accepted (the rest is stored); 413 for one that is too large; 415 for a message or a
 //! compression that is not spoken here; 429 and 503, with `Retry-After`, when sending it again can
-//! succeed. To 2.0 every answer says how much was written.
+//! succeed. With `?backfill=true` samples may be as old as retention allows; else the out-of-order
+//! window holds. To 2.0 every answer says how much was written.
 
 use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
 use super::{
     Router,
@@ -63,8 +64,10 @@ const EXEMPLARS_WRITTEN: HeaderName =
 impl Router {
     /// Answers a remote-write request.
     pub(super) async fn remote_write(&self, request: Request) -> Response {
-        let version = match version(request.headers(), self.options.accepted_messages) {
-            Ok(version) => version,
+        let version = version(request.headers(), self.options.accepted_messages);
+        let asked = version.and_then(|it| Ok((it, is_backfill(request.uri())?)));
+        let (version, is_backfill) = match asked {
+            Ok(asked) => asked,
             Err(error) => return self.refuse(&error),
         };
         let bytes_max = snap::raw::max_compress_len(self.options.limits.request_bytes_max);
@@ -73,6 +76,10 @@ impl Router {
                 let payload = match version {
                     Version::One => Payload::RemoteWrite1(body),
                     Version::Two => Payload::RemoteWrite2(body),
+                };
+                let payload = match is_backfill {
+                    true => Payload::Backfill(Box::new(payload)),
+                    false => payload,
                 };
                 match self.elected_instead(&payload).await {
                     Ok(None) => self.ingest(payload, share).await,
@@ -120,6 +127,18 @@ fn put_written(headers: &mut HeaderMap, written: Written) {
     ];
     for (name, count) in rows {
         headers.insert(name, count.into());
+    }
+}
+
+/// Whether the samples may be of any age: the parameter `backfill`.
+fn is_backfill(uri: &Uri) -> Result<bool, WriteError> {
+    let mut pairs = uri.query().unwrap_or_default().split('&').map(|it| it.split_once('='));
+    match pairs.find_map(|pair| pair.filter(|(name, _)| *name == "backfill")) {
+        None | Some((_, "false")) => Ok(false),
+        Some((_, "true")) => Ok(true),
+        Some((_, other)) => {
+            Err(WriteError::Parameter(format!("backfill={other}: expected true or false")))
+        }
     }
 }
 

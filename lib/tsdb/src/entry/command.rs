@@ -13,6 +13,8 @@ use crate::{
 pub enum Command<'a> {
     /// Samples that somebody sent.
     Append(Append<'a>),
+    /// Samples that a client sent, which may be older than the out-of-order window allows.
+    Backfill(Samples<'a>),
     /// Label sets that get their ids now; invisible until a sample comes.
     Register(LabelSets<'a>),
     /// One scrape of one target, whole.

@@ -114,6 +114,7 @@ impl<'a> Commands<'a> {
                 source: source(&mut body)?,
                 samples: Samples::decode(&mut body, self.base)?,
             }),
+            kind::BACKFILL => Command::Backfill(Samples::decode(&mut body, self.base)?),
             kind::REGISTER => Command::Register(LabelSets::decode(&mut body)?),
             kind::SCRAPE => Command::Scrape(Box::new(scrape(&mut body, self.base)?)),
             kind::SCRAPE_FAILED => Command::ScrapeFailed(scrape_failed(&mut body, self.base)?),

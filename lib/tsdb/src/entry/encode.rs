@@ -97,6 +97,11 @@ impl EntryWriter {
         });
     }
 
+    /// Adds samples that a client sent, whatever their age.
+    pub fn backfill(&mut self, samples: &SampleBlock) {
+        self.command(kind::BACKFILL, |out, base| samples.encode(out, base));
+    }
+
     /// Adds the label sets of `block`, which should have ids; its samples are left alone.
     pub fn register(&mut self, block: &SampleBlock) {
         self.command(kind::REGISTER, |out, _| block.encode_labels(out));

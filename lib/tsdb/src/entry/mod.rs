@@ -61,5 +61,6 @@ mod kind {
     pub(super) const HORIZON: u8 = 7;
     pub(super) const DIGEST: u8 = 8;
     pub(super) const SEAL: u8 = 9;
+    pub(super) const BACKFILL: u8 = 10;
     pub(super) const DELETE: u8 = 16;
 }

@@ -12,6 +12,7 @@ use std::{ops::ControlFlow, path::Path};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
     FlushOptions, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions,
+    checkpoint::Checkpoint,
 };
 
 use super::{Batch, KeyValue, KvError, Space, Visit, Write};
@@ -121,6 +122,13 @@ impl DataDb {
         for space in Space::ALL {
             self.db.compact_range_cf(self.space(space), None::<&[u8]>, None::<&[u8]>);
         }
+    }
+
+    /// Makes a copy of the store as it is now in a new folder, by links to its files, after a
+    /// flush. Blocks on the disk.
+    pub fn link_to(&self, folder: &Path) -> Result<(), KvError> {
+        let linked = Checkpoint::new(&self.db).and_then(|it| it.create_checkpoint(folder));
+        linked.map_err(failed("link files"))
     }
 
     fn space(&self, space: Space) -> &rocksdb::ColumnFamily {

@@ -23,7 +23,7 @@ mod retention;
 mod side;
 
 pub use cell::{Cell, RichValue};
-use model::Model;
+use model::{Late, Model};
 pub use retention::RULES;
 
 pub const SERIES: usize = 90;
@@ -37,6 +37,8 @@ const DAY: i64 = 86_400_000;
 pub enum Action {
     /// Rows of (series, offset to the newest time, bits).
     Append(Vec<(usize, i64, u64)>),
+    /// The same, as old as retention allows.
+    Backfill(Vec<(usize, i64, u64)>),
     /// Many samples of one series.
     Burst {
         series: usize,
@@ -147,7 +149,8 @@ impl Driver {
 
     pub fn try_act(&mut self, action: &Action) -> Result<(), KvError> {
         match action {
-            Action::Append(rows) => self.append(rows),
+            Action::Append(rows) => self.append(rows, Late::InWindow),
+            Action::Backfill(rows) => self.append(rows, Late::Always),
             Action::Burst { series, count, step, value } => {
                 self.burst(*series, *count, *step, *value);
             }
@@ -232,7 +235,7 @@ impl Driver {
         }
     }
 
-    fn append(&mut self, rows: &[(usize, i64, u64)]) {
+    fn append(&mut self, rows: &[(usize, i64, u64)], late: Late) {
         let (mut block, mut fresh) = (SampleBlock::new(), Vec::new());
         let now = self.now;
         // Known rows are applied before inline ones.
@@ -241,11 +244,14 @@ impl Driver {
         for (series, offset, bits) in known.into_iter().chain(inline) {
             let time = now + offset;
             self.push(&mut block, &mut fresh, (series, time, bits));
-            self.model.append(series, time, Cell::float(bits), true);
+            self.model.append(series, time, Cell::float(bits), late);
             self.now = self.now.max(time);
         }
         let mut entry = self.writer();
-        entry.append(Source::Client, &block);
+        match late {
+            Late::Always => entry.backfill(&block),
+            _ => entry.append(Source::Client, &block),
+        }
         self.propose(entry, &fresh);
     }
 
@@ -272,7 +278,7 @@ impl Driver {
                 start: Timestamp::from_millis(start),
             };
             value.push(&mut block, owner, times);
-            self.model.append(*series, time, Cell { value: value.cell(), start }, true);
+            self.model.append(*series, time, Cell { value: value.cell(), start }, Late::InWindow);
             self.now = self.now.max(time);
         }
         let mut entry = self.writer();
@@ -311,10 +317,10 @@ impl Driver {
     fn burst(&mut self, series: usize, count: u16, step: i64, value: u64) {
         let rows: Vec<_> =
             (1..=i64::from(count)).map(|i| (series, i * step, value + i as u64 % 5)).collect();
-        self.append(&rows[..1]);
+        self.append(&rows[..1], Late::InWindow);
         let shifted: Vec<_> =
             rows[1..].iter().map(|&(series, offset, bits)| (series, offset - step, bits)).collect();
-        self.append(&shifted);
+        self.append(&shifted, Late::InWindow);
     }
 
     fn scrape(&mut self, target: usize, rows: &[(usize, u64)]) {

@@ -4,6 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DAY, cell::Cell, retention, side::SideModel};
 
+/// How old a sample may be that is not newer than its series' newest.
+#[derive(Clone, Copy)]
+pub enum Late {
+    Never,
+    InWindow,
+    Always,
+}
+
 /// What a shard should hold, said in the simplest way.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -49,7 +57,7 @@ impl Model {
         time >= self.floor_of(self.class(series, time))
     }
 
-    pub fn append(&mut self, series: usize, time: i64, mut cell: Cell, may_be_late: bool) {
+    pub fn append(&mut self, series: usize, time: i64, mut cell: Cell, late: Late) {
         if !self.keeps(series, time) {
             return;
         }
@@ -62,7 +70,11 @@ impl Model {
             // The newest stays known even when it was deleted.
             Some((newest, _)) if time == *newest => return,
             Some((newest, _)) if time < *newest => {
-                let fits = may_be_late && self.window > 0 && newest - time <= self.window;
+                let fits = match late {
+                    Late::Never => false,
+                    Late::InWindow => self.window > 0 && newest - time <= self.window,
+                    Late::Always => true,
+                };
                 if !fits {
                     return;
                 }
@@ -101,7 +113,7 @@ impl Model {
     pub fn end(&mut self, series: usize, time: i64) {
         let Some((newest, cell)) = self.newest.get(&series) else { return };
         if !cell.is_stale() && time > *newest {
-            self.append(series, time, Cell::float_marker(), false);
+            self.append(series, time, Cell::float_marker(), Late::Never);
         }
     }
 
@@ -110,7 +122,7 @@ impl Model {
             return;
         }
         for &(series, bits) in rows {
-            self.append(series, time, Cell::float(bits), false);
+            self.append(series, time, Cell::float(bits), Late::Never);
         }
         let seen: BTreeSet<usize> = rows.iter().map(|row| row.0).collect();
         let before = self.targets.insert(target, (slot, seen.clone()));

@@ -11,7 +11,7 @@ use crate::{
     memory::{Memory, Share},
     sender::{put_field, put_varint},
     series_cache::SeriesCache,
-    split::{Naming, Split, SplitBy, split_v2},
+    split::{Age, Naming, Split, SplitBy, split_v2},
 };
 
 fn epoch(number: u64, from: i64, shards: u32) -> Epoch {
@@ -49,6 +49,7 @@ impl Case {
             now: Timestamp::from_millis(1000),
             cache: &self.cache,
             naming: Naming::Known,
+            age: Age::Window,
             limits: &self.limits,
             described: &self.described,
             pairs: None,
