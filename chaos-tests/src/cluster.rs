@@ -73,6 +73,33 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Three nodes that start from a backup.
+    pub fn start_from_backup(backup: &Path) -> Self {
+        let mut cluster = Self::prepare(None, &["--listen=127.0.0.1:0"]);
+        let restored = Command::new(program())
+            .args(["cluster", "restore"])
+            .arg(backup)
+            .arg(format!("--data={}", cluster.data().display()))
+            .output()
+            .expect("the program starts");
+        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        cluster.start_again();
+        cluster
+    }
+
+    /// Backs the running cluster up to a new folder.
+    pub fn back_up(&self, backup: &Path) -> Result<(), String> {
+        let output = Command::new(program())
+            .args(["cluster", "backup", "--server", &self.running().url])
+            .arg(backup)
+            .output()
+            .map_err(|error| error.to_string())?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
     fn prepare(config: Option<&str>, more_flags: &[&str]) -> Self {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();

@@ -182,6 +182,14 @@ impl Written {
         self.journal.acknowledged.len()
     }
 
+    /// The same journal when only so many batches were acknowledged: the others may be there.
+    #[must_use]
+    pub fn as_of(&self, batches: usize) -> Self {
+        let mut journal = self.journal.clone();
+        journal.acknowledged.truncate(batches);
+        Self { journal }
+    }
+
     /// The longest time between two acknowledgements.
     pub fn longest_pause(&self) -> Duration {
         let acks = self.journal.acknowledged.windows(2);

@@ -5,6 +5,7 @@
 //! samples, shards or queries here; those are in the roles' crates.
 
 mod addresses;
+mod backup;
 mod certs;
 mod client;
 mod cluster;
@@ -99,6 +100,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Cluster(ClusterCommand::Retention(arguments)) => ask(retention::run(&arguments)),
+        Command::Cluster(ClusterCommand::Backup(arguments)) => ask(backup::backup(&arguments)),
+        Command::Cluster(ClusterCommand::Restore(arguments)) => {
+            backup::restore(&arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Test(TestArguments::Promql { shards, files }) => {
             Ok(code(promql_test::run(&files, shards)?))
         }

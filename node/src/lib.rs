@@ -1,5 +1,6 @@
 //! A node: the process that hosts replicas of shards and of the control group.
 
+mod backup;
 pub mod clock;
 pub mod clocks;
 pub mod config;

@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use tracing::{error, info};
 
 use crate::{
+    backup::Snapshots,
     clock::Clock,
     clocks::{self, ClocksSeen},
     control::{
@@ -172,6 +173,7 @@ pub(crate) struct Shared {
     pub log_bytes_max: u64,
     pub first_day_kept: FirstDay,
     pub disk: DiskGuard,
+    pub snapshots: Snapshots,
     pub clock: Arc<dyn Clock>,
     pub clocks: ClocksSeen,
     pub tasks: TaskTracker,
@@ -206,9 +208,8 @@ impl Node {
         folder.identity().into_iter().for_each(|identity| own_cluster.learn(identity.cluster));
         let raft = open_raft(&config, node, &folder, &state, &connections)?;
         let data = open_data(&config)?;
-        let control = GroupConfig::new(GroupId::CONTROL);
-        let group = Group::open(&raft, control, Box::new(machine)).await?;
-        let control = Control::new(node, group, state.clone(), config.clock.clone());
+        let group = Group::open(&raft, GroupConfig::new(GroupId::CONTROL), Box::new(machine)).await;
+        let control = Control::new(node, group?, state.clone(), config.clock.clone());
         let shared = Arc::new(Shared {
             node,
             raft,
@@ -218,6 +219,7 @@ impl Node {
             log_bytes_max: config.log_bytes_max,
             first_day_kept: FirstDay::default(),
             disk: DiskGuard::default(),
+            snapshots: Snapshots::open(&config.folder),
             clock: config.clock.clone(),
             clocks: ClocksSeen::default(),
             tasks,
@@ -412,6 +414,7 @@ fn open_raft(
         founders: config.founders.clone(),
         state: state.clone(),
         connections: connections.clone(),
+        calls: parking_lot::Mutex::default(),
     };
     let network = Network::new(node.0, Arc::new(peers), runtime.handle().clone());
     Ok(RaftNode {
@@ -467,7 +470,12 @@ async fn checkpoint_control(shared: Arc<Shared>) {
             () = tokio::time::sleep(CONTROL_CHECKPOINT_INTERVAL) => {}
         }
         match shared.control.group().checkpoint().await {
-            Ok(applied) => shared.control.group().persisted(applied),
+            Ok(applied) => {
+                // Not while a snapshot is being taken: the next checkpoint tells.
+                if let Some(_purging) = shared.snapshots.allow_purge() {
+                    shared.control.group().persisted(applied);
+                }
+            }
             Err(problem) => error!(%problem, "control group's checkpoint was not written"),
         }
     }

@@ -7,10 +7,11 @@
 //! * a caller over TLS is the node that its certificate names;
 //! * before the cluster has an id, only those speak that were given the same list of founders.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use narthex_cluster::{ClusterId, ClusterState, Incarnation, NodeId};
 use narthex_proto::connect::Connections;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tonic::{Extensions, transport::Channel};
 use xxhash_rust::xxh3::xxh3_64;
@@ -35,6 +36,8 @@ pub struct ClusterPeers {
     pub state: watch::Receiver<Arc<ClusterState>>,
     /// How to reach an address.
     pub connections: Connections,
+    /// How often each peer was called.
+    pub calls: Mutex<BTreeMap<NodeId, usize>>,
 }
 
 impl ClusterPeers {
@@ -109,18 +112,28 @@ impl Peers for ClusterPeers {
         }
     }
 
+    /// Where the peer was when it announced itself last, and where our flags say it is, in turn: if
+    /// all addresses change at once nobody can announce a new one, and flags may be old.
     fn channel(&self, peer: u64) -> Option<Channel> {
         let node = NodeId(peer);
-        let address = {
+        let announced = {
             let state = self.state.borrow();
             state.member(node).map(|member| member.addresses.cluster.clone())
         };
-        let founder = || {
+        let founder = {
             let mut founders = self.founders.iter().flat_map(Founders::iter);
             founders.find(|founder| founder.node == node).map(|founder| founder.address.clone())
         };
-        let address = address.or_else(founder)?;
-        self.connections.raft(node, &address).ok()
+        let mut addresses: Vec<String> = announced.into_iter().chain(founder).collect();
+        addresses.dedup();
+        let turn = {
+            let mut calls = self.calls.lock();
+            let calls = calls.entry(node).or_default();
+            *calls += 1;
+            *calls - 1
+        };
+        let address = addresses.get(turn % addresses.len().max(1))?;
+        self.connections.raft(node, address).ok()
     }
 }
 
@@ -156,6 +169,7 @@ mod tests {
             founders: Some("a=h:1,b=h:2,c=h:3".parse().unwrap()),
             state,
             connections: Connections::new(None),
+            calls: Mutex::default(),
         }
     }
 

@@ -5,7 +5,10 @@
 
 mod appended;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use narthex_cluster::{Request as ControlRequest, ShardId};
 use narthex_model::{Labels, Matcher, Timestamp, duration};
@@ -14,13 +17,14 @@ use narthex_proto::{
     client::ShardClient,
     internal::v1::{
         self as internal, AppendRequest, AppendResponse, CleanTombstonesRequest,
-        CleanTombstonesResponse, DeleteRequest, DeleteResponse, DigestRequest, DigestResponse,
-        ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, InitRequest,
-        InitResponse, LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse,
-        NodeStatusRequest, NodeStatusResponse, NotLeader, ProposeRequest, ProposeResponse,
-        ReplicaStatus, SelectRequest, SeriesPart, SettleRequest, SettleResponse, StateRevision,
-        TargetsRequest, TargetsResponse, WatchStateRequest, append_response, delete_response,
-        fragment_part, propose_response,
+        CleanTombstonesResponse, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
+        DigestRequest, DigestResponse, ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart,
+        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse,
+        LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse, NodeStatusRequest,
+        NodeStatusResponse, NotLeader, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
+        ReplicaStatus, SelectRequest, SeriesPart, SettleRequest, SettleResponse, SnapshotPart,
+        SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest, TargetsResponse,
+        WatchStateRequest, append_response, delete_response, fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
@@ -30,6 +34,7 @@ use tonic::Status;
 use tracing::error;
 
 use crate::{
+    backup,
     control::RequestError,
     node::Shared,
     raft::{GroupId, GroupStatus, ReadError},
@@ -294,7 +299,7 @@ impl NodeService for LocalNode {
             },
         });
         let alive = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(
-            std::time::Duration::from_secs(2),
+            Duration::from_secs(2),
         ));
         let alive = alive.map(|_| StateRevision { revision: 0, state: bytes::Bytes::new() });
         Ok(Box::pin(revisions.merge(alive).map(Ok)))
@@ -367,6 +372,42 @@ impl NodeService for LocalNode {
             active: targets.active.iter().map(active_target).collect(),
             dropped: targets.dropped.iter().map(dropped_target).collect(),
         })
+    }
+
+    async fn prepare_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<PrepareSnapshotResponse, Status> {
+        backup::prepare(&self.shared, &self.replicas, &request.name).await?;
+        Ok(PrepareSnapshotResponse {})
+    }
+
+    async fn hold_log(&self, request: HoldLogRequest) -> Result<HoldLogResponse, Status> {
+        let at_most = Duration::from_millis(request.hold_ms.into());
+        backup::hold_log(&self.shared, &request.name, at_most).await?;
+        Ok(HoldLogResponse {})
+    }
+
+    async fn complete_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<SnapshotResponse, Status> {
+        Ok(backup::complete(&self.shared, &request.name).await?)
+    }
+
+    async fn read_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<Answers<SnapshotPart>, Status> {
+        Ok(backup::read(&self.shared, &request.name)?)
+    }
+
+    async fn delete_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<DeleteSnapshotResponse, Status> {
+        backup::delete(&self.shared, &request.name).await?;
+        Ok(DeleteSnapshotResponse {})
     }
 }
 

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod follow;
 mod otlp_json;
 pub mod service;
+pub mod snapshot;
 
 /// The public API. Its `.proto` files are its documentation.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code")]

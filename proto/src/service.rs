@@ -18,12 +18,15 @@ use crate::{
     connect::OwnCluster,
     internal::v1::{
         AppendRequest, AppendResponse, CleanTombstonesRequest, CleanTombstonesResponse,
-        DeleteRequest, DeleteResponse, DigestRequest, DigestResponse, ExemplarsPart,
-        ForwardRequest, FragmentPart, FragmentRequest, InitRequest, InitResponse,
-        LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse, NodeStatusRequest,
-        NodeStatusResponse, ProposeRequest, ProposeResponse, SelectRequest, SeriesPart,
-        SettleRequest, SettleResponse, StateRevision, TargetsRequest, TargetsResponse,
-        WatchStateRequest,
+        DeleteRequest, DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse,
+        ExemplarsPart, ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest,
+        HoldLogResponse, InitRequest, InitResponse, LabelValuesRequest, MetadataPart,
+        MetadataRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse,
+        PrepareSnapshotResponse, ProposeRequest, ProposeResponse, SelectRequest, SeriesPart,
+        SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
+        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
+        backup_client::BackupClient,
+        backup_server::{Backup, BackupServer},
         control_client::ControlClient,
         control_server::{Control, ControlServer},
         shard_read_client::ShardReadClient,
@@ -80,6 +83,26 @@ pub trait NodeService: Send + Sync + 'static {
     ) -> Result<CleanTombstonesResponse, Status>;
     /// Scrape targets that this node owns.
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status>;
+    /// Begins a snapshot of the node's folder with its checkpoints.
+    async fn prepare_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<PrepareSnapshotResponse, Status>;
+    /// Keeps the node's raft log as it is for the snapshot.
+    async fn hold_log(&self, request: HoldLogRequest) -> Result<HoldLogResponse, Status>;
+    /// Adds the held log to the snapshot.
+    async fn complete_snapshot(&self, request: SnapshotRequest)
+    -> Result<SnapshotResponse, Status>;
+    /// The files of a snapshot.
+    async fn read_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<Answers<SnapshotPart>, Status>;
+    /// Deletes a snapshot.
+    async fn delete_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<DeleteSnapshotResponse, Status>;
 }
 
 /// A node behind a connection.
@@ -88,6 +111,7 @@ pub struct RemoteNode {
     write: ShardWriteClient<Asking>,
     read: ShardReadClient<Asking>,
     control: ControlClient<Asking>,
+    backup: BackupClient<Asking>,
 }
 
 /// A channel whose requests name the caller's cluster.
@@ -103,7 +127,9 @@ impl RemoteNode {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
             read: ShardReadClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
-            control: ControlClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            control: ControlClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            backup: BackupClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 }
@@ -180,6 +206,38 @@ impl NodeService for RemoteNode {
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status> {
         Ok(self.control.clone().targets(request).await?.into_inner())
     }
+
+    async fn prepare_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<PrepareSnapshotResponse, Status> {
+        Ok(self.backup.clone().prepare(request).await?.into_inner())
+    }
+
+    async fn hold_log(&self, request: HoldLogRequest) -> Result<HoldLogResponse, Status> {
+        Ok(self.backup.clone().hold(request).await?.into_inner())
+    }
+
+    async fn complete_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<SnapshotResponse, Status> {
+        Ok(self.backup.clone().complete(request).await?.into_inner())
+    }
+
+    async fn read_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<Answers<SnapshotPart>, Status> {
+        Ok(Box::pin(self.backup.clone().read(request).await?.into_inner()))
+    }
+
+    async fn delete_snapshot(
+        &self,
+        request: SnapshotRequest,
+    ) -> Result<DeleteSnapshotResponse, Status> {
+        Ok(self.backup.clone().delete(request).await?.into_inner())
+    }
 }
 
 /// The gRPC services of `node`, a node of `cluster`, for its cluster listener.
@@ -189,7 +247,8 @@ pub fn serve(node: Arc<dyn NodeService>, cluster: &OwnCluster) -> Routes {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let read = ShardReadServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let control = ControlServer::new(served).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let control = ControlServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let backup = BackupServer::new(served).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let check = || {
         let cluster = cluster.clone();
         move |request: Request<()>| cluster.check(request.metadata()).map(|()| request)
@@ -197,6 +256,7 @@ pub fn serve(node: Arc<dyn NodeService>, cluster: &OwnCluster) -> Routes {
     Routes::new(InterceptedService::new(write, check()))
         .add_service(InterceptedService::new(read, check()))
         .add_service(InterceptedService::new(control, check()))
+        .add_service(InterceptedService::new(backup, check()))
 }
 
 #[derive(Clone)]
@@ -331,6 +391,46 @@ impl Control for Served {
         request: Request<TargetsRequest>,
     ) -> Result<Response<TargetsResponse>, Status> {
         self.0.targets(request.into_inner()).await.map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl Backup for Served {
+    type ReadStream = Answers<SnapshotPart>;
+
+    async fn prepare(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<PrepareSnapshotResponse>, Status> {
+        self.0.prepare_snapshot(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn hold(
+        &self,
+        request: Request<HoldLogRequest>,
+    ) -> Result<Response<HoldLogResponse>, Status> {
+        self.0.hold_log(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn complete(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<SnapshotResponse>, Status> {
+        self.0.complete_snapshot(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn read(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        self.0.read_snapshot(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<DeleteSnapshotResponse>, Status> {
+        self.0.delete_snapshot(request.into_inner()).await.map(Response::new)
     }
 }
 

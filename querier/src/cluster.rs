@@ -13,6 +13,7 @@ use narthex_proto::{
         TargetsResponse,
     },
     service::Answers,
+    snapshot::{self, NodeFailure},
 };
 use tokio::time::Instant;
 use tonic::Status;
@@ -69,6 +70,8 @@ pub trait Cluster: Send + Sync + 'static {
         node: NodeId,
         within: Duration,
     ) -> Asked<'_, CleanTombstonesResponse, Status>;
+    /// Takes a snapshot of all nodes' folders, of one moment.
+    fn take_snapshot(&self, name: String) -> Asked<'_, (), NodeFailure>;
     /// What a node hosts.
     fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status>;
     /// The scrape targets that a node owns.
@@ -147,6 +150,18 @@ impl Cluster for ShardClient {
         Box::pin(async move {
             let node = self.node(node)?;
             in_time(within, node.clean_tombstones(CleanTombstonesRequest {})).await
+        })
+    }
+
+    fn take_snapshot(&self, name: String) -> Asked<'_, (), NodeFailure> {
+        Box::pin(async move {
+            let state = ShardClient::state(self);
+            let connected = state.members().keys().map(|&id| match self.node(id) {
+                Ok(node) => Ok((id, node)),
+                Err(status) => Err((id, status)),
+            });
+            let nodes = connected.collect::<Result<Vec<_>, _>>()?;
+            snapshot::take(&nodes, &name).await.map(drop)
         })
     }
 

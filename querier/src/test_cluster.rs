@@ -15,6 +15,7 @@ use narthex_proto::{
         NodeStatusResponse, ReplicaStatus, SelectRequest, SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
+    snapshot::NodeFailure,
 };
 use tonic::Status;
 
@@ -165,6 +166,13 @@ impl Cluster for FakeCluster {
         now(match self.silent_nodes.contains(&node.0) {
             true => Err(Status::unavailable("connection refused")),
             false => Ok(CleanTombstonesResponse::default()),
+        })
+    }
+
+    fn take_snapshot(&self, _: String) -> Asked<'_, (), NodeFailure> {
+        now(match self.silent_nodes.first() {
+            Some(&node) => Err((NodeId(node), Status::unavailable("connection refused"))),
+            None => Ok(()),
         })
     }
 

@@ -217,6 +217,8 @@ endpoints! {
     ADMIN_DELETE_SERIES = "/api/v1/admin/tsdb/delete_series", [POST, PUT], Needs(Admin);
     /// Takes what was deleted out of the files.
     ADMIN_CLEAN_TOMBSTONES = "/api/v1/admin/tsdb/clean_tombstones", [POST, PUT], Needs(Admin);
+    /// Takes a snapshot of every node.
+    ADMIN_SNAPSHOT = "/api/v1/admin/tsdb/snapshot", [POST, PUT], Needs(Admin);
     /// Compares what the replicas of each shard hold.
     ADMIN_DIGESTS = "/api/v1/admin/tsdb/digests", [POST, PUT], Needs(Admin);
 }
@@ -239,6 +241,7 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.internal.v1.ShardWrite", "*", Needs(Role::Peer)),
     ("narthex.internal.v1.ShardRead", "*", Needs(Role::Peer)),
     ("narthex.internal.v1.Control", "*", Needs(Role::Peer)),
+    ("narthex.internal.v1.Backup", "*", Needs(Role::Peer)),
 ];
 
 /// What the gRPC method at an HTTP/2 path such as `/narthex.v1.Query/Range` asks of its caller.

@@ -45,6 +45,10 @@ pub enum ClusterCommand {
     Certs(CertsArguments),
     /// Keep some series for another time than the others
     Retention(RetentionArguments),
+    /// Copy every node's folder, as of one moment, into a folder here
+    Backup(BackupArguments),
+    /// Make a cluster's folder, for `narthex up`, of a backup
+    Restore(RestoreArguments),
 }
 
 /// `narthex cluster retention`.
@@ -55,6 +59,34 @@ pub struct RetentionArguments {
     pub file: String,
     #[command(flatten)]
     pub client: ClientFlags,
+}
+
+/// `narthex cluster backup`.
+#[derive(Debug, Args)]
+pub struct BackupArguments {
+    /// Where to write: a folder that is empty or not there
+    pub folder: PathBuf,
+    /// URL of a web listener
+    #[arg(long, env = "NARTHEX_SERVER", default_value = "http://127.0.0.1:9090")]
+    pub server: String,
+    /// Folder with ca.pem, node.pem and node-key.pem, for nodes beyond loopback
+    #[arg(long = "cluster.certs", env = "NARTHEX_CLUSTER_CERTS")]
+    pub certs: Option<PathBuf>,
+}
+
+/// `narthex cluster restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// The backup
+    pub folder: PathBuf,
+    /// The cluster's new folder: empty or not there
+    #[arg(
+        long = "storage.tsdb.path",
+        env = "NARTHEX_STORAGE_TSDB_PATH",
+        visible_alias = "data",
+        default_value = "narthex-data"
+    )]
+    pub path: PathBuf,
 }
 
 /// `narthex cluster init`.

@@ -10,8 +10,8 @@ mod server;
 use clap::{Parser, Subcommand};
 
 pub use client::{
-    CertsArguments, CheckArguments, ClientFlags, ClusterCommand, InitArguments, Output,
-    QueryArguments, RetentionArguments, TestArguments,
+    BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand, InitArguments,
+    Output, QueryArguments, RestoreArguments, RetentionArguments, TestArguments,
 };
 pub use server::{
     IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,

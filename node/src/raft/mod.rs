@@ -34,8 +34,8 @@ pub use self::{
         Role,
     },
     log::{
-        GroupLog, LogConfig, LogDb, LogIdentity, LogMetrics, MissingLog, OpenLogError, PlainSync,
-        SyncSeam,
+        GroupLog, HeldLog, LogConfig, LogDb, LogIdentity, LogMetrics, MissingLog, OpenLogError,
+        PlainSync, SyncSeam,
     },
     machine::{
         Applied, ApplyPool, Command, CommittedEntry, MachineError, MachineFailure, StateMachine,

@@ -154,6 +154,8 @@ async fn flush(shared: &Arc<Shared>, replicas: &Replicas, progress: &mut Progres
     match flushed {
         Ok(Ok(())) => {
             progress.unflushed_since = None;
+            // Not while a snapshot is being taken: then the next flush tells.
+            let Some(_purging) = shared.snapshots.allow_purge() else { return };
             for (shard, applied) in std::mem::take(&mut progress.unflushed) {
                 if let Some(replica) = replicas.get(shard) {
                     replica.group.persisted(applied);

@@ -134,7 +134,9 @@ async fn checkpoint_control(shared: &Shared) -> Result<(), Status> {
     let group = shared.control.group();
     let written = group.checkpoint().await;
     let applied = written.map_err(|problem| Status::unavailable(problem.to_string()))?;
-    group.persisted(applied);
+    if let Some(_purging) = shared.snapshots.allow_purge() {
+        group.persisted(applied);
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Whole nodes in one process, over real sockets and files: founding, writing, reading, failing.
 
 mod again;
+mod backing_up;
 mod clocks;
 mod crash;
 mod deleting;

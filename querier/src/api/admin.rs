@@ -1,16 +1,20 @@
-//! `/api/v1/admin/tsdb/delete_series` and `clean_tombstones`, where `--web.enable-admin-api` allows
-//! them.
+//! `/api/v1/admin/tsdb/delete_series`, `clean_tombstones` and `snapshot`, where
+//! `--web.enable-admin-api` allows them.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
 
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
 use http::StatusCode;
 use narthex_proto::internal::v1::DeleteRequest;
 
-use super::metadata::selector;
+use super::{metadata::selector, targets::rfc3339};
 use crate::{
     Querier,
+    answer::{Remarks, success},
     error::{ApiError, ErrorType},
     fan_out::{TimeRange, ask_all, shards_for},
     params::{MAX_TIME, MIN_TIME, Params},
@@ -70,4 +74,20 @@ pub(super) async fn clean_tombstones(api: &Querier) -> Result<Response, ApiError
     });
     join_all(cleaned).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Takes a snapshot of every node's folder, of one moment: `snapshots/NAME` in each. It holds
+/// everything, so `skip_head` changes nothing.
+pub(super) async fn snapshot(api: &Querier) -> Result<Response, ApiError> {
+    check_enabled(api)?;
+    let time: String = rfc3339(api.clock.now().millis()).chars().take(19).collect();
+    let random = RandomState::new().build_hasher().finish();
+    let name = format!("{}Z-{random:016x}", time.replace(['-', ':'], ""));
+    api.cluster.take_snapshot(name.clone()).await.map_err(|(node, status)| {
+        let message = format!("node {node} took no snapshot: {}", status.message());
+        ApiError::new(ErrorType::Unavailable, message)
+    })?;
+    Ok(success(&Remarks::default(), |json| {
+        json.raw("{").name("name").text(&name).raw("}");
+    }))
 }

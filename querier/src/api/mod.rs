@@ -51,6 +51,8 @@ impl Querier {
         self.add(routes, &access::ADMIN_DELETE_SERIES, delete);
         let clean = async |api: Arc<Self>, _| admin::clean_tombstones(&api).await;
         self.add(routes, &access::ADMIN_CLEAN_TOMBSTONES, clean);
+        let snapshot = async |api: Arc<Self>, _| admin::snapshot(&api).await;
+        self.add(routes, &access::ADMIN_SNAPSHOT, snapshot);
         self.add_label_values(routes);
         routes.http(&access::RULES, async || status::rules());
         routes.http(&access::ALERTS, async || status::alerts());

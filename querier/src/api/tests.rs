@@ -330,6 +330,10 @@ async fn deleting_asks_every_shard_and_needs_the_flag() {
     assert_eq!((asked[0].start_ms, asked[0].end_ms), (1000, 2500));
     assert_eq!(on.post("/api/v1/admin/tsdb/clean_tombstones", "").await.0, StatusCode::NO_CONTENT);
 
+    let (code, answer) = on.post("/api/v1/admin/tsdb/snapshot", "").await;
+    let name = answer["data"]["name"].as_str().expect("a name");
+    assert_eq!((code, name.len()), (StatusCode::OK, "19700101T000001Z-0123456789abcdef".len()));
+    assert!(name.starts_with("19700101T000001Z-"));
     let silent = FakeCluster { silent_shards: vec![1], silent_nodes: vec![2], ..cluster() };
     let silent = serve_with(silent, |options| options.enable_admin_api = true).await;
     assert_eq!(silent.post(path, "match[]=up").await.0, StatusCode::SERVICE_UNAVAILABLE);

@@ -16,6 +16,7 @@ use narthex_proto::{
         SelectRequest as Select, SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
+    snapshot::NodeFailure,
 };
 use narthex_web::Clock;
 use prometheus_client::registry::Registry;
@@ -170,6 +171,10 @@ impl Cluster for Shards {
 
     fn delete(&self, _: DeleteRequest, _: Duration) -> Asked<'_, Deleted, ShardError> {
         unasked()
+    }
+
+    fn take_snapshot(&self, _: String) -> Asked<'_, (), NodeFailure> {
+        panic!("a query does not ask this")
     }
 
     fn clean_tombstones(

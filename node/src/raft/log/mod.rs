@@ -24,14 +24,17 @@ use std::{
     collections::BTreeMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
     thread::JoinHandle,
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use rocksdb::{ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options, ReadOptions};
+use rocksdb::{
+    ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options, ReadOptions,
+    checkpoint::Checkpoint,
+};
 use tokio::sync::{Semaphore, watch};
 
 use self::{
@@ -203,6 +206,27 @@ struct Shared {
     tail_bytes_max: usize,
 }
 
+/// The log while nothing is written to it.
+pub struct HeldLog {
+    shared: Arc<Shared>,
+}
+
+impl HeldLog {
+    /// Makes a copy of the log in a new folder, by links to its files. Blocks on the disk.
+    pub fn link_to(&self, folder: &Path) -> io::Result<()> {
+        let ended = || io::Error::other("the raft log has ended");
+        let db = self.shared.db.upgrade().ok_or_else(ended)?;
+        let linked = Checkpoint::new(&db).and_then(|it| it.create_checkpoint(folder));
+        linked.map_err(io::Error::other)
+    }
+}
+
+impl Drop for HeldLog {
+    fn drop(&mut self) {
+        self.shared.queue.release();
+    }
+}
+
 /// The log of this node. Dropping it writes what is queued and ends its threads.
 pub struct LogDb {
     db: Arc<DB>,
@@ -258,6 +282,14 @@ impl LogDb {
     /// What the log thread counts.
     pub fn metrics(&self) -> &LogMetrics {
         &self.shared.metrics
+    }
+
+    /// Lets nothing more be written until what it gives is dropped, and waits until what is being
+    /// written is synced. Votes wait, too, so it must be short. `None` where the log is held already
+    /// or has ended. Blocks.
+    pub fn hold(&self) -> Option<HeldLog> {
+        let held = self.shared.queue.hold();
+        held.then(|| HeldLog { shared: self.shared.clone() })
     }
 
     /// Forgets purged entries on disk now rather than when enough have gathered, and shrinks the

@@ -81,6 +81,10 @@ struct State {
     votes: usize,
     /// The group served last, so that the next batch begins behind it.
     turn: Option<GroupId>,
+    /// Nothing is taken while somebody needs the log as it is.
+    held: bool,
+    /// The log thread has a batch that it has not come back from.
+    writing: bool,
     stopped: bool,
 }
 
@@ -107,6 +111,8 @@ pub const ROOM_KIB: usize = 64 << 10;
 pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// The log thread came back.
+    idle: Condvar,
 }
 
 impl Queue {
@@ -137,20 +143,49 @@ impl Queue {
     /// Waits for work; `None` once stopped and empty.
     pub fn take(&self) -> Option<Batch> {
         let mut state = self.state.lock();
-        while state.ops == 0 && !state.stopped {
+        state.writing = false;
+        self.idle.notify_all();
+        while (state.ops == 0 || state.held) && !state.stopped {
             self.changed.wait(&mut state);
         }
         if state.ops == 0 && state.committed.is_empty() {
             return None;
         }
+        state.writing = true;
         Some(state.take())
+    }
+
+    /// Keeps what comes in the queue from now on, and waits until what was taken before is written.
+    /// False, and nothing is held, if another holds the queue or the log thread has ended.
+    pub fn hold(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.held || state.stopped {
+            return false;
+        }
+        state.held = true;
+        self.changed.notify_one();
+        while state.writing && !state.stopped {
+            self.idle.wait(&mut state);
+        }
+        true
+    }
+
+    /// Lets a held queue go on.
+    pub fn release(&self) {
+        self.state.lock().held = false;
+        self.changed.notify_one();
     }
 
     /// Lets more work gather for up to `spacing` if some came while the last sync ran. A vote, a
     /// megabyte or the end of the node cuts the pause short, and so may a stray wake-up: harmless.
     pub fn pause(&self, spacing: Duration) {
         let mut state = self.state.lock();
-        if state.ops > 0 && state.votes == 0 && state.bytes < PAUSE_BYTES_MAX && !state.stopped {
+        if state.ops > 0
+            && state.votes == 0
+            && state.bytes < PAUSE_BYTES_MAX
+            && !state.stopped
+            && !state.held
+        {
             self.changed.wait_for(&mut state, spacing);
         }
     }
@@ -159,12 +194,14 @@ impl Queue {
     pub fn stop(&self) {
         self.state.lock().stopped = true;
         self.changed.notify_one();
+        self.idle.notify_all();
     }
 
     /// Refuses further work and gives up what is queued.
     pub fn abandon(&self) -> Batch {
         let mut state = self.state.lock();
         state.stopped = true;
+        self.idle.notify_all();
         let mut all = Batch::default();
         while state.ops > 0 {
             all.ops.append(&mut state.take().ops);
@@ -214,6 +251,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use openraft::EntryPayload;
 
     use super::*;
@@ -267,6 +306,39 @@ mod tests {
         queue.stop();
         assert!(queue.take().is_none());
         assert!(queue.push(GroupId::CONTROL, vote(), 1).is_err());
+    }
+
+    #[test]
+    fn a_held_queue_keeps_what_comes_until_it_is_released() {
+        let queue = Queue::default();
+        push(&queue, GroupId::shard(0), append(1), 10);
+        assert_eq!(taken(&queue), ["shard-0 1"]);
+        thread::scope(|scope| {
+            let holder = scope.spawn(|| queue.hold());
+            while !queue.state.lock().held {
+                thread::yield_now();
+            }
+            assert!(!holder.is_finished(), "a batch that was taken is written first");
+            push(&queue, GroupId::shard(0), append(2), 10);
+            let writer = scope.spawn(|| taken(&queue));
+            assert!(holder.join().unwrap());
+            assert!(!queue.hold(), "one at a time");
+            assert!(!writer.is_finished());
+            queue.release();
+            assert_eq!(writer.join().unwrap(), ["shard-0 2"]);
+        });
+    }
+
+    #[test]
+    fn a_held_queue_ends_with_its_node() {
+        let queue = Queue::default();
+        assert!(queue.hold());
+        push(&queue, GroupId::shard(0), append(1), 10);
+        queue.stop();
+        assert_eq!(taken(&queue), ["shard-0 1"]);
+        assert!(queue.take().is_none());
+        queue.release();
+        assert!(!queue.hold());
     }
 
     #[test]
