@@ -13,6 +13,7 @@ mod config_file;
 mod config_status;
 mod flags;
 mod folder;
+mod import;
 mod listener;
 mod log;
 mod output;
@@ -30,7 +31,7 @@ use std::{error::Error, process::ExitCode};
 use anyhow::Context as _;
 use clap::Parser;
 
-use flags::{Arguments, ClusterCommand, Command, TestArguments};
+use flags::{Arguments, ClusterCommand, Command, ImportCommand, TestArguments};
 use output::say;
 
 /// Shared with RocksDB, whose C++ memory would otherwise lie in a second heap.
@@ -105,6 +106,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             backup::restore(&arguments)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Import(ImportCommand::Tsdb(arguments)) => ask(import::tsdb(&arguments)),
         Command::Test(TestArguments::Promql { shards, files }) => {
             Ok(code(promql_test::run(&files, shards)?))
         }

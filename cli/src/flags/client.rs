@@ -89,6 +89,23 @@ pub struct RestoreArguments {
     pub path: PathBuf,
 }
 
+/// `narthex import`.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Blocks of a Prometheus's data folder, or one block
+    Tsdb(ImportArguments),
+}
+
+/// `narthex import tsdb`.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// A Prometheus's data folder, or a block in it
+    pub folder: PathBuf,
+    /// URL of a web listener
+    #[arg(long, env = "NARTHEX_SERVER", default_value = "http://127.0.0.1:9090")]
+    pub server: String,
+}
+
 /// `narthex cluster init`.
 #[derive(Debug, Args)]
 pub struct InitArguments {

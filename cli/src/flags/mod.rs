@@ -10,8 +10,9 @@ mod server;
 use clap::{Parser, Subcommand};
 
 pub use client::{
-    BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand, InitArguments,
-    Output, QueryArguments, RestoreArguments, RetentionArguments, TestArguments,
+    BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand, ImportArguments,
+    ImportCommand, InitArguments, Output, QueryArguments, RestoreArguments, RetentionArguments,
+    TestArguments,
 };
 pub use server::{
     IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,
@@ -43,6 +44,9 @@ pub enum Command {
     /// Found, inspect and equip a cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Bring what another system stored into a cluster
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Run scripts that check behaviour
     #[command(subcommand)]
     Test(TestArguments),
