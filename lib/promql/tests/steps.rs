@@ -210,3 +210,39 @@ proptest! {
         }
     }
 }
+
+/// As Prometheus does by default, names go at once: a function of two metrics then has the same
+/// series twice, also where nothing but an aggregation sees it.
+#[test]
+fn series_that_lost_their_names_are_told_apart_before_they_are_added_up() {
+    let series = |name: &str, at| {
+        let labels = Labels::from_pairs([("__name__", name), ("x", "1")]).expect("valid labels");
+        (labels, Arc::new(Samples(vec![(at, 1.0), (at + 1000, 2.0)])))
+    };
+    let memory = Memory(vec![series("a", 10_000), series("b", 10_000)]);
+    let time = Timestamp::from_millis(20_000);
+    let steps = Steps { start: time, end: time, step_millis: 0 };
+    let ask = |query: &str| {
+        let expr = parse(query, &ParseOptions::everything()).expect("parses");
+        let expr = resolve(expr, query, &steps).expect("resolves");
+        let answer = evaluate(&expr, &EvalOptions::new(steps), &memory, &CancelToken::new());
+        answer.map(|answer| answer.value).map_err(|error| error.to_string())
+    };
+    for query in [
+        "sum(count_over_time({x=\"1\"}[1m]))",
+        "sum by (x) (abs({x=\"1\"}))",
+        "max(rate({x=\"1\"}[1m]))",
+        "sum(abs(rate({x=\"1\"}[1m])))",
+        "count(max_over_time(({x=\"1\"})[1m:1s]))",
+        "avg(abs({__name__=~\"a|b\"}))",
+        "topk(1, abs({x=\"1\"}))",
+        "abs({x=\"1\"})",
+    ] {
+        let error = ask(query).expect_err(query);
+        assert_eq!(error, "vector cannot contain metrics with the same labelset", "{query}");
+    }
+    for query in ["sum({x=\"1\"})", "sum(abs(a))", "sum(count_over_time(b[1m]))", "sum(abs(a) + 1)"]
+    {
+        assert!(ask(query).is_ok(), "{query}");
+    }
+}

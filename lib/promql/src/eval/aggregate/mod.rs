@@ -10,10 +10,14 @@ mod rank;
 mod reduce;
 mod values;
 
-use super::{EvalError, Grid, collect::finish_names, evaluator::Evaluator};
+use super::{
+    EvalError, Grid,
+    collect::finish_names,
+    evaluator::{Evaluator, Item},
+};
 use crate::{
     annotations::Annotations,
-    ast::{Aggregate, AggregateOp, ByteRange},
+    ast::{Aggregate, AggregateOp, ByteRange, Expr, ExprKind},
     value::Series,
 };
 use grouping::Grouping;
@@ -96,7 +100,7 @@ impl<'a> Evaluator<'a> {
         let mut groups: Vec<GroupState> = Vec::new();
         let op = aggregate.op;
         let range = aggregate.expr.range;
-        self.stream(&aggregate.expr, grid, &mut |evaluator, item| {
+        let mut add = |evaluator: &mut Self, item: Item<'_>| {
             if !item.column.has_samples() {
                 return Ok(());
             }
@@ -111,7 +115,17 @@ impl<'a> Evaluator<'a> {
             group.drop_name |= item.drop_name && grouping.keeps_name();
             group.add(item.labels, item.column, &mut notes);
             Ok(())
-        })?;
+        };
+        let expr = &aggregate.expr;
+        if self.options.has_delayed_name_removal || !may_lose_names_apart(expr) {
+            self.stream(expr, grid, &mut add)?;
+        } else {
+            // Collected, they are found to be the same before they are added up.
+            for mut series in self.vector(expr, grid)? {
+                let Series { labels, drop_name, column } = &mut series;
+                add(self, Item { labels, drop_name: *drop_name, column })?;
+            }
+        }
         Ok(groups)
     }
 
@@ -119,5 +133,26 @@ impl<'a> Evaluator<'a> {
     fn finish_groups(&self, mut series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
         series.retain(|series| series.column.has_samples());
         if self.options.has_delayed_name_removal { Ok(series) } else { finish_names(series) }
+    }
+}
+
+/// Whether series may come that a function has made the same by dropping their names: a function
+/// of series of several metrics.
+fn may_lose_names_apart(expr: &Expr) -> bool {
+    match &expr.unwrapped().kind {
+        ExprKind::Call(call) => call.args.iter().any(has_several_metrics),
+        _ => false,
+    }
+}
+
+fn has_several_metrics(expr: &Expr) -> bool {
+    match &expr.unwrapped().kind {
+        ExprKind::Selector(selector) => selector.metric_name().is_none(),
+        ExprKind::Matrix(matrix) => matrix.selector.metric_name().is_none(),
+        ExprKind::Subquery(subquery) => has_several_metrics(&subquery.expr),
+        ExprKind::Call(call) => call.args.iter().any(has_several_metrics),
+        ExprKind::Number(_) | ExprKind::String(_) => false,
+        ExprKind::Unary(_) | ExprKind::Binary(_) | ExprKind::Aggregate(_) => true,
+        ExprKind::Paren(inner) => has_several_metrics(inner),
     }
 }
