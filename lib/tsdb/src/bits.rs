@@ -2,10 +2,13 @@
 
 /// A growing string of bits. The word being filled lies apart from the full ones, so that most
 /// pushes touch no memory but the string's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct BitString {
-    full: Vec<u64>,
+    /// The full words, and room for more. A list would keep a third word for its capacity.
+    full: Box<[u64]>,
     last: u64,
+    /// How many words are full.
+    len: u32,
     /// Unused bits of `last`; 64 where the string is empty.
     free: u8,
 }
@@ -21,27 +24,43 @@ impl Default for BitString {
     }
 }
 
+impl PartialEq for BitString {
+    fn eq(&self, other: &Self) -> bool {
+        self.free == other.free && self.words().eq(other.words())
+    }
+}
+
+impl Eq for BitString {}
+
 impl BitString {
-    pub(crate) const fn new() -> Self {
-        Self { full: Vec::new(), last: 0, free: WORD_BITS }
+    pub(crate) fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// An empty string with room for so many full words.
+    pub(crate) fn with_capacity(words: usize) -> Self {
+        Self { full: vec![0; words].into(), last: 0, len: 0, free: WORD_BITS }
     }
 
     /// Takes words of which the last has `free` unused bits, 64 if there is none.
     pub(crate) fn from_words(mut words: Vec<u64>, free: u8) -> Option<Self> {
         match words.pop() {
             None => (free == WORD_BITS).then(Self::new),
-            Some(last) => (free < WORD_BITS).then_some(Self { full: words, last, free }),
+            Some(last) => {
+                let len = u32::try_from(words.len()).ok()?;
+                (free < WORD_BITS).then(|| Self { full: words.into(), last, len, free })
+            }
         }
     }
 
     /// All words, the last one filled up with zeros.
     pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
         let last = (self.free < WORD_BITS).then_some(self.last);
-        self.full.iter().copied().chain(last)
+        self.full[..self.len as usize].iter().copied().chain(last)
     }
 
     pub(crate) fn word_count(&self) -> usize {
-        self.full.len() + usize::from(self.free < WORD_BITS)
+        self.len as usize + usize::from(self.free < WORD_BITS)
     }
 
     pub(crate) const fn free(&self) -> u8 {
@@ -56,7 +75,7 @@ impl BitString {
 
     /// Bytes of memory behind the string.
     pub(crate) fn capacity_bytes(&self) -> usize {
-        self.full.capacity() * 8
+        self.full.len() * 8
     }
 
     /// Appends the lowest `len` bits of `bits`; the others must be 0. `len` is 1 to 64.
@@ -77,12 +96,21 @@ impl BitString {
         if self.free > 0 {
             self.last |= bits >> behind;
         }
-        if self.full.len() == self.full.capacity() {
-            self.full.reserve_exact(GROWTH_WORDS);
+        let at = self.len as usize;
+        if at == self.full.len() {
+            self.grow();
         }
-        self.full.push(self.last);
+        self.full[at] = self.last;
+        self.len += 1;
         self.last = bits << (64 - behind);
         self.free = (64 - behind) as u8;
+    }
+
+    fn grow(&mut self) {
+        let mut words = std::mem::take(&mut self.full).into_vec();
+        words.reserve_exact(GROWTH_WORDS);
+        words.resize(words.len() + GROWTH_WORDS, 0);
+        self.full = words.into_boxed_slice();
     }
 }
 
