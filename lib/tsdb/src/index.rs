@@ -25,9 +25,6 @@ use crate::{
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// The labels of a series: numbers of pairs, in order of their names.
-pub(crate) type PairList = Box<[u32]>;
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -59,46 +56,90 @@ struct SeriesTable {
     len: usize,
 }
 
+/// The numbers of each series' pairs, in order of their names, one series' behind the other's: a
+/// list of its own would take as much again.
 #[derive(Debug)]
 struct SeriesGroup {
-    pairs: [Option<PairList>; GROUP],
+    pairs: Vec<u32>,
+    /// Where each place's pairs end; they begin where those of the place before end.
+    ends: [u32; GROUP],
     fingerprints: [u32; GROUP],
+    /// A bit for each place that has a series, the lowest for place 0.
+    present: u64,
 }
 
 const GROUP: usize = 64;
+/// Room is made for so many series at a time.
+const GROWTH_SERIES: usize = 8;
+
+impl SeriesGroup {
+    const EMPTY: Self =
+        Self { pairs: Vec::new(), ends: [0; GROUP], fingerprints: [0; GROUP], present: 0 };
+
+    fn has(&self, place: usize) -> bool {
+        self.present & 1 << place != 0
+    }
+
+    fn range(&self, place: usize) -> std::ops::Range<usize> {
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        start as usize..self.ends[place] as usize
+    }
+
+    fn insert(&mut self, place: usize, pairs: &[u32], fingerprint: u32) {
+        if self.pairs.capacity() - self.pairs.len() < pairs.len() {
+            self.pairs.reserve_exact(pairs.len() * GROWTH_SERIES);
+        }
+        let at = self.range(place).start;
+        self.pairs.splice(at..at, pairs.iter().copied());
+        self.ends[place..].iter_mut().for_each(|end| *end += pairs.len() as u32);
+        self.fingerprints[place] = fingerprint;
+        self.present |= 1 << place;
+    }
+
+    fn remove(&mut self, place: usize) -> Vec<u32> {
+        let pairs: Vec<u32> = self.pairs.drain(self.range(place)).collect();
+        self.pairs.shrink_to_fit();
+        self.ends[place..].iter_mut().for_each(|end| *end -= pairs.len() as u32);
+        self.present &= !(1 << place);
+        pairs
+    }
+}
 
 impl SeriesTable {
-    fn pairs(&self, id: SeriesId) -> Option<&PairList> {
-        let id = id.0 as usize;
-        self.groups.get(id / GROUP)?.as_ref()?.pairs[id % GROUP].as_ref()
+    /// The group and place of a series that is there.
+    fn find(&self, id: SeriesId) -> Option<(&SeriesGroup, usize)> {
+        let (group, place) = (id.0 as usize / GROUP, id.0 as usize % GROUP);
+        let group = self.groups.get(group)?.as_deref()?;
+        group.has(place).then_some((group, place))
+    }
+
+    fn pairs(&self, id: SeriesId) -> Option<&[u32]> {
+        let (group, place) = self.find(id)?;
+        Some(&group.pairs[group.range(place)])
     }
 
     fn fingerprint(&self, id: SeriesId) -> Option<u32> {
-        let id = id.0 as usize;
-        let group = self.groups.get(id / GROUP)?.as_ref()?;
-        group.pairs[id % GROUP].as_ref().map(|_| group.fingerprints[id % GROUP])
+        let (group, place) = self.find(id)?;
+        Some(group.fingerprints[place])
     }
 
-    fn insert(&mut self, id: SeriesId, pairs: PairList, fingerprint: u32) {
-        let id = id.0 as usize;
-        if self.groups.len() <= id / GROUP {
-            self.groups.resize_with(id / GROUP + 1, || None);
+    /// Adds a series that is not there.
+    fn insert(&mut self, id: SeriesId, pairs: &[u32], fingerprint: u32) {
+        let (group, place) = (id.0 as usize / GROUP, id.0 as usize % GROUP);
+        if self.groups.len() <= group {
+            self.groups.resize_with(group + 1, || None);
         }
-        let group = &mut self.groups[id / GROUP];
-        let group = group.get_or_insert_with(|| {
-            Box::new(SeriesGroup { pairs: [const { None }; GROUP], fingerprints: [0; GROUP] })
-        });
-        group.pairs[id % GROUP] = Some(pairs);
-        group.fingerprints[id % GROUP] = fingerprint;
+        let group = self.groups[group].get_or_insert_with(|| Box::new(SeriesGroup::EMPTY));
+        group.insert(place, pairs, fingerprint);
         self.len += 1;
     }
 
-    fn remove(&mut self, id: SeriesId) -> Option<PairList> {
-        let id = id.0 as usize;
-        let slot = self.groups.get_mut(id / GROUP)?;
+    fn remove(&mut self, id: SeriesId) -> Option<Vec<u32>> {
+        self.find(id)?;
+        let slot = &mut self.groups[id.0 as usize / GROUP];
         let group = slot.as_mut()?;
-        let pairs = group.pairs[id % GROUP].take()?;
-        if group.pairs.iter().all(Option::is_none) {
+        let pairs = group.remove(id.0 as usize % GROUP);
+        if group.present == 0 {
             *slot = None;
         }
         self.len -= 1;
@@ -143,10 +184,10 @@ impl Index {
 
     /// Adds a series that [`Index::find`] did not find.
     pub(crate) fn insert(&mut self, id: SeriesId, labels: &Labels) {
-        let pairs: PairList =
+        let pairs: Vec<u32> =
             labels.iter().map(|(name, value)| self.pair(name, value, id)).collect();
         let fingerprint = Labels::fingerprint_of(labels.as_bytes());
-        self.series.insert(id, pairs, fingerprint);
+        self.series.insert(id, &pairs, fingerprint);
         let hash = |&(fingerprint, _): &(u32, u32)| u64::from(fingerprint);
         self.by_hash.insert_unique(u64::from(fingerprint), (fingerprint, id.0), hash);
     }
@@ -207,7 +248,7 @@ impl Index {
     /// The numbers of a series' `job` and `instance` labels, where it has them. A number means the
     /// same label for as long as any series has it.
     pub(crate) fn job_and_instance(&self, id: SeriesId) -> (Option<u32>, Option<u32>) {
-        let pairs = self.series.pairs(id).map_or(&[][..], |pairs| &pairs[..]);
+        let pairs = self.series.pairs(id).unwrap_or(&[]);
         let named = |name: &str| {
             pairs.iter().copied().find(|&number| &*self.pairs[number as usize].name == name)
         };
@@ -368,7 +409,7 @@ impl Index {
             .iter()
             .map(|pair| size_of::<Pair>() + pair.postings.memory_bytes() + pair.value.len() + 48)
             .sum();
-        pairs + self.by_hash.capacity() * 9 + self.series.len * 64
+        pairs + self.by_hash.capacity() * 9 + self.series.len * 32
     }
 }
 
