@@ -201,6 +201,9 @@ impl Shard {
             chunks.retain(|chunk| chunk.at > position.index);
             !chunks.is_empty()
         });
+        if head.finished.len() < head.finished.capacity() / 4 {
+            head.finished.shrink_to_fit();
+        }
         head.targets.forget_gone(position.index);
         head.exemplars.forget_left(position.index);
         head.families.forget_gone(position.index);

@@ -40,6 +40,8 @@ const ARENA_BLOCK_BYTES: usize = 256 << 10;
 const CHUNK_BLOCK_BYTES: usize = 32 << 10;
 /// Labels of neighbours resemble each other: large blocks compress them better.
 const INDEX_BLOCK_BYTES: usize = 32 << 10;
+/// What a change takes in a batch beside its content: its kind, its column family, two lengths.
+const CHANGE_BYTES_MAX: usize = 16;
 /// RocksDB's threads for flushes and compactions.
 const BACKGROUND_JOBS: i32 = 2;
 
@@ -160,9 +162,21 @@ fn space_options(space: Option<Space>, cache: &Cache) -> Options {
     options
 }
 
+/// Bytes of a change in RocksDB's batch, or a few more.
+fn encoded_bytes(write: &Write) -> usize {
+    let content = match write {
+        Write::Put { key, value, .. } => key.len() + value.len(),
+        Write::Delete { key, .. } => key.len(),
+        Write::DeleteRange { start, end, .. } => start.len() + end.len(),
+    };
+    content + CHANGE_BYTES_MAX
+}
+
 impl KeyValue for DataDb {
     fn write(&self, batch: Batch) -> Result<(), KvError> {
-        let mut writes = WriteBatch::default();
+        // Grown step by step it would take twice its size, beside what it is made of.
+        let mut writes =
+            WriteBatch::with_capacity_bytes(batch.writes.iter().map(encoded_bytes).sum());
         for write in batch.writes {
             match write {
                 Write::Put { space, key, value } => writes.put_cf(self.space(space), key, value),
