@@ -117,12 +117,30 @@ struct Entries {
     hand: usize,
 }
 
+/// A [`Home`] and its hash, in 48 bytes: there is one for every series.
 struct Entry {
     hash: LabelHash,
-    home: Home,
+    epoch: u32,
+    shard: ShardId,
+    series: KnownSeries,
     /// The place of the series that followed this one last.
     next: AtomicU32,
     is_used: AtomicBool,
+}
+
+impl Entry {
+    /// `None` in an epoch that no cluster lives to see.
+    fn new(hash: LabelHash, home: Home) -> Option<Self> {
+        let Home { epoch, shard, series } = home;
+        let epoch = u32::try_from(epoch).ok()?;
+        let (next, is_used) = (AtomicU32::new(NONE), AtomicBool::new(false));
+        Some(Self { hash, epoch, shard, series, next, is_used })
+    }
+
+    #[inline]
+    fn home(&self) -> Home {
+        Home { epoch: u64::from(self.epoch), shard: self.shard, series: self.series }
+    }
 }
 
 impl SeriesCache {
@@ -148,7 +166,8 @@ impl SeriesCache {
         let mut entries = self.entries.write();
         let mut last = NONE;
         for (hash, home) in learnt {
-            let place = entries.learn(hash, home, self.capacity);
+            let Some(entry) = Entry::new(hash, home) else { continue };
+            let place = entries.learn(entry, self.capacity);
             if let Some(last) = entries.entries.get(last as usize) {
                 last.next.store(place, Relaxed);
             }
@@ -179,13 +198,13 @@ impl Entries {
         self.places.find(hash.low, is_it).copied()
     }
 
-    fn learn(&mut self, hash: LabelHash, home: Home, capacity: usize) -> u32 {
+    fn learn(&mut self, entry: Entry, capacity: usize) -> u32 {
+        let hash = entry.hash;
         if let Some(place) = self.find(hash) {
-            self.entries[place as usize].home = home;
+            let known = &mut self.entries[place as usize];
+            (known.epoch, known.shard, known.series) = (entry.epoch, entry.shard, entry.series);
             return place;
         }
-        let entry =
-            Entry { hash, home, next: AtomicU32::new(NONE), is_used: AtomicBool::new(false) };
         let place = if self.entries.len() < capacity {
             self.entries.push(entry);
             self.entries.len() - 1
@@ -316,7 +335,7 @@ impl<'c> Lookup<'c> {
         if !entry.is_used.load(Relaxed) {
             entry.is_used.store(true, Relaxed);
         }
-        Found { home: entry.home, hash: entry.hash }
+        Found { home: entry.home(), hash: entry.hash }
     }
 
     fn hash(&self, labels: &[u8]) -> LabelHash {
