@@ -26,9 +26,7 @@ use crate::{
     outcome::{CommandOutcome, Refusal, RefusedSample},
     retention::Horizons,
     rich::RichSeries,
-    series::{
-        Cold, Ended, FinishedChunk, GROUP_SERIES, Group, Hot, Known, LATE_SAMPLES, Value, place,
-    },
+    series::{Ended, FinishedChunk, GROUP_SERIES, Group, Hot, Known, LATE_SAMPLES, Value, place},
     targets::{Sources, Targets},
     tombstones::Tombstones,
 };
@@ -312,7 +310,7 @@ impl Head {
                 }
             }
             let late: Vec<usize> =
-                (0..group.cold.len()).filter(|&place| group.has_late(place)).collect();
+                (0..group.hot.len()).filter(|&place| group.has_late(place)).collect();
             if !ended.is_empty() || !late.is_empty() {
                 group.touched = self.applied.index;
             }
@@ -351,8 +349,7 @@ impl Head {
         self.index.insert(id, &labels);
         let (touched, now) = (self.applied.index, self.leader_time);
         let group = self.group_for_new(id);
-        group.hot.push(Hot::created(now));
-        group.cold.push(Cold::default());
+        group.push(Hot::created(now));
         group.series_touched = touched;
         self.count(id);
         Ok((id, true))
@@ -366,8 +363,7 @@ impl Head {
         }
         let group = self.groups[group].get_or_insert_default();
         while group.hot.len() < place {
-            group.hot.push(Hot::removed());
-            group.cold.push(Cold::default());
+            group.push(Hot::removed());
         }
         group
     }

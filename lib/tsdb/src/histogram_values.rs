@@ -20,8 +20,7 @@
 //! A layout is shared: buckets that any histogram has, where absent means zero. Each bucket is a
 //! column, since a bucket resembles itself over time more than its neighbours. Differences in time,
 //! from the first histogram on, are written as zigzag of their distance to a base, the column's
-//! median: the upper part above `k` bits in ones closed by a zero, then the lower `k` bits; 32 ones
-//! without a zero stand before 64 plain bits. The words hold the bits of all columns in turn.
+//! median, in the Rice code (rice.rs). The words hold the bits of all columns in turn.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -33,13 +32,10 @@ use narthex_model::{
 use crate::{
     bits::{BitReader, BitString},
     bytes::{Cursor, Malformed, put_block, put_signed, put_varint, unzigzag, zigzag},
+    rice::{RICE_MAX, best_parameter, push_rice, read_rice},
     values::{self, Encoded, EncodedValues},
 };
 
-/// The parameter of the Rice code is at most this.
-const RICE_MAX: u32 = 40;
-/// Ones that announce 64 plain bits.
-const RICE_ESCAPE: u32 = 32;
 /// Buckets of all histograms of a chunk together.
 const LAYOUT_MAX: usize = 1 << 20;
 
@@ -353,7 +349,7 @@ fn put_columns(out: &mut Vec<u8>, columns: &[Vec<u64>]) {
             *difference = difference.wrapping_sub(base);
         }
         let distances = differences.iter().map(|distance| zigzag(*distance));
-        let k = rice_parameter(distances.clone());
+        let k = best_parameter(distances.clone());
         out.push(k as u8 + 1);
         put_signed(out, base);
         distances.for_each(|distance| push_rice(&mut bits, distance, k));
@@ -398,43 +394,6 @@ fn take_columns(
         columns.push(column);
     }
     if bits.overran() { Err(Malformed("columns")) } else { Ok(columns) }
-}
-
-/// The parameter that makes a column smallest.
-fn rice_parameter(distances: impl Iterator<Item = u64> + Clone) -> u32 {
-    let bits = |k: &u32| distances.clone().map(|distance| rice_bits(distance, *k)).sum::<u64>();
-    (0..=RICE_MAX).min_by_key(bits).unwrap_or(0)
-}
-
-fn rice_bits(distance: u64, k: u32) -> u64 {
-    match distance >> k {
-        ones if ones < u64::from(RICE_ESCAPE) => ones + 1 + u64::from(k),
-        _ => u64::from(RICE_ESCAPE) + 64,
-    }
-}
-
-fn push_rice(bits: &mut BitString, distance: u64, k: u32) {
-    let ones = distance >> k;
-    if ones >= u64::from(RICE_ESCAPE) {
-        bits.push(u64::from(u32::MAX), RICE_ESCAPE);
-        bits.push(distance, 64);
-        return;
-    }
-    bits.push(((1 << ones) - 1) << 1, ones as u32 + 1);
-    if k > 0 {
-        bits.push(distance & ((1 << k) - 1), k);
-    }
-}
-
-fn read_rice(bits: &mut BitReader<'_>, k: u32) -> u64 {
-    let ones = (!bits.peek(RICE_ESCAPE) << (64 - RICE_ESCAPE)).leading_zeros().min(RICE_ESCAPE);
-    if ones == RICE_ESCAPE {
-        bits.skip(RICE_ESCAPE);
-        return bits.read(64);
-    }
-    bits.skip(ones + 1);
-    let low = if k > 0 { bits.read(k) } else { 0 };
-    u64::from(ones) << k | low
 }
 
 #[cfg(test)]

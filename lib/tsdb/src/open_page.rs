@@ -19,8 +19,8 @@
 //! last   := run, last time i64 LE, last bits u64 LE, step i64 LE, free u8, leading u8, width u8
 //! ```
 //!
-//! Runs are written as they lie in memory, so that writing a page is copying: form 0, as the XOR
-//! codec left them.
+//! Runs are written as they lie in memory, so that writing a page is copying: form 0 as the XOR
+//! codec left them, form 1 packed (packed.rs).
 
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ use crate::{
     histogram_run::HistogramRun,
     page::{seal, unseal},
     rich::RichSeries,
-    series::{CHUNK_RUNS, Cold, GROUP_SERIES, Group, Hot, LATE_SAMPLES, RUN_SAMPLES, Run},
+    runs::{Run, RunForm, Runs},
+    series::{CHUNK_RUNS, GROUP_SERIES, Group, Hot, LATE_SAMPLES, RUN_SAMPLES},
     xor::{OpenRun, Resume},
 };
 
@@ -41,11 +42,10 @@ const NO_SAMPLE: u8 = 1;
 const SAMPLES: u8 = 2;
 const RICH: u8 = 3;
 const ENDED: u8 = 4;
-const XOR_RUN: u8 = 0;
 
 /// The page of a group.
 pub(crate) fn encode(group: &Group) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + group.hot.len() * 320);
+    let mut out = Vec::with_capacity(64 + group.memory_bytes());
     out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
     out.extend_from_slice(&group.late_end.to_le_bytes());
     out.extend_from_slice(&group.counted.to_le_bytes());
@@ -78,12 +78,12 @@ impl Before {
 }
 
 fn put_place(out: &mut Vec<u8>, group: &Group, place: usize, before: &mut Before) {
-    let (hot, cold) = (&group.hot[place], &group.cold[place]);
+    let (hot, runs, late) = (&group.hot[place], &group.runs[place], group.late(place));
     if !hot.alive {
         out.push(NO_SERIES);
         return;
     }
-    let is_empty = hot.run.count() == 0 && cold.runs.is_empty() && cold.late.is_empty();
+    let is_empty = hot.run.count() == 0 && runs.is_empty() && late.is_empty();
     let state = match group.rich(place) {
         _ if !hot.started => NO_SAMPLE,
         Some(_) => RICH,
@@ -94,7 +94,10 @@ fn put_place(out: &mut Vec<u8>, group: &Group, place: usize, before: &mut Before
     before.put_day_end(out, hot.day_end);
     match state {
         ENDED => put_ended(out, hot, before),
-        SAMPLES | RICH => put_open(out, hot, cold),
+        SAMPLES | RICH => {
+            put_open(out, hot, runs);
+            put_late(out, late);
+        }
         _ => {}
     }
     if let (RICH, Some(rich)) = (state, group.rich(place)) {
@@ -122,11 +125,11 @@ fn read_ended(cursor: &mut Cursor<'_>, before: &mut Before) -> Result<OpenRun, M
     Ok(OpenRun::taken(before.last_time, u64::from_be_bytes(bits)))
 }
 
-fn put_open(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
+fn put_open(out: &mut Vec<u8>, hot: &Hot, runs: &Runs) {
     out.push(hot.run_left);
-    put_varint(out, cold.runs.len() as u64);
-    for run in &cold.runs {
-        out.push(XOR_RUN);
+    put_varint(out, runs.len() as u64);
+    for run in runs.iter() {
+        out.push(run.form as u8);
         put_run_head(out, run.count, run.words.len());
         put_words(out, run.words.iter().copied());
     }
@@ -137,8 +140,11 @@ fn put_open(out: &mut Vec<u8>, hot: &Hot, cold: &Cold) {
     out.extend_from_slice(&resume.last_value.to_le_bytes());
     out.extend_from_slice(&resume.step.to_le_bytes());
     out.extend_from_slice(&[resume.free, resume.leading, resume.width]);
-    put_varint(out, cold.late.len() as u64);
-    for (time, bits) in &cold.late {
+}
+
+fn put_late(out: &mut Vec<u8>, late: &[(i64, u64)]) {
+    put_varint(out, late.len() as u64);
+    for (time, bits) in late {
         out.extend_from_slice(&time.to_le_bytes());
         out.extend_from_slice(&bits.to_le_bytes());
     }
@@ -188,52 +194,69 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Group, Malformed> {
     let mut group = Group { late_end, counted, ..Group::default() };
     let mut before = Before::default();
     for place in 0..places {
-        let (state, mut hot, cold) = read_place(&mut cursor, &mut before)?;
+        let state = read_place(&mut cursor, &mut before, &mut group)?;
         if state == RICH {
             let rich = read_rich(&mut cursor)?;
-            hot.plain = rich.is_plain();
+            group.hot[place].plain = rich.is_plain();
             group.rich.get_or_insert_default().insert(place, rich);
         }
-        group.hot.push(hot);
-        group.cold.push(cold);
     }
     cursor.end("page end")?;
     Ok(group)
 }
 
-fn read_place(cursor: &mut Cursor<'_>, before: &mut Before) -> Result<(u8, Hot, Cold), Malformed> {
+/// Adds a place to the group, all but what is rich of it. Returns its state.
+fn read_place(
+    cursor: &mut Cursor<'_>,
+    before: &mut Before,
+    group: &mut Group,
+) -> Result<u8, Malformed> {
     let state = cursor.u8("state")?;
-    let mut cold = Cold::default();
+    group.push(Hot::removed());
+    let place = group.hot.len() - 1;
     match state {
-        NO_SERIES => return Ok((state, Hot::removed(), cold)),
+        NO_SERIES => return Ok(state),
         NO_SAMPLE | SAMPLES | RICH | ENDED => {}
         _ => return Err(Malformed("state unknown to this program")),
     }
-    let mut hot = Hot { day_end: before.read_day_end(cursor)?, ..Hot::created(0) };
-    if state == NO_SAMPLE {
-        return Ok((state, hot, cold));
-    }
-    hot.started = true;
-    if state == ENDED {
-        hot.run = read_ended(cursor, before)?;
-        return Ok((state, hot, cold));
-    }
-    hot.run_left = cursor.u8("run left")?;
-    let runs = cursor.count(2, "runs")?;
-    for _ in 0..runs {
-        if cursor.u8("run form")? != XOR_RUN {
-            return Err(Malformed("run form unknown to this program"));
+    let hot = &mut group.hot[place];
+    *hot = Hot { day_end: before.read_day_end(cursor)?, ..Hot::created(0) };
+    hot.started = state != NO_SAMPLE;
+    match state {
+        ENDED => hot.run = read_ended(cursor, before)?,
+        SAMPLES | RICH => {
+            read_open(cursor, hot, &mut group.runs[place])?;
+            let late = read_late(cursor)?;
+            if !late.is_empty() {
+                group.late.insert(place as u8, late);
+            }
         }
+        _ => {}
+    }
+    Ok(state)
+}
+
+fn read_open(cursor: &mut Cursor<'_>, hot: &mut Hot, runs: &mut Runs) -> Result<(), Malformed> {
+    hot.run_left = cursor.u8("run left")?;
+    let count = cursor.count(2, "runs")?;
+    if hot.run_left > RUN_SAMPLES || count >= CHUNK_RUNS {
+        return Err(Malformed("place"));
+    }
+    for _ in 0..count {
+        let form = RunForm::of(cursor.u8("run form")?)?;
         let (count, words) = read_run(cursor)?;
-        cold.runs.push(Run { words: words.into(), count });
+        runs.push(Run { form, count, words: &words });
     }
     hot.run = read_last_run(cursor)?;
-    let late = cursor.count(16, "late samples")?;
-    for _ in 0..late {
-        cold.late.push((cursor.i64("late time")?, cursor.u64("late bits")?));
+    Ok(())
+}
+
+fn read_late(cursor: &mut Cursor<'_>) -> Result<Vec<(i64, u64)>, Malformed> {
+    let count = cursor.count(16, "late samples")?;
+    if count >= LATE_SAMPLES {
+        return Err(Malformed("late samples"));
     }
-    let fits = hot.run_left <= RUN_SAMPLES && runs < CHUNK_RUNS && late < LATE_SAMPLES;
-    if fits { Ok((state, hot, cold)) } else { Err(Malformed("place")) }
+    (0..count).map(|_| Ok((cursor.i64("late time")?, cursor.u64("late bits")?))).collect()
 }
 
 fn read_rich(cursor: &mut Cursor<'_>) -> Result<RichSeries, Malformed> {
@@ -300,8 +323,7 @@ mod tests {
     fn group(samples: &[(u8, i64, u64)]) -> Group {
         let mut group = Group::default();
         for place in 0..6 {
-            group.hot.push(if place == 2 { Hot::removed() } else { Hot::created(5) });
-            group.cold.push(Cold::default());
+            group.push(if place == 2 { Hot::removed() } else { Hot::created(5) });
         }
         for &(place, step, value) in samples {
             let place = if place == 2 { 3 } else { place };
@@ -315,7 +337,7 @@ mod tests {
                 group.seal(usize::from(place));
             }
             if step % 7 == 0 {
-                group.cold[usize::from(place)].late = vec![(time - 3, 9)];
+                group.late.insert(place, vec![(time - 3, 9)]);
             }
         }
         group
@@ -329,7 +351,8 @@ mod tests {
             let read = decode(&encode(&group)).expect("valid");
             prop_assert_eq!(read.counted, group.counted);
             prop_assert_eq!(read.hot, group.hot);
-            prop_assert_eq!(read.cold, group.cold);
+            prop_assert_eq!(read.runs, group.runs);
+            prop_assert_eq!(read.late, group.late);
         }
 
         #[test]

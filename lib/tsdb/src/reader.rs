@@ -26,7 +26,8 @@ use crate::{
     pins::Pin,
     retention::Horizons,
     rich::RichSeries,
-    series::{FinishedChunk, Run},
+    runs::Runs,
+    series::FinishedChunk,
     shard::Core,
     tombstones::Tombstone,
 };
@@ -98,7 +99,7 @@ pub struct SeriesHandle {
     /// Words of the open run on the shelf.
     open: Range<usize>,
     open_count: u16,
-    runs: Vec<Run>,
+    runs: Runs,
     finished: Vec<Arc<FinishedChunk>>,
     late: Vec<(i64, u64)>,
     /// Histograms and start timestamps that are still in memory, if any.

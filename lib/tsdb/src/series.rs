@@ -12,7 +12,7 @@
 
 mod kinds;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use narthex_model::histogram::EncodedHistogram;
 
@@ -22,7 +22,8 @@ use crate::{
     days::day_end,
     histogram_run::{self, HistogramRun},
     rich::{LateHistogram, Rich, RichSeries},
-    xor::{OpenRun, RunReader},
+    runs::{Run, Runs},
+    xor::OpenRun,
 };
 
 /// Samples of a full run.
@@ -38,24 +39,6 @@ pub(crate) const GROUP_SERIES: usize = 64;
 #[inline]
 pub(crate) const fn place(id: SeriesId) -> (usize, usize) {
     (id.0 as usize / GROUP_SERIES, id.0 as usize % GROUP_SERIES)
-}
-
-/// Samples that no longer change, XOR-coded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) words: Arc<[u64]>,
-    pub(crate) count: u16,
-}
-
-impl Run {
-    pub(crate) fn samples(&self) -> RunReader<'_> {
-        RunReader::new(&self.words, self.count)
-    }
-
-    /// The time of the first sample.
-    pub(crate) fn start(&self) -> i64 {
-        self.words.first().map_or(i64::MAX, |&time| time as i64)
-    }
 }
 
 /// What was measured.
@@ -85,7 +68,7 @@ pub(crate) struct Ended {
 #[derive(Debug)]
 pub(crate) enum FinishedSamples {
     /// Samples that came in order.
-    InOrder(Vec<Run>),
+    InOrder(Runs),
     /// Samples that came late, sorted by time, all of one day.
     Late(Vec<(i64, u64)>),
     /// Histograms that came in order.
@@ -124,7 +107,7 @@ impl FinishedChunk {
     /// The time of the first sample.
     pub(crate) fn start(&self) -> i64 {
         let start = match &self.chunk.samples {
-            FinishedSamples::InOrder(runs) => runs.first().map(Run::start),
+            FinishedSamples::InOrder(runs) => runs.start(),
             FinishedSamples::Late(samples) => samples.first().map(|first| first.0),
             FinishedSamples::Histograms(run) => run.start(),
             FinishedSamples::LateHistograms(samples) => samples.first().map(|first| first.0),
@@ -135,9 +118,7 @@ impl FinishedChunk {
     /// The time of the last sample.
     pub(crate) fn end(&self) -> i64 {
         let end = match &self.chunk.samples {
-            FinishedSamples::InOrder(runs) => {
-                runs.last().and_then(|run| run.samples().last()).map(|sample| sample.0)
-            }
+            FinishedSamples::InOrder(runs) => runs.end(),
             FinishedSamples::Late(samples) => samples.last().map(|last| last.0),
             FinishedSamples::Histograms(run) => run.end(),
             FinishedSamples::LateHistograms(samples) => samples.last().map(|last| last.0),
@@ -148,9 +129,7 @@ impl FinishedChunk {
     /// Bytes of memory behind it.
     pub(crate) fn memory_bytes(&self) -> usize {
         let samples = match &self.chunk.samples {
-            FinishedSamples::InOrder(runs) => {
-                runs.iter().map(|run| run.words.len() * 8 + 48).sum::<usize>()
-            }
+            FinishedSamples::InOrder(runs) => runs.memory_bytes(),
             FinishedSamples::Late(samples) => samples.len() * 16,
             FinishedSamples::Histograms(run) => run.memory_bytes(),
             FinishedSamples::LateHistograms(samples) => {
@@ -178,28 +157,14 @@ pub(crate) struct Hot {
     pub(crate) plain: bool,
 }
 
-/// What apply needs now and then.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Cold {
-    /// The open chunk's full runs.
-    pub(crate) runs: Vec<Run>,
-    /// Late samples sorted by time, none of which is in the open chunk.
-    pub(crate) late: Vec<(i64, u64)>,
-}
-
-impl Cold {
-    /// Adds a full run. A list of four at most is not worth room to grow.
-    pub(crate) fn push_run(&mut self, run: Run) {
-        self.runs.reserve_exact(1);
-        self.runs.push(run);
-    }
-}
-
 /// Neighbouring series.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) hot: Vec<Hot>,
-    pub(crate) cold: Vec<Cold>,
+    /// The full runs of open chunks.
+    pub(crate) runs: Vec<Runs>,
+    /// Late floats by place, each sorted by time, none of which is in the open chunk. None is empty.
+    pub(crate) late: BTreeMap<u8, Vec<(i64, u64)>>,
     /// Histograms and start timestamps, if a series has any.
     pub(crate) rich: Option<Box<Rich>>,
     /// The newest time of all late samples that became chunks.
@@ -266,7 +231,8 @@ impl Default for Group {
     fn default() -> Self {
         Self {
             hot: Vec::new(),
-            cold: Vec::new(),
+            runs: Vec::new(),
+            late: BTreeMap::new(),
             rich: None,
             late_end: i64::MIN,
             counted: 0,
@@ -281,6 +247,17 @@ impl Group {
         self.rich.as_ref()?.find(place)
     }
 
+    /// Adds a place behind all others.
+    pub(crate) fn push(&mut self, hot: Hot) {
+        self.hot.push(hot);
+        self.runs.push(Runs::default());
+    }
+
+    /// Late floats of a place, sorted by time.
+    pub(crate) fn late(&self, place: usize) -> &[(i64, u64)] {
+        self.late.get(&(place as u8)).map_or(&[], Vec::as_slice)
+    }
+
     fn rich_mut(&mut self, place: usize) -> Option<&mut RichSeries> {
         self.rich.as_mut()?.find_mut(place)
     }
@@ -289,17 +266,20 @@ impl Group {
     /// another day, begins a new one. Returns what ended, and whether a chunk began.
     pub(crate) fn roll(&mut self, id: SeriesId, time: i64) -> Rolled {
         let (group, place) = place(id);
-        let (hot, cold) = (&mut self.hot[place], &mut self.cold[place]);
+        let (hot, runs) = (&mut self.hot[place], &mut self.runs[place]);
         let new_day = !hot.started || time >= hot.day_end;
         let mut ended = None;
         if hot.run.count() > 0 {
-            let count = hot.run.count();
-            cold.push_run(Run { words: hot.run.take(), count });
-            if new_day || cold.runs.len() == CHUNK_RUNS {
-                ended = Some(FinishedSamples::InOrder(std::mem::take(&mut cold.runs)));
+            let (words, count) = hot.run.take();
+            if new_day || runs.len() + 1 == CHUNK_RUNS {
+                // The checkpoint encodes it soon: it is not worth packing.
+                runs.push(Run::xor(&words, count));
+                ended = Some(FinishedSamples::InOrder(std::mem::take(runs)));
+            } else {
+                runs.push_packed(Run::xor(&words, count));
             }
         }
-        let began = cold.runs.is_empty();
+        let began = runs.is_empty();
         hot.run_left = RUN_SAMPLES;
         if new_day {
             hot.day_end = day_end(time);
@@ -311,19 +291,19 @@ impl Group {
 
     /// How many series have an open chunk.
     pub(crate) fn open_chunks(&self) -> usize {
-        let is_open = |(place, (hot, cold)): &(usize, (&Hot, &Cold))| {
+        let is_open = |(place, (hot, runs)): &(usize, (&Hot, &Runs))| {
             let histograms = self.rich.as_ref().and_then(|rich| rich.find(*place));
             hot.run.count() > 0
-                || !cold.runs.is_empty()
+                || !runs.is_empty()
                 || histograms.is_some_and(|series| !series.open.is_empty())
         };
-        self.hot.iter().zip(&self.cold).enumerate().filter(is_open).count()
+        self.hot.iter().zip(&self.runs).enumerate().filter(is_open).count()
     }
 
     /// The times of the first and the last sample of a series' open chunk, if there is one.
     pub(crate) fn open_range(&self, place: usize) -> Option<(i64, i64)> {
-        let (hot, cold) = (&self.hot[place], &self.cold[place]);
-        let floats = cold.runs.first().map(Run::start).or(hot.run.first_time());
+        let hot = &self.hot[place];
+        let floats = self.runs[place].start().or(hot.run.first_time());
         let histograms = || self.rich(place).and_then(|rich| rich.open.start());
         Some((floats.or_else(histograms)?, hot.run.last_time()))
     }
@@ -332,7 +312,7 @@ impl Group {
     pub(crate) fn has_late_in(&self, place: usize, start: i64, end: i64) -> bool {
         let in_range = |time: i64| (start..=end).contains(&time);
         let histograms = self.rich(place).map_or(&[][..], |rich| &rich.late);
-        self.cold[place].late.iter().any(|late| in_range(late.0))
+        self.late(place).iter().any(|late| in_range(late.0))
             || histograms.iter().any(|late| in_range(late.0))
     }
 
@@ -340,12 +320,10 @@ impl Group {
     pub(crate) fn memory_bytes(&self) -> usize {
         let hot: usize =
             self.hot.iter().map(|hot| size_of::<Hot>() + hot.run.capacity_bytes()).sum();
-        let cold = |cold: &Cold| {
-            let runs: usize = cold.runs.iter().map(|run| run.words.len() * 8 + 16).sum();
-            size_of::<Cold>() + runs + cold.runs.capacity() * 24 + cold.late.capacity() * 16
-        };
+        let runs = self.runs.iter().map(|runs| size_of::<Runs>() + runs.memory_bytes());
+        let late = self.late.values().map(|late| late.capacity() * 16 + 32);
         let rich = self.rich.as_ref().map_or(0, |rich| rich.memory_bytes());
-        hot + self.cold.iter().map(cold).sum::<usize>() + rich
+        hot + runs.sum::<usize>() + late.sum::<usize>() + rich
     }
 }
 

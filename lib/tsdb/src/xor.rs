@@ -16,8 +16,6 @@
 //! A regular, constant series takes two bits a sample. All bits of all values are kept, NaN
 //! payloads included. Times must increase within a run, which the step relies on only for size.
 
-use std::sync::Arc;
-
 use crate::bits::{BitReader, BitString};
 
 /// A run that is appended to.
@@ -105,12 +103,12 @@ impl OpenRun {
         (self.last_time, self.last_value) = (time, value);
     }
 
-    /// Takes the run away, exactly fitted; the newest sample stays known.
-    pub(crate) fn take(&mut self) -> Arc<[u64]> {
-        let words = self.words().collect();
+    /// Takes the run's words and count away; the newest sample stays known.
+    pub(crate) fn take(&mut self) -> (Vec<u64>, u16) {
+        let run = (self.words().collect(), self.count);
         self.bits.clear();
         (self.count, self.step, self.window) = (0, 0, ValueWindow::default());
-        words
+        run
     }
 
     /// A run that was taken, after a sample like this.

@@ -73,7 +73,7 @@ fn read_kept(
             hide(&handle.hidden, chunk.at, first, into);
         }
     }
-    read_open(handle, before, into);
+    read_open(handle, (start, end), before, into);
     add_late(handle, &mut late);
     if !late.is_empty() {
         merge_late(before, into, late);
@@ -82,10 +82,14 @@ fn read_kept(
     Ok(())
 }
 
-fn read_open(handle: &SeriesHandle, before: usize, into: &mut Columns) {
+fn read_open(handle: &SeriesHandle, (start, end): (i64, i64), before: usize, into: &mut Columns) {
     let first = into.len();
-    for run in &handle.runs {
-        append_newer(before, into, floats(run.samples()));
+    let mut runs = handle.runs.iter().peekable();
+    while let Some(run) = runs.next() {
+        // A run ends where the next one begins.
+        if run.start() <= end && runs.peek().is_none_or(|next| next.start() > start) {
+            append_newer(before, into, floats(run.samples()));
+        }
     }
     let words = &handle.shelf.words[handle.open.clone()];
     append_newer(before, into, floats(RunReader::new(words, handle.open_count)));

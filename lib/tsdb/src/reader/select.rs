@@ -7,7 +7,13 @@ use roaring::RoaringBitmap;
 
 use super::{SelectedSeries, SeriesHandle, Shelf, disk::DiskPages};
 use crate::{
-    SeriesId, head::Head, pins::Pin, rich::RichSeries, series::Group, shard::Core,
+    SeriesId,
+    head::Head,
+    pins::Pin,
+    rich::RichSeries,
+    runs::Runs,
+    series::{FinishedChunk, Group},
+    shard::Core,
     tombstones::Tombstone,
 };
 
@@ -87,8 +93,8 @@ struct Row {
     id: SeriesId,
     open: std::ops::Range<usize>,
     open_count: u16,
-    runs: Vec<crate::series::Run>,
-    finished: Vec<Arc<crate::series::FinishedChunk>>,
+    runs: Runs,
+    finished: Vec<Arc<FinishedChunk>>,
     late: Vec<(i64, u64)>,
     rich: Option<Box<RichSeries>>,
     hidden: Box<[Tombstone]>,
@@ -130,7 +136,7 @@ impl Handles {
     fn add(&mut self, head: &Head, id: SeriesId, start: i64, end: i64) {
         let Some((group, place)) = head.group(id) else { return };
         let finished = head.finished.get(&id.0).map_or(&[][..], Vec::as_slice);
-        let (hot, cold) = (&group.hot[place], &group.cold[place]);
+        let hot = &group.hot[place];
         // Present today, and over by then: a pod of this morning costs this evening nothing more.
         if hot.started && hot.run.last_time() < start {
             return;
@@ -139,7 +145,7 @@ impl Handles {
             id,
             open: 0..0,
             open_count: 0,
-            runs: Vec::new(),
+            runs: Runs::default(),
             finished: Vec::new(),
             late: Vec::new(),
             rich: group.rich(place).cloned().map(Box::new),
@@ -154,31 +160,25 @@ impl Handles {
             row.open = from..self.words.len();
             row.open_count = hot.run.count();
         }
-        // A run ends where the next one, or the open one, begins.
-        let starts = cold.runs.iter().map(crate::series::Run::start);
-        let ends = starts.skip(1).chain([hot.run.first_time().unwrap_or(i64::MAX)]);
-        for (run, next) in cold.runs.iter().zip(ends) {
-            if run.start() <= end && next > start {
-                row.runs.push(run.clone());
-            }
+        // The last run ends where the open one begins.
+        let runs = &group.runs[place];
+        let runs_end = hot.run.first_time().unwrap_or(i64::MAX);
+        if runs_end > start && runs.start().is_some_and(|first| first <= end) {
+            row.runs = runs.clone();
         }
         row.finished.extend(finished.iter().filter(|chunk| chunk.start() <= end).cloned());
-        let from = cold.late.partition_point(|late| late.0 < start);
-        let to = cold.late.partition_point(|late| late.0 <= end);
-        row.late.extend_from_slice(cold.late.get(from..to).unwrap_or(&[]));
+        let late = group.late(place);
+        let from = late.partition_point(|late| late.0 < start);
+        let to = late.partition_point(|late| late.0 <= end);
+        row.late.extend_from_slice(late.get(from..to).unwrap_or(&[]));
         self.rows.push(row);
     }
 }
 
 /// From where on memory has all chunks of a series that came in order.
-fn memory_start(
-    group: &Group,
-    place: usize,
-    finished: &[Arc<crate::series::FinishedChunk>],
-) -> i64 {
-    let (hot, cold) = (&group.hot[place], &group.cold[place]);
+fn memory_start(group: &Group, place: usize, finished: &[Arc<FinishedChunk>]) -> i64 {
     let in_order = finished.iter().find(|chunk| !chunk.is_late()).map(|chunk| chunk.start());
     let histograms = group.rich(place).and_then(|rich| rich.open.start());
-    let floats = cold.runs.first().map(crate::series::Run::start).or(hot.run.first_time());
+    let floats = group.runs[place].start().or(group.hot[place].run.first_time());
     in_order.or(floats).or(histograms).unwrap_or(i64::MAX)
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use narthex_model::histogram::EncodedHistogram;
 
-use super::{Cold, Ended, FinishedSamples, Group, Hot, Known, Rolled, Run, Value, place, stagger};
+use super::{Ended, FinishedSamples, Group, Hot, Known, Rolled, Value, place, stagger};
 use crate::{
     SeriesId,
     days::{day_end, day_of},
     histogram_run::HISTOGRAM_SAMPLES,
     rich::RichSeries,
+    runs::{Run, Runs},
 };
 
 impl Group {
@@ -109,23 +110,24 @@ impl Group {
     }
 
     fn end_floats(&mut self, place: usize) -> Option<Ended> {
-        let (hot, cold) = (&mut self.hot[place], &mut self.cold[place]);
-        let count = hot.run.count();
-        if count > 0 {
-            cold.push_run(Run { words: hot.run.take(), count });
+        let (hot, runs) = (&mut self.hot[place], &mut self.runs[place]);
+        if hot.run.count() > 0 {
+            let (words, count) = hot.run.take();
+            runs.push(Run::xor(&words, count));
         }
         hot.run_left = 0;
-        if cold.runs.is_empty() {
+        if runs.is_empty() {
             return None;
         }
-        let runs = std::mem::take(&mut cold.runs);
+        let runs = std::mem::take(runs);
         Some(self.end(place, FinishedSamples::InOrder(runs)))
     }
 
     /// Removes the series at a place.
     pub(crate) fn remove(&mut self, place: usize) {
         self.hot[place] = Hot::removed();
-        self.cold[place] = Cold::default();
+        self.runs[place] = Runs::default();
+        self.late.remove(&(place as u8));
         if let Some(rich) = self.rich.as_mut() {
             rich.remove(place);
         }
@@ -133,8 +135,7 @@ impl Group {
 
     /// Whether late samples of a place wait to become chunks.
     pub(crate) fn has_late(&self, place: usize) -> bool {
-        !self.cold[place].late.is_empty()
-            || self.rich(place).is_some_and(|rich| !rich.late.is_empty())
+        !self.late(place).is_empty() || self.rich(place).is_some_and(|rich| !rich.late.is_empty())
     }
 
     /// Adds a late sample at a time that has none. Returns how many of its kind wait.
@@ -149,7 +150,9 @@ impl Group {
             insert_at_time(&mut rich.late_starts, time, start);
         }
         match value {
-            Value::Float(bits) => insert_at_time(&mut self.cold[place].late, time, bits),
+            Value::Float(bits) => {
+                insert_at_time(self.late.entry(place as u8).or_default(), time, bits)
+            }
             Value::Histogram(histogram) => {
                 let rich = self.rich.get_or_insert_default().get_or_insert(place);
                 insert_at_time(&mut rich.late, time, histogram.as_bytes().into())
@@ -160,7 +163,7 @@ impl Group {
     /// Takes the late samples of a place: floats, then histograms, a chunk for each day.
     pub(crate) fn take_late(&mut self, place: usize) -> Vec<Ended> {
         let mut ended = Vec::new();
-        let floats = std::mem::take(&mut self.cold[place].late);
+        let floats = self.late.remove(&(place as u8)).unwrap_or_default();
         let (mut histograms, mut starts) = (Vec::new(), RichSeries::default());
         if let Some(rich) = self.rich_mut(place) {
             histograms = std::mem::take(&mut rich.late);
@@ -211,16 +214,15 @@ impl Group {
     }
 
     fn float_at(&self, place: usize, time: i64) -> Option<Stored<'_>> {
-        let (hot, cold) = (&self.hot[place], &self.cold[place]);
-        if let Ok(at) = cold.late.binary_search_by_key(&time, |late| late.0) {
-            return Some(Stored::Float(cold.late[at].1));
+        let (hot, late) = (&self.hot[place], self.late(place));
+        if let Ok(at) = late.binary_search_by_key(&time, |late| late.0) {
+            return Some(Stored::Float(late[at].1));
         }
-        let starts_later = |run: &Run| run.start() > time;
         let found = if hot.run.first_time().is_some_and(|first| first <= time) {
             hot.run.samples().into_iter().find(|sample| sample.0 == time)
         } else {
-            let run = cold.runs.partition_point(|run| !starts_later(run)).checked_sub(1);
-            run.and_then(|run| cold.runs[run].samples().find(|sample| sample.0 == time))
+            let run = self.runs[place].iter().take_while(|run| run.start() <= time).last();
+            run.and_then(|run| run.samples().find(|sample| sample.0 == time))
         };
         found.map(|sample| Stored::Float(sample.1))
     }
