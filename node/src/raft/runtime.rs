@@ -2,9 +2,12 @@
 //!
 //! Heartbeats and elections run here and nothing else does: no database call, no apply, no query.
 //! Should a task hold a thread for long all the same, the poll times show it.
+//!
+//! Timers of all groups fire together, on a grid that the threads of a runtime share: a thread
+//! that wakes for one group costs more than the ticks of all.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
     io,
     pin::Pin,
@@ -13,8 +16,11 @@ use std::{
     time::Duration,
 };
 
-use openraft::async_runtime::AsyncRuntime;
-use tokio::runtime::{Builder, Handle, Runtime};
+use openraft::async_runtime::{AsyncRuntime, Instant as _};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    time::{Interval, MissedTickBehavior, interval},
+};
 
 use super::metrics::{Durations, now};
 
@@ -25,9 +31,34 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// How long the end of the runtime waits for tasks that do not end by themselves.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pause between two moments at which timers fire. Openraft's own tick is 30 ms, each group with
+/// a phase of its own; a heartbeat is due after 150 ms, a lease over after 700.
+const TIMER_GRID: Duration = Duration::from_millis(50);
+
+/// A shorter sleep is no tick: openraft joins what happens within a microsecond that way.
+const GRID_SLEEP_MIN: Duration = Duration::from_millis(1);
+
 thread_local! {
     /// Where polls on this thread are counted; set when a raft runtime starts the thread.
     static POLLS: RefCell<Option<Arc<Durations>>> = const { RefCell::new(None) };
+    /// Where the grid of timers begins; set likewise.
+    static GRID_ORIGIN: Cell<Option<RaftInstant>> = const { Cell::new(None) };
+}
+
+/// How long until the first point of the grid at or after `elapsed` since its origin.
+fn until_grid(elapsed: Duration) -> Duration {
+    let grid = TIMER_GRID.as_nanos();
+    let behind = elapsed.as_nanos() % grid;
+    Duration::from_nanos(((grid - behind) % grid) as u64)
+}
+
+/// Ticks every `period`, together with the timers of all groups.
+pub(super) fn interval_on_grid(period: Duration) -> Interval {
+    let elapsed = GRID_ORIGIN.get().map_or(Duration::ZERO, |origin| origin.elapsed());
+    let mut interval = interval(period);
+    interval.reset_after(until_grid(elapsed));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
 }
 
 /// A small tokio runtime for raft alone.
@@ -41,12 +72,15 @@ impl RaftRuntime {
     /// Starts the runtime with `threads` threads, at least one.
     pub fn start(threads: usize) -> io::Result<Self> {
         let polls = Arc::new(Durations::default());
-        let counted = polls.clone();
+        let (counted, origin) = (polls.clone(), RaftInstant::now());
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("raft")
-            .on_thread_start(move || POLLS.set(Some(counted.clone())))
+            .on_thread_start(move || {
+                POLLS.set(Some(counted.clone()));
+                GRID_ORIGIN.set(Some(origin));
+            })
             .enable_all()
             .build()?;
         Ok(Self { runtime: Some(runtime), polls })
@@ -103,8 +137,9 @@ impl<F: Future> Future for Polled<F> {
 }
 
 type Tokio = openraft::impls::TokioRuntime;
+type RaftInstant = <Tokio as AsyncRuntime>::Instant;
 
-/// Tokio as openraft uses it, with the polls of every task counted.
+/// Tokio as openraft uses it, with the polls of every task counted and ticks on a grid.
 #[derive(Debug)]
 pub struct MeteredRuntime(Tokio);
 
@@ -134,7 +169,11 @@ impl AsyncRuntime for MeteredRuntime {
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        Tokio::sleep_until(deadline)
+        let is_tick = deadline > RaftInstant::now() + GRID_SLEEP_MIN;
+        match GRID_ORIGIN.get() {
+            Some(origin) if is_tick => Tokio::sleep_until(deadline + until_grid(deadline - origin)),
+            _ => Tokio::sleep_until(deadline),
+        }
     }
 
     fn timeout<R, F: Future<Output = R> + Send>(
@@ -168,5 +207,19 @@ impl AsyncRuntime for MeteredRuntime {
         F: Future<Output = T>,
     {
         self.0.block_on(future)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_moves_to_the_grid_and_never_to_an_earlier_time() {
+        let cases = [(0, 0), (1, 49), (30, 20), (49, 1), (50, 0), (51, 49), (1_000_030, 20)];
+        for (elapsed, wait) in cases {
+            let waits = until_grid(Duration::from_millis(elapsed));
+            assert_eq!(waits, Duration::from_millis(wait), "{elapsed}");
+        }
     }
 }

@@ -13,13 +13,14 @@ use openraft::{
 };
 use tokio::{
     sync::{oneshot, watch},
-    time::{MissedTickBehavior, interval, sleep},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     adapter::Adapter,
     group::{Core, Leadership, RaftHandle, Role},
+    runtime::interval_on_grid,
     types::{LogId, NodeId, TypeConfig},
 };
 
@@ -127,10 +128,7 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
     // state, which openraft publishes a moment earlier; only until a new leader is ready does it
     // hang on what was applied.
     let (mut server, mut metrics) = (raft.server_metrics(), raft.metrics());
-    let mut tick = interval(TICK_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut look = interval(LOOK_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut tick, mut look) = (interval_on_grid(TICK_INTERVAL), interval_on_grid(LOOK_INTERVAL));
     let lease = sleep(core.config.timing.lease());
     tokio::pin!(lease);
     let (mut ticks, mut silent_ticks, mut leased) = (0u32, 0u32, false);
