@@ -113,8 +113,9 @@ struct State {
 struct Owned {
     /// Targets that have state in the shard.
     known: BTreeSet<TargetId>,
-    /// No target is said to be gone before this.
-    quiet_until: Option<Timestamp>,
+    /// From when on to look for targets that are gone; nothing where none can be. With thousands
+    /// of targets a look is too much for each of their scrapes.
+    look_from: Option<Timestamp>,
 }
 
 impl State {
@@ -154,6 +155,9 @@ impl Schedule {
         for planned in wanted.into_values() {
             self.plan(planned, now);
         }
+        for owned in self.owned.values_mut() {
+            owned.look_from.get_or_insert(now);
+        }
     }
 
     fn plan(&mut self, planned: &Planned, now: Timestamp) {
@@ -190,7 +194,7 @@ impl Schedule {
         since: Timestamp,
         known: impl IntoIterator<Item = TargetId>,
     ) {
-        let owned = Owned { known: known.into_iter().collect(), quiet_until: None };
+        let owned = Owned { known: known.into_iter().collect(), look_from: Some(since) };
         if self.owned.insert(shard, owned).is_some() {
             return;
         }
@@ -246,7 +250,7 @@ impl Schedule {
     pub fn retry_gone(&mut self, shard: ShardId, target: TargetId, now: Timestamp) {
         if let Some(owned) = self.owned.get_mut(&shard) {
             owned.known.insert(target);
-            owned.quiet_until = Some(now + RETRY_GONE_AFTER);
+            owned.look_from = Some(now + RETRY_GONE_AFTER);
         }
     }
 
@@ -285,18 +289,21 @@ impl Schedule {
             return actions;
         }
         for (&shard, owned) in &mut self.owned {
-            if owned.quiet_until.is_some_and(|until| now < until) {
+            if owned.look_from.is_none_or(|from| now < from) {
                 continue;
             }
-            let targets = &self.targets;
+            let (targets, mut waits) = (&self.targets, false);
             owned.known.retain(|&target| {
-                let stays =
-                    targets.get(&target).is_some_and(|state| state.is_busy || state.shard == shard);
-                if !stays {
+                let state = targets.get(&target);
+                let is_planned = state.is_some_and(|it| it.shard == shard && !it.is_removed);
+                let is_busy = state.is_some_and(|it| it.is_busy);
+                waits |= is_busy && !is_planned;
+                if !is_planned && !is_busy {
                     actions.push(Action::Gone { shard, target });
                 }
-                stays
+                is_planned || is_busy
             });
+            owned.look_from = waits.then_some(now);
         }
         actions
     }

@@ -126,6 +126,19 @@ fn a_target_that_changes_its_shard_is_gone_from_the_old_one() {
 }
 
 #[test]
+fn a_target_that_changes_its_shard_while_it_is_scraped_is_gone_afterwards() {
+    let mut schedule = owner_of_one();
+    schedule.own(OTHER, at(0.0), []);
+    assert_eq!(starts(&schedule.tick(at(10.0))), [(0, 10_000)]);
+    schedule.assign(&[planned(0, OTHER, 10)], true, at(11.0));
+    assert!(schedule.tick(at(12.0)).is_empty());
+    assert!(schedule.tick(at(13.0)).is_empty());
+    schedule.finish(TargetId(0));
+    let actions = schedule.tick(at(14.0));
+    assert_eq!(actions, [Action::Gone { shard: SHARD, target: TargetId(0) }]);
+}
+
+#[test]
 fn a_longer_interval_never_lowers_a_slot() {
     let mut schedule = owner_of_one();
     assert_eq!(starts(&schedule.tick(at(130.0))), [(0, 130_000)]);
