@@ -3,7 +3,7 @@
 //! A commit costs about a thousand times what a sample costs, so few, full entries decide the
 //! price of everything: a shard with nothing under way proposes written samples at once; what
 //! arrives meanwhile becomes the next entry. Scrapes, which nobody waits for, are collected for a
-//! moment even when the shard is idle.
+//! moment even when the shard is idle, and all shards end that moment at the same time.
 //!
 //! Invariants
 //! * requests enter the log in the order in which they were offered, except that written samples
@@ -18,6 +18,8 @@ use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
+
+use narthex_model::Timestamp;
 
 /// Names a request from when it is offered until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,7 +45,8 @@ pub struct Limits {
     /// Bytes proposed and not yet applied, beyond which requests are refused with "busy".
     /// Default 1 MiB, about 200 000 samples.
     pub in_flight_bytes_max: usize,
-    /// How long scrapes are collected. Default 250 ms: a fifth of the shortest usual interval.
+    /// Scrapes are collected until the time of day is a multiple of this. Default 250 ms: a
+    /// fifth of the shortest usual interval.
     pub linger: Duration,
 }
 
@@ -74,6 +77,30 @@ pub enum Next {
 pub struct QueueFull {
     /// Bytes waiting and under way.
     pub in_flight_bytes: usize,
+}
+
+/// The time, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For durations.
+    pub monotonic: Instant,
+    /// Of day, about the same on all nodes.
+    pub wall: Timestamp,
+}
+
+impl Now {
+    /// When the time of day is the next multiple of `period`: the same moment for all shards of
+    /// all nodes, so that entries made then share wake-ups and syncs, on followers, too.
+    fn end_of(self, period: Duration) -> Instant {
+        self.monotonic + left_of(period, self.wall)
+    }
+}
+
+/// How long until the time of day is the next multiple of `period`.
+pub fn left_of(period: Duration, wall: Timestamp) -> Duration {
+    let period = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+    let left = period - wall.millis().rem_euclid(period);
+    Duration::from_millis(left.unsigned_abs())
 }
 
 #[derive(Debug)]
@@ -115,7 +142,7 @@ impl WriteQueue {
     /// room beside samples that are written all the time.
     pub fn offer(
         &mut self,
-        now: Instant,
+        now: Now,
         id: RequestId,
         bytes: usize,
         urgency: Urgency,
@@ -134,7 +161,7 @@ impl WriteQueue {
         match urgency {
             Urgency::AtOnce | Urgency::Alone => self.written.push_back(waiting),
             Urgency::Collect => {
-                self.collected_due.get_or_insert(now + self.limits.linger);
+                self.collected_due.get_or_insert(now.end_of(self.limits.linger));
                 self.collected.push_back(waiting);
             }
         }
@@ -217,8 +244,8 @@ mod tests {
     };
 
     #[expect(clippy::disallowed_methods, reason = "any origin will do")]
-    fn origin() -> Instant {
-        Instant::now()
+    fn origin() -> Now {
+        Now { monotonic: Instant::now(), wall: Timestamp::from_millis(1_000) }
     }
 
     fn ids(of: &[u64]) -> Next {
@@ -229,38 +256,54 @@ mod tests {
     fn an_idle_shard_proposes_at_once_and_joins_what_arrives_meanwhile() {
         let (mut queue, now) = (WriteQueue::new(LIMITS), origin());
         queue.offer(now, RequestId(1), 10, Urgency::AtOnce).unwrap();
-        assert_eq!(queue.next(now), ids(&[1]));
+        assert_eq!(queue.next(now.monotonic), ids(&[1]));
         queue.offer(now, RequestId(2), 10, Urgency::AtOnce).unwrap();
         queue.offer(now, RequestId(3), 10, Urgency::AtOnce).unwrap();
-        assert_eq!(queue.next(now), Next::Idle);
+        assert_eq!(queue.next(now.monotonic), Next::Idle);
         queue.done(10);
-        assert_eq!(queue.next(now), ids(&[2, 3]));
+        assert_eq!(queue.next(now.monotonic), ids(&[2, 3]));
     }
 
     #[test]
     fn a_full_entry_does_not_wait_for_the_one_under_way() {
         let (mut queue, now) = (WriteQueue::new(LIMITS), origin());
         queue.offer(now, RequestId(1), 10, Urgency::AtOnce).unwrap();
-        assert_eq!(queue.next(now), ids(&[1]));
+        assert_eq!(queue.next(now.monotonic), ids(&[1]));
         queue.offer(now, RequestId(2), 60, Urgency::AtOnce).unwrap();
         queue.offer(now, RequestId(3), 60, Urgency::AtOnce).unwrap();
-        assert_eq!(queue.next(now), ids(&[2]));
-        assert_eq!(queue.next(now), Next::Idle);
+        assert_eq!(queue.next(now.monotonic), ids(&[2]));
+        assert_eq!(queue.next(now.monotonic), Next::Idle);
     }
 
     #[test]
     fn scrapes_are_collected_for_a_moment_and_ride_along_with_written_samples() {
         let (mut queue, now) = (WriteQueue::new(LIMITS), origin());
         queue.offer(now, RequestId(1), 10, Urgency::Collect).unwrap();
-        let due = now + LIMITS.linger;
-        assert_eq!(queue.next(now), Next::WaitUntil(due));
+        let due = now.monotonic + LIMITS.linger;
+        assert_eq!(queue.next(now.monotonic), Next::WaitUntil(due));
         queue.offer(now, RequestId(2), 10, Urgency::Collect).unwrap();
         assert_eq!(queue.next(due), ids(&[1, 2]));
         queue.done(20);
-        queue.offer(due, RequestId(3), 10, Urgency::Collect).unwrap();
-        queue.offer(due, RequestId(4), 10, Urgency::AtOnce).unwrap();
+        queue.offer(now, RequestId(3), 10, Urgency::Collect).unwrap();
+        queue.offer(now, RequestId(4), 10, Urgency::AtOnce).unwrap();
         assert_eq!(queue.next(due), ids(&[4, 3]));
         assert_eq!(queue.next(due), Next::Idle);
+    }
+
+    #[test]
+    fn all_shards_stop_collecting_at_the_same_time() {
+        let now = origin();
+        let later = |millis| Now {
+            monotonic: now.monotonic + Duration::from_millis(millis),
+            wall: now.wall + Duration::from_millis(millis),
+        };
+        let dues = [0, 100, 249].map(|millis| {
+            let mut queue = WriteQueue::new(LIMITS);
+            queue.offer(later(millis), RequestId(1), 10, Urgency::Collect).unwrap();
+            queue.next(later(millis).monotonic)
+        });
+        let due = now.monotonic + LIMITS.linger;
+        assert_eq!(dues, [due, due, due].map(Next::WaitUntil));
     }
 
     #[test]
@@ -270,11 +313,11 @@ mod tests {
         queue.offer(now, RequestId(2), 10, Urgency::AtOnce).unwrap();
         queue.offer(now, RequestId(3), 10, Urgency::Alone).unwrap();
         queue.offer(now, RequestId(4), 10, Urgency::AtOnce).unwrap();
-        assert_eq!(queue.next(now), ids(&[2, 1]));
+        assert_eq!(queue.next(now.monotonic), ids(&[2, 1]));
         queue.done(20);
-        assert_eq!(queue.next(now), ids(&[3]));
+        assert_eq!(queue.next(now.monotonic), ids(&[3]));
         queue.done(10);
-        assert_eq!(queue.next(now), ids(&[4]));
+        assert_eq!(queue.next(now.monotonic), ids(&[4]));
     }
 
     #[test]
@@ -283,7 +326,7 @@ mod tests {
         queue.offer(now, RequestId(1), 1000, Urgency::AtOnce).unwrap();
         let refused = queue.offer(now, RequestId(2), 1, Urgency::AtOnce);
         assert_eq!(refused, Err(QueueFull { in_flight_bytes: 1000 }));
-        assert_eq!(queue.next(now), ids(&[1]));
+        assert_eq!(queue.next(now.monotonic), ids(&[1]));
         queue.done(1000);
         assert_eq!(queue.in_flight_bytes(), 0);
         queue.offer(now, RequestId(2), 1, Urgency::AtOnce).unwrap();
@@ -296,8 +339,8 @@ mod tests {
         queue.offer(now, RequestId(2), 1000, Urgency::Collect).unwrap();
         assert!(queue.offer(now, RequestId(3), 1000, Urgency::Collect).is_err());
         assert!(queue.offer(now, RequestId(4), 20, Urgency::AtOnce).is_err());
-        assert_eq!(queue.next(now), ids(&[1]));
-        assert_eq!(queue.next(now), ids(&[2]));
+        assert_eq!(queue.next(now.monotonic), ids(&[1]));
+        assert_eq!(queue.next(now.monotonic), ids(&[2]));
         assert!(queue.offer(now, RequestId(5), 1000, Urgency::Collect).is_err(), "only one");
     }
 
@@ -307,6 +350,6 @@ mod tests {
         queue.offer(now, RequestId(1), 10, Urgency::Collect).unwrap();
         queue.offer(now, RequestId(2), 10, Urgency::AtOnce).unwrap();
         assert_eq!(queue.clear(), [RequestId(2), RequestId(1)]);
-        assert_eq!(queue.next(now), Next::Idle);
+        assert_eq!(queue.next(now.monotonic), Next::Idle);
     }
 }

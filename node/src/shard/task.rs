@@ -16,7 +16,7 @@ use narthex_tsdb::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::core::{Limits, Next, QueueFull, RequestId, Urgency, WriteQueue};
+use super::core::{Limits, Next, Now, QueueFull, RequestId, Urgency, WriteQueue};
 use crate::{
     clock::Clock,
     raft::{Group, Leadership, Outcome, ProposeError},
@@ -260,7 +260,8 @@ impl Running {
         }
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let now = self.task.clock.monotonic();
+        let clock = &self.task.clock;
+        let now = Now { monotonic: clock.monotonic(), wall: clock.now() };
         match self.queue.offer(now, id, request.write.bytes, request.write.urgency) {
             Ok(()) => {
                 self.waiting.insert(id, request);
