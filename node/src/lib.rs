@@ -19,5 +19,6 @@ pub mod scrape;
 mod scraping;
 pub mod service;
 pub mod shard;
+mod thread_name;
 pub mod tls;
 mod waiting;

@@ -264,7 +264,7 @@ impl Node {
         spawn_tasks(&shared, &replicas, &client);
         let scraping_metrics = <(Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>)>::default();
         let metrics = scraping_metrics.clone();
-        service.scrape_by(scraping::start(&shared, &replicas, client.clone(), metrics));
+        service.scrape_by(scraping::start(&shared, &replicas, client.clone(), metrics)?);
         Ok(Self { shared, replicas, client, service, scraping_metrics, _folder: folder })
     }
 

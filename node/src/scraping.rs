@@ -9,41 +9,53 @@ use std::{collections::BTreeMap, sync::Arc};
 use narthex_cluster::{ClusterState, Member, NodeId, ShardId, TenantId};
 use narthex_model::{Labels, Timestamp};
 use narthex_proto::client::ShardClient;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
     config::{BuiltinHost, Config},
     discovery::{Discovery, DiscoveryMetrics},
-    node::Shared,
+    node::{Shared, StartError},
     scrape::{
         Leadership, Routing, ScrapeMetrics, Scraper, ScraperHandle, ScraperInputs, Stopped,
         TargetId,
     },
-    shard::{Replica, Replicas, sink::ReplicaSink},
+    shard::{
+        Replica, Replicas,
+        hand_over::{HandOver, Held},
+        sink::ReplicaSink,
+    },
 };
 
-/// Starts scraping. What is scraped follows cluster state and leadership by itself.
+/// Starts scraping. What is scraped follows cluster state and leadership by itself. Samples enter
+/// the log on the caller's runtime.
 pub(crate) fn start(
     shared: &Arc<Shared>,
     replicas: &Arc<Replicas>,
     client: ShardClient,
     (metrics, discovery): (Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>),
-) -> ScraperHandle {
+) -> Result<ScraperHandle, StartError> {
     let state = shared.control.state();
     let config = follow_config(shared, state.clone());
     let discovery = Discovery::new(shared.clock.clone(), config.clone(), discovery);
     let discovery = discovery.spawn(&shared.tasks, shared.stop.clone());
     let scraper = Scraper::new(ScraperInputs {
         clock: shared.clock.clone(),
-        sink: Arc::new(ReplicaSink::new(shared.clone(), replicas.clone(), client)),
+        sink: Arc::new(HandOver {
+            sink: Arc::new(ReplicaSink::new(shared.clone(), replicas.clone(), client)),
+            runtime: Handle::current(),
+            tasks: shared.tasks.clone(),
+            clock: shared.clock.clone(),
+            held: Held::default(),
+        }),
         config,
         discovered: discovery.subscribe(),
         hash_seed: uuid::Uuid::new_v4().as_u64_pair().0,
         metrics,
     });
-    let scraper = scraper.spawn(&shared.tasks, shared.stop.clone());
+    let io = |source| StartError::Io { step: "start the scraper", source };
+    let scraper = scraper.spawn(&shared.tasks, shared.stop.clone()).map_err(io)?;
     shared.tasks.spawn(follow_routing(scraper.clone(), state, shared.stop.clone()));
     let owners = Owners {
         shared: shared.clone(),
@@ -52,7 +64,7 @@ pub(crate) fn start(
         followed: BTreeMap::new(),
     };
     shared.tasks.spawn(owners.run());
-    scraper
+    Ok(scraper)
 }
 
 /// The configuration in force: that of cluster state, or the built-in one.

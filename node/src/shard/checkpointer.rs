@@ -16,9 +16,8 @@ use tracing::{debug, error};
 use super::{
     Replica, Replicas,
     due::{Backlog, Limits, due},
-    thread_name::named,
 };
-use crate::{node::Shared, raft::Applied};
+use crate::{node::Shared, raft::Applied, thread_name::named};
 
 /// How often the rule is asked.
 const TURN: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@ pub mod digest;
 mod due;
 pub mod forward;
 pub mod fragment;
+pub(crate) mod hand_over;
 mod leaders;
 mod machine;
 mod numbers;
@@ -24,7 +25,6 @@ pub mod sink;
 pub mod size_retention;
 pub mod source;
 pub mod task;
-mod thread_name;
 pub mod upkeep;
 
 use std::{

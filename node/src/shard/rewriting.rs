@@ -11,8 +11,8 @@ use narthex_model::Timestamp;
 use narthex_tsdb::{Part, RewriteError, Rewritten};
 use tracing::{error, info};
 
-use super::{Replica, Replicas, machine::ReplicaState, thread_name::named};
-use crate::node::Shared;
+use super::{Replica, Replicas, machine::ReplicaState};
+use crate::{node::Shared, thread_name::named};
 
 /// How often shards are looked at.
 const TURN: Duration = Duration::from_secs(30);

@@ -215,7 +215,7 @@ impl ScrapeSink for ReplicaSink {
 }
 
 /// About what a command takes in an entry.
-fn size(shard: ShardId, command: &ScrapeCommand) -> usize {
+pub(super) fn size(shard: ShardId, command: &ScrapeCommand) -> usize {
     let of = |samples: &[ScrapedSample]| {
         samples.len() * SAMPLE_BYTES + numbers::label_bytes(shard, samples)
     };

@@ -67,6 +67,7 @@ impl Running {
         };
         let stop = CancellationToken::new();
         let handle = Scraper::new(inputs).spawn(&TaskTracker::new(), stop.clone());
+        let handle = handle.expect("a thread");
         Self { config, discovered, commands, handle, stop }
     }
 
