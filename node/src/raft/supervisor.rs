@@ -10,6 +10,7 @@ use std::{
 use openraft::{
     RaftMetrics, ServerState,
     async_runtime::{Instant, WatchReceiver},
+    metrics::RaftServerMetrics,
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -167,6 +168,7 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
             || server.borrow_watched().vote != seen.vote
             || server.borrow_watched().current_leader != seen.current_leader;
         unsettled = behind || (now.role == Role::Leader && !now.ready);
+        raft.runtime_config().tick(needs_ticks(core, &server.borrow_watched()));
         publish(core, now);
     }
 }
@@ -227,6 +229,13 @@ fn hears_majority(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
     let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < fresh);
     let members = metrics.membership_config.membership();
     heard || members.voter_ids().all(|voter| voter == core.node)
+}
+
+/// Whether there is anything to do as time passes. The leader of a group of one has nobody to send
+/// heartbeats to and never stands for election: its ticks would only wake a thread.
+fn needs_ticks(core: &Core, server: &RaftServerMetrics<TypeConfig>) -> bool {
+    let members = server.membership_config.membership();
+    server.state != ServerState::Leader || members.nodes().any(|(node, _)| *node != core.node)
 }
 
 /// Index of the first entry that apply or, on the leader, a follower still has to read.

@@ -8,7 +8,7 @@ use tonic::{Code, Request};
 
 use super::cluster::{Ledger, TestCluster, TestNode, TestPeers, eventually};
 use crate::raft::{
-    MembershipChange, PeerHello, Peers, ProposeError, ReadError, Role, metrics::now,
+    MembershipChange, PeerHello, Peers, ProposeError, RaftTiming, ReadError, Role, metrics::now,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,6 +184,11 @@ async fn a_group_of_one_grows_while_it_works() {
     cluster.nodes[&1].propose(term, "together").await;
     assert_eq!(cluster.agreed(2).await, ["alone", "together"]);
     assert_eq!(group.status().voters, [1, 2, 3]);
+    // Its heartbeats have begun: nobody loses patience with it.
+    let (_, patience) = RaftTiming::default().silence();
+    let other = cluster.nodes[&2].wait_for(|seen| seen.term > term);
+    let elected = tokio::time::timeout(patience + Duration::from_millis(300), other).await;
+    assert!(elected.is_err(), "{elected:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
