@@ -79,14 +79,33 @@ pub struct TargetGone {
 /// One sample of a page.
 #[derive(Debug, Clone)]
 pub struct ScrapedSample {
-    /// Its series, shared with the cache of the target.
+    /// Its series, shared with the cache of the target. It lies somewhere in memory: what is asked
+    /// of each sample is in the sample, too.
     pub series: Arc<ScrapedSeries>,
+    /// [`ScrapedSeries::reference`] when the page was read.
+    pub reference: u64,
+    /// As [`ScrapedSeries::follows_target`].
+    pub follows_target: bool,
     /// When it was taken.
     pub timestamp: Timestamp,
     /// What was measured.
     pub value: f64,
     /// The page gave the time itself: its series gets no stale marker when it ends.
     pub has_own_timestamp: bool,
+}
+
+impl ScrapedSample {
+    /// A sample at the time of the scrape.
+    pub fn new(series: Arc<ScrapedSeries>, timestamp: Timestamp, value: f64) -> Self {
+        Self {
+            reference: series.reference(),
+            follows_target: series.follows_target,
+            series,
+            timestamp,
+            value,
+            has_own_timestamp: false,
+        }
+    }
 }
 
 /// A series of a target, as stored: after relabelling, with the target's labels.

@@ -218,10 +218,10 @@ impl ScrapeMetrics {
         }
     }
 
-    /// Counts the time since a target's last scrape.
-    pub(super) fn note_interval(&self, interval: Duration, length: Duration) {
+    /// Where to note the time from one scrape to the next, of targets with this interval.
+    pub(super) fn interval_lengths(&self, interval: Duration) -> Histogram {
         let label = [("interval", duration::format(interval))];
-        self.pools.interval_lengths.get_or_create(&label).observe(length.as_secs_f64());
+        self.pools.interval_lengths.get_or_create(&label).clone()
     }
 
     pub(super) fn note_skipped(&self, skipped: Skipped) {

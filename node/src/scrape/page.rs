@@ -171,12 +171,8 @@ impl PageReader {
             return;
         }
         let has_own_timestamp = own.is_some();
-        read.samples.push(ScrapedSample {
-            series,
-            timestamp,
-            value: line.value,
-            has_own_timestamp,
-        });
+        let sample = ScrapedSample::new(series, timestamp, line.value);
+        read.samples.push(ScrapedSample { has_own_timestamp, ..sample });
     }
 
     /// The series that a line's sample belongs to; nothing where it is dropped.

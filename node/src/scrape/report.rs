@@ -51,11 +51,6 @@ impl ReportSeries {
             report.kept as f64,
             report.added as f64,
         ];
-        std::array::from_fn(|at| ScrapedSample {
-            series: self.0[at].clone(),
-            timestamp,
-            value: values[at],
-            has_own_timestamp: false,
-        })
+        std::array::from_fn(|at| ScrapedSample::new(self.0[at].clone(), timestamp, values[at]))
     }
 }

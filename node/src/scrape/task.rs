@@ -14,6 +14,7 @@ use std::{
 
 use narthex_cluster::ShardId;
 use narthex_model::{Labels, Timestamp};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot, watch},
@@ -162,6 +163,8 @@ struct TargetState {
     shard: ShardId,
     /// When its last scrape began.
     started: Option<std::time::Instant>,
+    /// Where the time from one to the next is noted.
+    interval_lengths: Histogram,
 }
 
 impl<S: ScrapeSink> Scraper<S> {
@@ -323,7 +326,7 @@ impl<S: ScrapeSink> Scraper<S> {
         for state in self.jobs.values() {
             for target in &state.found.active {
                 let shard = routing(&target.labels);
-                let kept = match before.remove(&target.id) {
+                let mut kept = match before.remove(&target.id) {
                     Some(kept) if Arc::ptr_eq(&kept.job, &state.job) => kept,
                     // Other rules: what was remembered of its series may be wrong.
                     Some(kept) => TargetState {
@@ -334,11 +337,12 @@ impl<S: ScrapeSink> Scraper<S> {
                     },
                     None => self.new_target(&state.job, target),
                 };
-                let mut status = kept.status;
-                if *status.target != *target {
-                    status.target = Arc::new(target.clone());
+                kept.shard = shard;
+                if *kept.status.target != *target {
+                    kept.interval_lengths = self.inputs.metrics.interval_lengths(target.interval);
+                    kept.status.target = Arc::new(target.clone());
                 }
-                self.targets.insert(target.id, TargetState { status, shard, ..kept });
+                self.targets.insert(target.id, kept);
                 planned.push(Planned { target: target.id, shard, interval: target.interval });
             }
         }
@@ -354,6 +358,7 @@ impl<S: ScrapeSink> Scraper<S> {
             page_bytes: 0,
             shard: ShardId(0),
             started: None,
+            interval_lengths: self.inputs.metrics.interval_lengths(target.interval),
         }
     }
 
@@ -385,7 +390,7 @@ impl<S: ScrapeSink> Scraper<S> {
         let now = self.inputs.clock.monotonic();
         if let Some(before) = state.started.replace(now) {
             let length = now.saturating_duration_since(before);
-            self.inputs.metrics.note_interval(target.interval, length);
+            state.interval_lengths.observe(length.as_secs_f64());
         }
         let fresh = || PageReader::new(state.job.rules_for(&target), self.inputs.hash_seed);
         let reader = state.reader.take().unwrap_or_else(fresh);

@@ -78,9 +78,10 @@ pub fn slot_number(slot: Slot) -> u64 {
 
 fn batch<'a>(shard: ShardId, samples: impl Iterator<Item = &'a ScrapedSample>) -> Bytes {
     let mut batch = BatchWriter::new();
-    for ScrapedSample { series, timestamp, value, .. } in samples {
+    for scraped in samples {
+        let ScrapedSample { series, timestamp, value, .. } = scraped;
         let sample = std::iter::once(Sample { timestamp: *timestamp, value: *value });
-        match numbers::proven(shard, series) {
+        match numbers::proven(shard, scraped) {
             Some(known) => batch.push_known(known, sample),
             None => batch.push(&series.labels, sample),
         }

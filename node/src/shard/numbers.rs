@@ -31,21 +31,22 @@ const LOOK_UPS_INLINE_MAX: usize = 1024;
 /// Labels of one entry that registers, in bytes: as much as other requests are joined up to.
 const REGISTER_BYTES: usize = 256 << 10;
 
-/// The number that `shard` gave the series.
-pub fn number(shard: ShardId, series: &ScrapedSeries) -> Option<SeriesId> {
+/// The number that `shard` gave the sample's series. Most are in the sample itself.
+pub fn number(shard: ShardId, sample: &ScrapedSample) -> Option<SeriesId> {
+    named(shard, sample.reference).or_else(|| named(shard, sample.series.reference()))
+}
+
+fn named(shard: ShardId, reference: u64) -> Option<SeriesId> {
     // A reference is the shard and the number, each plus one.
-    let reference = series.reference();
     let is_here = reference >> 32 == u64::from(shard.0) + 1;
     is_here.then(|| SeriesId((reference as u32).wrapping_sub(1)))
 }
 
-/// As [`number`], for the shard of this reader.
+/// The number of a series that has had none, in the shard of this reader.
 pub fn look_up(reader: &ShardReader, shard: ShardId, series: &ScrapedSeries) -> Option<SeriesId> {
-    number(shard, series).or_else(|| {
-        let found = reader.find(&series.labels)?;
-        note(shard, series, found);
-        Some(found)
-    })
+    let found = reader.find(&series.labels)?;
+    note(shard, series, found);
+    Some(found)
 }
 
 /// Looks up all series of these samples that have no number.
@@ -67,14 +68,14 @@ pub async fn look_up_all(reader: &ShardReader, shard: ShardId, samples: &[Scrape
 }
 
 fn unnamed(shard: ShardId, samples: &[ScrapedSample]) -> Vec<Arc<ScrapedSeries>> {
-    let unnamed = samples.iter().filter(|sample| number(shard, &sample.series).is_none());
+    let unnamed = samples.iter().filter(|sample| number(shard, sample).is_none());
     unnamed.map(|sample| sample.series.clone()).collect()
 }
 
 /// The number with what proves it to another node.
-pub fn proven(shard: ShardId, series: &ScrapedSeries) -> Option<KnownSeries> {
-    let SeriesId(number) = number(shard, series)?;
-    Some(KnownSeries { series: number, fingerprint: series.labels.fingerprint() })
+pub fn proven(shard: ShardId, sample: &ScrapedSample) -> Option<KnownSeries> {
+    let SeriesId(number) = number(shard, sample)?;
+    Some(KnownSeries { series: number, fingerprint: sample.series.labels.fingerprint() })
 }
 
 fn note(shard: ShardId, series: &ScrapedSeries, number: SeriesId) {
@@ -88,7 +89,7 @@ pub fn forget<'a>(samples: impl Iterator<Item = &'a ScrapedSample>) {
 
 /// Bytes of the labels that have to be sent with these samples.
 pub fn label_bytes(shard: ShardId, samples: &[ScrapedSample]) -> usize {
-    let unnamed = samples.iter().filter(|sample| number(shard, &sample.series).is_none());
+    let unnamed = samples.iter().filter(|sample| number(shard, sample).is_none());
     unnamed.map(|sample| sample.series.labels.as_bytes().len()).sum()
 }
 
@@ -125,7 +126,7 @@ pub async fn register(
         left = rest;
     }
     let before = samples.len();
-    samples.retain(|sample| number(shard, &sample.series).is_some());
+    samples.retain(|sample| number(shard, sample).is_some());
     Ok((before - samples.len()) as u64)
 }
 

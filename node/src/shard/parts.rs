@@ -64,9 +64,7 @@ impl<'a> Homes<'a> {
 
     fn of(&self, sample: &ScrapedSample) -> ShardId {
         match self.keyed {
-            Some((shard, from)) if sample.series.follows_target && sample.timestamp >= from => {
-                shard
-            }
+            Some((shard, from)) if sample.follows_target && sample.timestamp >= from => shard,
             _ => {
                 let labels = &sample.series.labels;
                 self.state.shard_of(TenantId(0), labels, sample.timestamp).unwrap_or(self.own)
@@ -126,12 +124,8 @@ mod tests {
     fn sample(instance: &str, follows_target: bool) -> ScrapedSample {
         let labels =
             Labels::from_pairs([("__name__", "m"), ("instance", instance), ("job", "push")]);
-        ScrapedSample {
-            series: Arc::new(ScrapedSeries::new(labels.expect("valid"), follows_target)),
-            timestamp: Timestamp::from_millis(1_000),
-            value: 1.0,
-            has_own_timestamp: false,
-        }
+        let series = Arc::new(ScrapedSeries::new(labels.expect("valid"), follows_target));
+        ScrapedSample::new(series, Timestamp::from_millis(1_000), 1.0)
     }
 
     #[test]

@@ -234,7 +234,8 @@ fn encode(
 ) {
     match command {
         ScrapeCommand::Scrape(scrape) => {
-            let (mut samples, mut stamped) = (SampleBlock::new(), SampleBlock::new());
+            let mut samples = SampleBlock::with_capacity(scrape.samples.len());
+            let mut stamped = SampleBlock::new();
             for sample in &scrape.samples {
                 let block = if sample.has_own_timestamp { &mut stamped } else { &mut samples };
                 push(block, reader, shard, sample);
@@ -283,7 +284,8 @@ fn block(reader: &ShardReader, shard: ShardId, samples: &[ScrapedSample]) -> Sam
 }
 
 fn push(block: &mut SampleBlock, reader: &ShardReader, shard: ShardId, sample: &ScrapedSample) {
-    match numbers::look_up(reader, shard, &sample.series) {
+    let known = numbers::number(shard, sample);
+    match known.or_else(|| numbers::look_up(reader, shard, &sample.series)) {
         Some(series) => block.push(series, sample.timestamp, sample.value),
         None => block.push_labels(&sample.series.labels, sample.timestamp, sample.value),
     }

@@ -58,6 +58,11 @@ impl SampleBlock {
         Self::default()
     }
 
+    /// An empty block with room for samples of known series.
+    pub fn with_capacity(known: usize) -> Self {
+        Self { known: Vec::with_capacity(known), ..Self::default() }
+    }
+
     /// Adds a sample of a series whose id was applied here.
     #[inline]
     pub fn push(&mut self, series: SeriesId, timestamp: Timestamp, value: f64) {
