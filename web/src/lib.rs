@@ -23,6 +23,7 @@ mod origin;
 mod ready;
 mod routes;
 mod tls;
+mod unread;
 
 pub use clock::Clock;
 pub use config::{WebFile, WebFileError};

@@ -42,6 +42,7 @@ use crate::{
     ready::Readiness,
     routes::{Routes, not_ready},
     tls::Tls,
+    unread,
 };
 
 /// Time a client has for its TLS handshake.
@@ -437,7 +438,9 @@ impl Acceptor {
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .keep_alive_interval(Some(Duration::from_secs(30)));
         let (shared, router) = (Arc::clone(&self.shared), Arc::clone(&self.router));
+        let tasks = self.tasks.clone();
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            let request = unread::followed(request, &tasks);
             answer(Arc::clone(&shared), router.read().clone(), connection, request)
         });
         let served = builder.serve_connection_with_upgrades(
@@ -452,9 +455,8 @@ async fn answer(
     shared: Arc<Shared>,
     mut router: Router,
     connection: Connection,
-    request: Request<hyper::body::Incoming>,
+    mut request: Request<Body>,
 ) -> Result<Response, Infallible> {
-    let mut request = request.map(Body::new);
     request.extensions_mut().insert(connection);
     let mut response = match below_prefix(&shared.prefix, request.uri()) {
         Placed::Here => router.call(request).await?,

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::access;
@@ -154,4 +155,60 @@ fn prefixes_are_taken_off() {
     assert_eq!(placed("/prom/", "/prometheus"), Placed::Elsewhere);
     assert_eq!(placed("/prom", "/prom"), Placed::Root);
     assert_eq!(placed("/prom", "/narthex.v1.Query/Instant"), Placed::Here);
+}
+
+/// Sends a head that promises `promised` bytes of a body.
+async fn begin(stream: &mut TcpStream, promised: usize, more: &str) {
+    let path = access::WRITE.path();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {promised}\r\n{more}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("the head is read");
+}
+
+/// Reads the head of an answer.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\r\n\r\n") {
+        text.push(stream.read_u8().await.expect("an answer"));
+    }
+    String::from_utf8(text).expect("text")
+}
+
+#[tokio::test]
+async fn a_sender_that_reads_last_hears_the_early_answer() {
+    let served = serve(WebOptions::default()).await;
+    let body = vec![b'x'; 10 << 20];
+    let mut stream = TcpStream::connect(served.address).await.expect("connect");
+    // The second time on the same connection, which is as good as new.
+    for _ in 0..2 {
+        begin(&mut stream, body.len(), "").await;
+        stream.write_all(&body).await.expect("all of it is read, although nobody wants it");
+        assert!(head(&mut stream).await.starts_with("HTTP/1.1 204"));
+    }
+    drop(stream);
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_sender_that_waits_for_a_word_keeps_its_body() {
+    let served = serve(WebOptions::default()).await;
+    let mut stream = TcpStream::connect(served.address).await.expect("connect");
+    begin(&mut stream, 10 << 20, "Expect: 100-continue\r\n").await;
+    assert!(head(&mut stream).await.starts_with("HTTP/1.1 204"), "and not 100 Continue");
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_not_read_for_ever() {
+    let served = serve(WebOptions::default()).await;
+    let mut stream = TcpStream::connect(served.address).await.expect("connect");
+    begin(&mut stream, 1 << 40, "").await;
+    let (chunk, mut sent) = (vec![b'x'; 1 << 20], 0);
+    while stream.write_all(&chunk).await.is_ok() {
+        sent += chunk.len();
+        assert!(sent < 128 << 20, "it is still read");
+    }
+    assert!(sent >= 10 << 20, "{sent}");
+    served.end().await;
 }
