@@ -48,9 +48,6 @@ use crate::{
 };
 use appended::{Answered, append_result};
 
-/// Label sets in one message.
-const SERIES_PER_PART: usize = 1024;
-
 /// This node's answers.
 pub struct LocalNode {
     shared: Arc<Shared>,
@@ -181,11 +178,7 @@ impl NodeService for LocalNode {
         });
         let mut labels: Vec<Labels> = found.await?;
         labels.truncate(limit);
-        let parts = labels.chunks(SERIES_PER_PART).map(|part| SeriesPart {
-            labels: part.iter().map(|labels| labels.as_bytes().to_vec().into()).collect(),
-            not_leader: None,
-        });
-        Ok(ready(parts.collect()))
+        Ok(ready(side::series(&labels)))
     }
 
     async fn exemplars(&self, request: SelectRequest) -> Result<Answers<ExemplarsPart>, Status> {

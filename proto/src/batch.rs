@@ -25,6 +25,7 @@
 //! its labels. Values keep all their bits; histograms are in the encoding of `narthex_model`.
 //! What is rich is rare: floats without start timestamps pay nothing for it.
 
+mod halve;
 mod rich;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use narthex_model::{
     FamilyMetadata, InvalidLabels, Labels, Sample, Timestamp, histogram::MalformedHistogram,
 };
 
+pub use halve::halve;
 pub use rich::{EncodedExemplar, Owner, Point, Rich, RichRows};
 
 const VERSION: u8 = 1;
@@ -139,8 +141,12 @@ impl BatchWriter {
 
     /// Adds the samples of one series; a series may come again.
     pub fn push(&mut self, labels: &Labels, samples: impl ExactSizeIterator<Item = Sample>) {
-        put_varint(&mut self.bytes, (labels.as_bytes().len() as u64) << 1);
-        self.bytes.extend_from_slice(labels.as_bytes());
+        self.push_encoded(labels.as_bytes(), samples);
+    }
+
+    fn push_encoded(&mut self, labels: &[u8], samples: impl ExactSizeIterator<Item = Sample>) {
+        put_varint(&mut self.bytes, (labels.len() as u64) << 1);
+        self.bytes.extend_from_slice(labels);
         if labels.is_empty() {
             self.bytes.push(rich::kind::NO_LABELS);
         }

@@ -25,12 +25,16 @@ const SHARD_REASONS: &[&str] = &[
     "invalid_labels",
     EXEMPLAR,
     METADATA,
+    REFUSED_BY_SHARD,
 ];
 
 /// Exemplars older than their series' newest, or with labels too long.
 pub(crate) const EXEMPLAR: &str = "exemplar";
 /// Descriptions that are too long, or of too many families.
 pub(crate) const METADATA: &str = "metadata";
+
+/// Series of which a shard takes nothing.
+pub(crate) const REFUSED_BY_SHARD: &str = "refused_by_shard";
 
 /// See the module.
 #[derive(Debug, Clone)]

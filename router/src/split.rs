@@ -32,15 +32,16 @@ use crate::{
 
 /// A batch that has grown this large is closed, well below the largest message.
 const BATCH_BYTES: usize = 2 << 20;
-/// Samples of one series that go into a batch together.
-const SAMPLES_TOGETHER: usize = 1 << 16;
+/// Samples of one series that go into a batch together: beside the longest labels, an entry of
+/// 4 MiB has room for them whatever their times and values.
+const SAMPLES_TOGETHER: usize = 1 << 14;
 /// About what a sample takes in a batch.
 const SAMPLE_BYTES: usize = 16;
 /// About what a series that comes with labels takes beside them.
 const SERIES_BYTES: usize = 96;
 /// The labels of a series may be as long together, whatever the limits: no entry of a shard's log
-/// takes much more.
-const LABELS_BYTES_MAX: usize = 1 << 20;
+/// takes much more beside samples.
+const LABELS_BYTES_MAX: usize = 7 << 19;
 /// A sample may be this far ahead of our clock, in milliseconds, and no further: an epoch of the
 /// ring may begin right behind it.
 const AHEAD_MILLIS_MAX: i64 = narthex_cluster::EPOCH_LEAD_MILLIS_MIN;
@@ -337,10 +338,12 @@ impl<'e> Splitter<'e> {
             self.refuse(reason, series.len(), &series.labels);
             return false;
         }
-        if label_bytes > LABELS_BYTES_MAX {
+        // Each label's lengths take at least two bytes.
+        let encoded_bytes = label_bytes + 2 * series.labels.len();
+        if encoded_bytes > LABELS_BYTES_MAX {
             let excess = || {
                 let labels = describe(&series.labels);
-                format!("{labels}: labels of {label_bytes} bytes exceed {LABELS_BYTES_MAX}")
+                format!("{labels}: labels of {encoded_bytes} bytes exceed {LABELS_BYTES_MAX}")
             };
             self.refuse_with(RefuseReason::LabelsTooLarge, series.len(), excess);
             return false;
@@ -407,12 +410,14 @@ impl<'e> Splitter<'e> {
     }
 
     fn write(&mut self, open_at: usize, labels: &[(&str, &str)], samples: &[Sample], epoch: u64) {
-        let bytes = SERIES_BYTES + label_bytes(labels) + samples.len() * SAMPLE_BYTES;
-        if !self.parts.use_bytes(bytes) {
+        let series_bytes = SERIES_BYTES + label_bytes(labels);
+        let times = samples.len().div_ceil(SAMPLES_TOGETHER);
+        if !self.parts.use_bytes(times * series_bytes + samples.len() * SAMPLE_BYTES) {
             return;
         }
         self.split.samples += samples.len() as u64;
         for together in samples.chunks(SAMPLES_TOGETHER) {
+            self.make_room(open_at, series_bytes + together.len() * SAMPLE_BYTES);
             let open = &mut self.open[open_at];
             let fingerprint = open.writer.push_pairs(labels, together.iter().copied());
             open.labelled.push(Labelled { hash: self.hash, epoch, fingerprint });
@@ -420,12 +425,24 @@ impl<'e> Splitter<'e> {
         }
     }
 
-    fn close_if_full(&mut self, open_at: usize) {
-        let open = &mut self.open[open_at];
-        if open.writer.len() >= BATCH_BYTES {
-            let full = open.close();
-            self.split.batches.entry(open.shard).or_default().push(full);
+    /// Closes a batch that `bytes` more would make too large: what is larger goes alone.
+    fn make_room(&mut self, open_at: usize, bytes: usize) {
+        let open = &self.open[open_at];
+        if !open.writer.is_empty() && open.writer.len() + bytes > BATCH_BYTES {
+            self.close(open_at);
         }
+    }
+
+    fn close_if_full(&mut self, open_at: usize) {
+        if self.open[open_at].writer.len() >= BATCH_BYTES {
+            self.close(open_at);
+        }
+    }
+
+    fn close(&mut self, open_at: usize) {
+        let open = &mut self.open[open_at];
+        let full = open.close();
+        self.split.batches.entry(open.shard).or_default().push(full);
     }
 
     fn refuse(&mut self, reason: RefuseReason, samples: usize, labels: &[(&str, &str)]) {

@@ -9,6 +9,7 @@
 mod answer;
 mod append;
 mod grpc;
+mod halves;
 mod import;
 mod otlp;
 mod pairs;
@@ -277,7 +278,7 @@ impl Router {
         let mut answers = Vec::with_capacity(batches.len());
         for Batch { bytes, labelled, described, has_samples } in batches {
             let asked = self.clock.monotonic();
-            let result = self.shards.append(shard, revision, bytes, APPEND_TIME).await;
+            let result = self.append_batch_to(shard, bytes, revision).await;
             match &result {
                 Err(ShardError::Unavailable { .. }) => {
                     attempt.unanswered(self.clock.monotonic().saturating_sub(asked));

@@ -1,5 +1,6 @@
 //! What whoever appends is told.
 
+use narthex_model::Labels;
 use narthex_proto::internal::v1::{
     Appended, Busy, NotLeader, Refused, Unknown, UnknownSeries, append_response,
 };
@@ -7,6 +8,9 @@ use narthex_tsdb::{CommandOutcome, Refusal, SeriesId, Settings, ShardReader};
 use tonic::Status;
 
 use crate::shard::{batch, forward::FENCED, task::WriteError};
+
+/// Characters of a series' labels in an answer.
+const SHOWN_CHARS: usize = 1000;
 
 /// What an outcome is the answer to.
 pub(super) struct Answered<'a> {
@@ -90,12 +94,21 @@ fn example(reason: Refusal, outcome: &CommandOutcome, answered: &Answered<'_>) -
             let numbers = numbers(answered.names, outcome);
             let unnamed = numbers.iter().position(|number| *number == SeriesId::NONE.0);
             let labels = unnamed.and_then(|at| batch::labels_at(answered.batch, at));
-            labels.map_or(limit.clone(), |labels| format!("{labels}: {limit}"))
+            labels.map_or(limit.clone(), |labels| format!("{}: {limit}", shown(&labels)))
         }
         (Some(first), None) => {
             let labels = answered.reader.labels(first.series).unwrap_or_default();
-            format!("{labels} at {}", first.timestamp)
+            format!("{} at {}", shown(&labels), first.timestamp)
         }
+    }
+}
+
+/// Labels as far as an answer needs them: they may have megabytes.
+fn shown(labels: &Labels) -> String {
+    let text = labels.to_string();
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

@@ -93,6 +93,9 @@ pub fn label_bytes(shard: ShardId, samples: &[ScrapedSample]) -> usize {
     unnamed.map(|sample| sample.series.labels.as_bytes().len()).sum()
 }
 
+/// Labels of one series, in bytes: what surrounds them in an entry fits, too.
+const LABELS_BYTES_MAX: usize = ENTRY_BYTES_MAX - 1024;
+
 /// Has `shard` number the series of `samples` where their labels are more than a little. Takes
 /// out the samples of series that it refuses, and says how many those are. What was numbered when
 /// this fails stays numbered.
@@ -108,16 +111,13 @@ pub async fn register(
     let series = unnamed(shard, samples);
     let mut left = &series[..];
     while !left.is_empty() {
+        let (chunk, rest) = left.split_at(together(left));
         let mut batch = BatchWriter::new();
-        let last = left.iter().position(|series| {
-            batch.push(&series.labels, std::iter::empty());
-            batch.len() >= REGISTER_BYTES
-        });
-        if batch.len() > ENTRY_BYTES_MAX {
+        chunk.iter().for_each(|series| batch.push(&series.labels, std::iter::empty()));
+        if batch.len() > LABELS_BYTES_MAX {
             let bytes = batch.len();
             return Err(SubmitError::TooLarge(format!("labels of {bytes} bytes")));
         }
-        let (chunk, rest) = left.split_at(last.map_or(left.len(), |last| last + 1));
         let answer = append(client, shard, batch.finish(), deadline).await?;
         let named = chunk.iter().zip(&answer.series);
         for (series, &number) in named.filter(|(_, number)| **number != SeriesId::NONE.0) {
@@ -128,6 +128,16 @@ pub async fn register(
     let before = samples.len();
     samples.retain(|sample| number(shard, sample).is_some());
     Ok((before - samples.len()) as u64)
+}
+
+/// How many series go into one entry: at least one, which may be larger than an entry should.
+fn together(series: &[Arc<ScrapedSeries>]) -> usize {
+    let mut bytes = 0;
+    let fits = series.iter().take_while(|series| {
+        bytes += series.labels.as_bytes().len();
+        bytes <= REGISTER_BYTES
+    });
+    fits.count().max(1).min(series.len())
 }
 
 /// Appends, and waits where the shard is busy.

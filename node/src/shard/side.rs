@@ -1,18 +1,39 @@
-//! What a shard answers of exemplars and metadata, in parts that fit messages.
+//! What a shard answers of label sets, exemplars and metadata, in parts that fit messages.
 
 use narthex_model::{Exemplar, Labels, Timestamp};
 use narthex_proto::internal::v1::{
-    ExemplarsPart, MetadataFamily, MetadataPart, SelectRequest, SeriesExemplars, StoredExemplar,
+    ExemplarsPart, MetadataFamily, MetadataPart, SelectRequest, SeriesExemplars, SeriesPart,
+    StoredExemplar,
 };
 use narthex_tsdb::ShardReader;
 use tonic::Status;
 
 use crate::service::selectors;
 
-/// Exemplars of a part, about: each has a few hundred bytes at most.
-const EXEMPLARS_PER_PART: usize = 4096;
+/// Bytes of a part, about; one label set may have twice as many, and a message four times.
+const PART_BYTES: usize = 2 << 20;
+/// What a label set, or an exemplar with its labels, takes in a message beside its series' labels.
+const ROW_BYTES: usize = 512;
+/// Exemplars of a series that go together.
+const EXEMPLARS_TOGETHER: usize = PART_BYTES / ROW_BYTES;
 /// Families of a part: each has 4 KiB at most.
 const FAMILIES_PER_PART: usize = 512;
+
+/// Label sets, in their order.
+pub fn series(labels: &[Labels]) -> Vec<SeriesPart> {
+    let (mut parts, mut held) = (Vec::<SeriesPart>::new(), usize::MAX);
+    for labels in labels {
+        let bytes = labels.as_bytes();
+        held = held.saturating_add(bytes.len() + ROW_BYTES);
+        if held > PART_BYTES {
+            parts.push(SeriesPart::default());
+            held = bytes.len() + ROW_BYTES;
+        }
+        let part = parts.last_mut().expect("the first label set begins one");
+        part.labels.push(bytes.to_vec().into());
+    }
+    parts
+}
 
 /// The exemplars of series that match. Looks at all that are kept, on the blocking pool.
 pub async fn exemplars(
@@ -27,12 +48,13 @@ pub async fn exemplars(
     let (mut parts, mut held) = (vec![ExemplarsPart::default()], 0);
     for (labels, exemplars) in found {
         // One series alone may have more than a part should.
-        for some in exemplars.chunks(EXEMPLARS_PER_PART) {
-            if held > 0 && held + some.len() > EXEMPLARS_PER_PART {
+        for some in exemplars.chunks(EXEMPLARS_TOGETHER) {
+            let bytes = labels.as_bytes().len() + some.len() * ROW_BYTES;
+            if held > 0 && held + bytes > PART_BYTES {
                 parts.push(ExemplarsPart::default());
                 held = 0;
             }
-            held += some.len();
+            held += bytes;
             let part = parts.last_mut().expect("there is one from the start");
             part.series.push(message(&labels, some));
         }

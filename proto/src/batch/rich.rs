@@ -83,12 +83,7 @@ impl BatchWriter {
     pub fn push_rich(&mut self, owner: Owner<'_>, rows: RichRows<'_>) -> u32 {
         self.bytes.extend_from_slice(&[NOT_PLAIN, kind::RICH]);
         let fingerprint = self.put_owner(owner);
-        put_varint(&mut self.bytes, rows.floats.len() as u64);
-        for point in rows.floats {
-            self.put_time(point.timestamp);
-            self.bytes.extend_from_slice(&point.value.to_bits().to_le_bytes());
-            self.put_start(point);
-        }
+        self.put_floats(rows.floats);
         put_varint(&mut self.bytes, rows.histograms.len() as u64);
         let mut histogram = Vec::new();
         for point in rows.histograms {
@@ -107,6 +102,33 @@ impl BatchWriter {
         self.items += 1;
         self.samples += rows.floats.len() + rows.histograms.len();
         fingerprint
+    }
+
+    /// Adds what was read of another batch.
+    pub(super) fn push_read(&mut self, rich: &Rich<'_>) {
+        self.bytes.extend_from_slice(&[NOT_PLAIN, kind::RICH]);
+        match rich.subject {
+            Subject::Known(known) => drop(self.put_owner(Owner::Known(known))),
+            Subject::Labels(labels) => {
+                put_varint(&mut self.bytes, (labels.len() as u64) << 1);
+                self.bytes.extend_from_slice(labels);
+            }
+        }
+        self.put_floats(&rich.floats);
+        put_varint(&mut self.bytes, rich.histograms.len() as u64);
+        for point in &rich.histograms {
+            self.put_time(point.timestamp);
+            self.put_start(point);
+            self.put_block(point.value.as_bytes());
+        }
+        put_varint(&mut self.bytes, rich.exemplars.len() as u64);
+        for EncodedExemplar { labels, sample } in &rich.exemplars {
+            self.put_time(sample.timestamp);
+            self.bytes.extend_from_slice(&sample.value.to_bits().to_le_bytes());
+            self.put_block(labels);
+        }
+        self.items += 1;
+        self.samples += rich.floats.len() + rich.histograms.len();
     }
 
     /// Adds what is known of a metric family.
@@ -134,6 +156,15 @@ impl BatchWriter {
         }
     }
 
+    fn put_floats(&mut self, floats: &[Point<f64>]) {
+        put_varint(&mut self.bytes, floats.len() as u64);
+        for point in floats {
+            self.put_time(point.timestamp);
+            self.bytes.extend_from_slice(&point.value.to_bits().to_le_bytes());
+            self.put_start(point);
+        }
+    }
+
     fn put_start<V>(&mut self, point: &Point<V>) {
         let before = point.timestamp.millis().wrapping_sub(point.start.millis());
         put_signed(&mut self.bytes, before);
@@ -142,6 +173,18 @@ impl BatchWriter {
     fn put_block(&mut self, block: &[u8]) {
         put_varint(&mut self.bytes, block.len() as u64);
         self.bytes.extend_from_slice(block);
+    }
+}
+
+impl Rich<'_> {
+    /// How much there is, whatever it is.
+    pub fn len(&self) -> usize {
+        self.floats.len() + self.histograms.len() + self.exemplars.len()
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

@@ -69,6 +69,40 @@ fn with<V, W>(point: &Point<V>, value: W) -> Point<W> {
     Point { timestamp: point.timestamp, start: point.start, value }
 }
 
+/// Halves have all that the whole has, in its order; a single series is cut between samples.
+fn check_halves(batch: &[u8], want: &[Found]) {
+    let Some(halves) = halve(batch).unwrap() else {
+        assert!(match want {
+            [] | [Found::Rich { .. } | Found::Metadata(_)] => true,
+            [Found::Floats(_, samples)] => samples.len() < 2,
+            _ => false,
+        });
+        return;
+    };
+    let [first, second] = halves.map(|half| read(&half).unwrap());
+    if let (
+        [Found::Floats(who, samples)],
+        [Found::Floats(of, earlier)],
+        [Found::Floats(_, later)],
+    ) = (want, &first[..], &second[..])
+    {
+        assert_eq!((who, samples), (of, &[&earlier[..], later].concat()));
+        return;
+    }
+    assert!(!first.is_empty() && !second.is_empty());
+    assert!(first.iter().chain(&second).eq(want));
+}
+
+#[test]
+fn halves_of_a_backfill_are_backfills() {
+    let mut writer = BatchWriter::backfill();
+    let labels = Labels::from_pairs([("a", "b")]).unwrap();
+    writer.push(&labels, [Sample::default(); 2].into_iter());
+    for half in halve(&writer.finish()).unwrap().unwrap() {
+        assert!(BatchReader::new(&half).unwrap().is_backfill());
+    }
+}
+
 fn who() -> impl Strategy<Value = Who> {
     let labels = "[a-z]{0,9}"
         .prop_map(|name| Who::Labels(Labels::from_pairs([("__name__", name)]).unwrap()));
@@ -145,7 +179,9 @@ proptest! {
             },
             Found::Metadata(format!("{metadata:?}")),
         ];
-        prop_assert_eq!(read(&writer.finish()).unwrap(), want);
+        let batch = writer.finish();
+        check_halves(&batch, &want);
+        prop_assert_eq!(read(&batch).unwrap(), want);
     }
 
     #[test]
@@ -166,7 +202,9 @@ proptest! {
             }
             want.push(Found::Floats(who, samples));
         }
-        prop_assert_eq!(read(&writer.finish()).unwrap(), want);
+        let batch = writer.finish();
+        check_halves(&batch, &want);
+        prop_assert_eq!(read(&batch).unwrap(), want);
     }
 
     #[test]
@@ -188,11 +226,11 @@ proptest! {
         not_plain: bool,
         kind in 0u8..4,
     ) {
-        let _ = read(&bytes);
+        let _ = (read(&bytes), halve(&bytes));
         if not_plain && bytes.len() > 4 {
             bytes[..4].copy_from_slice(&[VERSION, 9, NOT_PLAIN, kind]);
         }
-        let _ = read(&bytes);
+        let _ = (read(&bytes), halve(&bytes));
     }
 }
 

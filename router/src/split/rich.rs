@@ -5,7 +5,9 @@ use narthex_model::{Exemplar, FamilyMetadata, NativeHistogram, Timestamp};
 use narthex_proto::batch::{Owner, Point, RichRows};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BATCH_BYTES, Labelled, RefuseReason, SERIES_BYTES, Splitter, label_bytes};
+use super::{
+    BATCH_BYTES, LABELS_BYTES_MAX, Labelled, RefuseReason, SERIES_BYTES, Splitter, label_bytes,
+};
 use crate::{
     families::family_of,
     series::{Metadata, Series},
@@ -19,10 +21,11 @@ const HISTOGRAM_BYTES: usize = 64;
 /// About what a sample with a start takes in a batch.
 const STARTED_BYTES: usize = 24;
 const BUCKET_BYTES: usize = 10;
-/// Floats, and exemplars, that go into a batch together: a quarter of what a batch holds each, so
-/// that no entry of a log is too small for it.
-const FLOATS_TOGETHER: usize = BATCH_BYTES / 4 / STARTED_BYTES;
-const EXEMPLARS_TOGETHER: usize = 256;
+/// About what an exemplar takes in a batch at most.
+const EXEMPLAR_BYTES: usize = 1200;
+/// What goes into a batch together, labels and all: an entry of 4 MiB takes it, where numbers are
+/// longer by a third.
+const TOGETHER_BYTES: usize = LABELS_BYTES_MAX + (256 << 10);
 
 /// All that a series brings, each kind in order.
 #[derive(Default)]
@@ -60,16 +63,9 @@ impl Points {
         }
     }
 
-    /// About what it takes in batches.
-    fn bytes(&self, labels: &[(&str, &str)], is_labelled: bool) -> usize {
-        let histograms =
-            self.histograms.iter().map(|it| HISTOGRAM_BYTES + buckets_bytes(&it.value));
-        let exemplars = self.exemplars.iter().map(|it| SERIES_BYTES + it.labels.as_bytes().len());
-        let labels = if is_labelled { SERIES_BYTES + label_bytes(labels) } else { 0 };
-        labels
-            + self.floats.len() * STARTED_BYTES
-            + histograms.sum::<usize>()
-            + exemplars.sum::<usize>()
+    fn rows(&self) -> RichRows<'_> {
+        let Self { floats, histograms, exemplars } = self;
+        RichRows { floats, histograms, exemplars }
     }
 
     fn is_empty(&self) -> bool {
@@ -106,23 +102,17 @@ impl Splitter<'_> {
                 epoch.ring.shard_of_key(key)
             }
         };
-        if !self.parts.use_bytes(points.bytes(labels, home.is_none())) {
+        let series_bytes = if home.is_none() { SERIES_BYTES + label_bytes(labels) } else { 0 };
+        let mut left = points.rows();
+        if !self.parts.use_bytes(series_bytes + bytes_of(left)) {
             return;
         }
         let open_at = self.open_at(shard);
         self.split.samples += (points.floats.len() + points.histograms.len()) as u64;
-        let (mut floats, mut exemplars) = (&points.floats[..], &points.exemplars[..]);
-        let mut histograms = &points.histograms[..];
+        let room = (BATCH_BYTES / 2).min(TOGETHER_BYTES.saturating_sub(series_bytes));
         loop {
-            let (some_floats, later_floats) = floats.split_at(FLOATS_TOGETHER.min(floats.len()));
-            let (some_histograms, later_histograms) = histograms.split_at(fitting(histograms));
-            let (some_exemplars, later_exemplars) =
-                exemplars.split_at(EXEMPLARS_TOGETHER.min(exemplars.len()));
-            let rows = RichRows {
-                floats: some_floats,
-                histograms: some_histograms,
-                exemplars: some_exemplars,
-            };
+            let rows = take(&mut left, room);
+            self.make_room(open_at, series_bytes + bytes_of(rows));
             let open = &mut self.open[open_at];
             open.is_rich = true;
             match home {
@@ -134,8 +124,9 @@ impl Splitter<'_> {
                 }
             }
             self.close_if_full(open_at);
-            (floats, histograms, exemplars) = (later_floats, later_histograms, later_exemplars);
-            if floats.is_empty() && histograms.is_empty() && exemplars.is_empty() {
+            let is_done =
+                left.floats.is_empty() && left.histograms.is_empty() && left.exemplars.is_empty();
+            if is_done || !self.parts.use_bytes(series_bytes) {
                 return;
             }
         }
@@ -182,13 +173,34 @@ fn buckets_bytes(histogram: &NativeHistogram) -> usize {
     histogram.bucket_count() * BUCKET_BYTES
 }
 
-/// How many histograms go into a batch together: at least one, and not much above half of what a
-/// batch holds.
-fn fitting(histograms: &[Point<NativeHistogram>]) -> usize {
+/// About what rows take in a batch.
+fn bytes_of(rows: RichRows<'_>) -> usize {
+    let histograms = rows.histograms.iter().map(|it| HISTOGRAM_BYTES + buckets_bytes(&it.value));
+    let exemplars = rows.exemplars.iter().map(|it| SERIES_BYTES + it.labels.as_bytes().len());
+    rows.floats.len() * STARTED_BYTES + histograms.sum::<usize>() + exemplars.sum::<usize>()
+}
+
+/// Takes what goes into a batch together: at least one of what there is, and of floats and
+/// exemplars no more than a quarter of `room` bytes each.
+fn take<'a>(left: &mut RichRows<'a>, room: usize) -> RichRows<'a> {
+    let quarter = |bytes: usize| (room / 4 / bytes).max(1);
+    let floats = quarter(STARTED_BYTES).min(left.floats.len());
+    let exemplars = quarter(EXEMPLAR_BYTES).min(left.exemplars.len());
+    let (floats, later_floats) = left.floats.split_at(floats);
+    let (exemplars, later_exemplars) = left.exemplars.split_at(exemplars);
+    let (histograms, later_histograms) =
+        left.histograms.split_at(fitting(left.histograms, room / 2));
+    *left =
+        RichRows { floats: later_floats, histograms: later_histograms, exemplars: later_exemplars };
+    RichRows { floats, histograms, exemplars }
+}
+
+/// How many histograms go into a batch together: at least one, and not much above `room` bytes.
+fn fitting(histograms: &[Point<NativeHistogram>], room: usize) -> usize {
     let mut bytes = 0;
     let fits = histograms.iter().take_while(|point| {
         bytes += HISTOGRAM_BYTES + buckets_bytes(&point.value);
-        bytes <= BATCH_BYTES / 2
+        bytes <= room
     });
     fits.count().max(1).min(histograms.len())
 }

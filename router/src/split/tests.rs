@@ -30,6 +30,14 @@ fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Outgoing {
 }
 
 fn split_of(request: &[Outgoing], epochs: &[Epoch]) -> Split {
+    let (split, other) = both(request, epochs);
+    assert_eq!(stored(&other), stored(&split), "both versions say the same");
+    assert_eq!(other.refused, split.refused);
+    split
+}
+
+/// As remote write 1.0 and as 2.0.
+fn both(request: &[Outgoing], epochs: &[Epoch]) -> (Split, Split) {
     let cache = SeriesCache::new(1, 1);
     let by = SplitBy {
         epochs,
@@ -43,10 +51,42 @@ fn split_of(request: &[Outgoing], epochs: &[Epoch]) -> Split {
         memory: &Memory::new(Limits::default(), Default::default()).share(),
     };
     let split = split_v1(&encode(request), &by).expect("valid request");
-    let other = split_v2(&encode_v2(request), &by).expect("valid request");
-    assert_eq!(stored(&other), stored(&split), "both versions say the same");
-    assert_eq!(other.refused, split.refused);
-    split
+    (split, split_v2(&encode_v2(request), &by).expect("valid request"))
+}
+
+/// What a batch makes of an entry is below 4 MiB, the most that a shard takes: numbers take at most
+/// ten bytes more for each sample.
+#[test]
+fn the_longest_labels_leave_room_in_an_entry() {
+    const ENTRY_BYTES_MAX: usize = 4 << 20;
+    let small = |i: usize| series(&[("__name__", "m"), ("i", &i.to_string())], &[(1, 1.0)]);
+    let samples: Vec<(i64, f64)> = (0..40_000).map(|i| (i, 0.1 + i as f64)).collect();
+    let longest = "x".repeat(LABELS_BYTES_MAX - "__name__mx".len() - 4);
+    let many: Vec<(String, String)> =
+        (0..60_000).map(|i| (format!("l{i:05}"), "v".repeat(40))).collect();
+    let many: Vec<_> = many.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let request: Vec<Outgoing> = (0..60_000)
+        .map(small)
+        .chain([
+            series(&[("__name__", "m"), ("x", &longest)], &samples),
+            series(&[&[("__name__", "m")], &many[..]].concat(), &samples),
+            series(&[("__name__", "m"), ("x", &format!("{longest}y"))], &samples),
+            series(&[("__name__", "m"), (&"n".repeat(64 << 10), "v")], &samples[..1]),
+        ])
+        .collect();
+    let (split, other) = both(&request, &[epoch(0, i64::MIN, 1)]);
+    for split in [split, other] {
+        assert_eq!(split.refused.keys().collect::<Vec<_>>(), [&RefuseReason::LabelsTooLarge]);
+        assert_eq!(split.refused[&RefuseReason::LabelsTooLarge].samples, 40_000);
+        assert_eq!(split.samples, 60_000 + 80_000 + 1);
+        let batches = split.batches.values().flatten();
+        let entry_bytes = batches.map(|batch| {
+            let rows = read_batch(&batch.bytes, none_known);
+            batch.bytes.len() + 10 * rows.iter().map(|(_, samples)| samples.len()).sum::<usize>()
+        });
+        let largest = entry_bytes.max().expect("there are batches");
+        assert!((LABELS_BYTES_MAX..ENTRY_BYTES_MAX).contains(&largest), "{largest}");
+    }
 }
 
 type Stored = BTreeSet<(u32, String, i64, u64)>;

@@ -369,7 +369,7 @@ async fn bodies_that_grow_are_refused_before_they_do() {
     let cases = [
         ("one text of many series", Door::Write2, symbols_repeated(100_000, 1 << 19), 413),
         ("one text of many labels", Door::Write2, labels_repeated(60_000, 1 << 19), 413),
-        ("labels larger than any entry", Door::Write2, labels_repeated(200, 1 << 13), 400),
+        ("labels larger than any entry", Door::Write2, labels_repeated(500, 1 << 13), 400),
         ("more labels than can be", Door::Write2, labels_repeated(200_000, 1), 400),
         ("symbols", Door::Write2, nested(&[], 4, MANY), 400),
         ("histograms in 2.0", Door::Write2, nested(&[5], 3, MANY), 400),

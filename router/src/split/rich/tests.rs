@@ -215,7 +215,7 @@ fn a_long_description_is_refused_and_many_histograms_are_parted() {
         value: NativeHistogram::stale_marker(true),
     };
     let many: Vec<_> = (0..50_000).map(marker).collect();
-    let first = fitting(&many);
+    let first = fitting(&many, 1 << 20);
     assert!(first > 1 && first < many.len());
-    assert_eq!((fitting(&many[..1]), fitting(&[])), (1, 0));
+    assert_eq!((fitting(&many[..1], 0), fitting(&[], 1 << 20)), (1, 0));
 }
