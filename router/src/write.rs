@@ -8,6 +8,7 @@
 
 mod answer;
 mod append;
+mod arrival;
 mod grpc;
 mod halves;
 mod import;

@@ -22,6 +22,7 @@ use tonic::{
 use super::{
     Router,
     answer::{Appends, Ingested, WriteError},
+    arrival::Arrival,
     grpc::{self, RequestBody},
 };
 use crate::{
@@ -57,7 +58,10 @@ impl<B: RequestBody> Service<http::Request<B>> for AppendService {
         Box::pin(async move {
             Ok(match request.uri().path().rsplit_once('/') {
                 Some((_, "Append")) => {
-                    grpc::server(service.message_bytes_max).streaming(service, request).await
+                    let arrival = Arrival::new(Arc::clone(&service.router));
+                    let request = request.map(|body| arrival.counted(body));
+                    let call = AppendCall { router: service.router, arrival };
+                    grpc::server(service.message_bytes_max).streaming(call, request).await
                 }
                 _ => grpc::unimplemented(),
             })
@@ -65,14 +69,21 @@ impl<B: RequestBody> Service<http::Request<B>> for AppendService {
     }
 }
 
-impl StreamingService<Bytes> for AppendService {
+/// One stream of batches.
+struct AppendCall {
+    router: Arc<Router>,
+    arrival: Arrival,
+}
+
+impl StreamingService<Bytes> for AppendCall {
     type Response = AppendAnswer;
     type ResponseStream = BoxStream<'static, Result<AppendAnswer, Status>>;
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let router = Arc::clone(&self.router);
+        let (router, arrival) = (Arc::clone(&self.router), self.arrival.clone());
         let answers = request.into_inner().then(move |batch| {
+            arrival.is_whole();
             let router = Arc::clone(&router);
             async move { Ok(router.append_batch(batch?).await) }
         });

@@ -15,9 +15,9 @@ use tonic::{
 };
 
 /// The body of a request, as a gRPC server needs it.
-pub trait RequestBody: Body<Error: Into<StdError> + Send> + Send + 'static {}
+pub trait RequestBody: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static {}
 
-impl<B: Body<Error: Into<StdError> + Send> + Send + 'static> RequestBody for B {}
+impl<B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static> RequestBody for B {}
 
 /// Serves one call whose messages have at most `message_bytes_max` bytes, also once they are
 /// decompressed.

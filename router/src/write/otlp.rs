@@ -31,6 +31,7 @@ use tonic::{
 use super::{
     Router,
     answer::{Ingested, WriteError, Written},
+    arrival::Arrival,
     grpc::{self, RequestBody},
 };
 use crate::payload::{Body, Compression, OtlpEncoding, Payload};
@@ -95,7 +96,10 @@ impl<B: RequestBody> Service<http::Request<B>> for OtlpService {
         Box::pin(async move {
             Ok(match request.uri().path().rsplit_once('/') {
                 Some((_, "Export")) => {
-                    grpc::server(service.message_bytes_max).unary(service, request).await
+                    let arrival = Arrival::new(Arc::clone(&service.router));
+                    let request = request.map(|body| arrival.counted(body));
+                    let bytes_max = service.message_bytes_max;
+                    grpc::server(bytes_max).unary(ExportCall { service, arrival }, request).await
                 }
                 _ => grpc::unimplemented(),
             })
@@ -103,12 +107,19 @@ impl<B: RequestBody> Service<http::Request<B>> for OtlpService {
     }
 }
 
-impl UnaryService<Bytes> for OtlpService {
+/// One request.
+struct ExportCall {
+    service: OtlpService,
+    arrival: Arrival,
+}
+
+impl UnaryService<Bytes> for ExportCall {
     type Response = ExportMetricsServiceResponse;
     type Future = BoxFuture<'static, Result<tonic::Response<Self::Response>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let service = self.clone();
+        self.arrival.is_whole();
+        let service = self.service.clone();
         Box::pin(
             async move { service.export(request.into_inner()).await.map(tonic::Response::new) },
         )
@@ -123,9 +134,7 @@ impl OtlpService {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 self.router.refuse(&error);
-                let RpcStatus { code, message, .. } = status(&error);
-                let details = status(&error).encode_to_vec();
-                Err(Status::with_details(Code::from_i32(code), message, details.into()))
+                Err(rpc_status(&error))
             }
         }
     }
@@ -231,6 +240,13 @@ struct RetryInfo {
 struct RetryDelay {
     #[prost(int64, tag = "1")]
     seconds: i64,
+}
+
+/// The error as a gRPC call ends with it.
+pub(super) fn rpc_status(error: &WriteError) -> Status {
+    let status = status(error);
+    let details = status.encode_to_vec();
+    Status::with_details(Code::from_i32(status.code), status.message, details.into())
 }
 
 /// The error in gRPC's words, with the pause before the next try where there is one.
