@@ -10,7 +10,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -110,8 +110,9 @@ impl ApplyPool {
     pub(super) fn host(&self, group: GroupId, machine: Box<dyn StateMachine>) -> Machine {
         let at = group.number() as usize % self.queues.len();
         let applied = machine.applied();
-        let slot = Slot { group, machine, applied, core: 0, failure: None };
-        Machine { slot: Arc::new(Mutex::new(slot)), queue: self.queues[at].clone() }
+        let failure = Failure::default();
+        let slot = Slot { group, machine, applied, core: 0, failure: failure.clone() };
+        Machine { slot: Arc::new(Mutex::new(slot)), failure, queue: self.queues[at].clone() }
     }
 }
 
@@ -128,13 +129,17 @@ impl Drop for ApplyPool {
     }
 }
 
+/// Why a state machine is lost, once it is. Told before anybody hears of it, and without waiting
+/// for a job to end.
+type Failure = Arc<OnceLock<Arc<str>>>;
+
 struct Slot {
     group: GroupId,
     machine: Box<dyn StateMachine>,
     applied: Applied,
     /// Number of the openraft core that may apply; a later one takes over.
     core: u64,
-    failure: Option<Arc<str>>,
+    failure: Failure,
 }
 
 /// Why a state machine did not do what it was asked.
@@ -158,6 +163,7 @@ impl From<MachineFailure> for io::Error {
 #[derive(Clone)]
 pub(super) struct Machine {
     slot: Arc<Mutex<Slot>>,
+    failure: Failure,
     queue: mpsc::Sender<Job>,
 }
 
@@ -197,8 +203,7 @@ impl Machine {
 
     /// Why the state machine is lost, if it is.
     pub fn failure(&self) -> Option<Arc<str>> {
-        // A job in progress holds the lock: then it has not failed yet.
-        self.slot.try_lock().and_then(|slot| slot.failure.clone())
+        self.failure.get().cloned()
     }
 
     async fn run<R: Send + 'static>(
@@ -220,7 +225,7 @@ fn guarded<R>(
     slot: &mut Slot,
     job: impl FnOnce(&mut Slot) -> Result<R, MachineFailure>,
 ) -> Result<R, MachineFailure> {
-    if let Some(failure) = &slot.failure {
+    if let Some(failure) = slot.failure.get() {
         return Err(MachineFailure::Failed(failure.clone()));
     }
     match catch_unwind(AssertUnwindSafe(|| job(slot))) {
@@ -277,8 +282,29 @@ impl Slot {
 
     fn fail_with(&mut self, text: String) -> MachineFailure {
         tracing::error!(group = %self.group, error = text, "state machine failed; replica stops");
-        let text: Arc<str> = text.into();
-        self.failure = Some(text.clone());
-        MachineFailure::Failed(text)
+        MachineFailure::Failed(self.failure.get_or_init(|| text.into()).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::tests::cluster::Ledger;
+
+    /// Whoever hears of a failure asks why at once, when the job that failed may not have let go
+    /// of the state machine.
+    #[tokio::test]
+    async fn a_failure_is_known_before_its_job_has_ended() {
+        let pool = ApplyPool::start(1).unwrap();
+        let machine = pool.host(GroupId::shard(0), Box::new(Ledger::default()));
+        assert_eq!(machine.failure(), None);
+        let seen = machine.clone();
+        let known = machine.run(move |slot| {
+            slot.fail_with("bad".to_owned());
+            Ok(seen.failure())
+        });
+        assert_eq!(known.await.unwrap().as_deref(), Some("bad"));
+        let again = machine.applied().await;
+        assert!(matches!(again, Err(MachineFailure::Failed(text)) if &*text == "bad"));
     }
 }

@@ -1,5 +1,5 @@
 //! Groups on real logs, threads and loopback sockets.
 
-mod cluster;
+pub mod cluster;
 mod nodes;
 mod single;
