@@ -22,6 +22,7 @@ mod proposer;
 mod query;
 mod retention;
 mod roles;
+mod settings;
 mod signals;
 mod supervisor;
 mod up;
@@ -101,6 +102,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Cluster(ClusterCommand::Retention(arguments)) => ask(retention::run(&arguments)),
+        Command::Cluster(ClusterCommand::Get(arguments)) => ask(settings::get(&arguments)),
+        Command::Cluster(ClusterCommand::Set(arguments)) => ask(settings::set(&arguments)),
         Command::Cluster(ClusterCommand::Backup(arguments)) => ask(backup::backup(&arguments)),
         Command::Cluster(ClusterCommand::Restore(arguments)) => {
             backup::restore(&arguments)?;

@@ -233,6 +233,8 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.v1.Cluster", "Watch", Needs(Read)),
     ("narthex.v1.Retention", "Show", Needs(Read)),
     ("narthex.v1.Retention", "Set", Needs(Role::Config)),
+    ("narthex.v1.Settings", "Show", Needs(Read)),
+    ("narthex.v1.Settings", "Change", Needs(Role::Config)),
     ("narthex.v1.Append", "Append", Needs(Write)),
     ("opentelemetry.proto.collector.metrics.v1.MetricsService", "Export", Needs(Write)),
     ("grpc.health.v1.Health", "*", Public),

@@ -45,6 +45,10 @@ pub enum ClusterCommand {
     Certs(CertsArguments),
     /// Keep some series for another time than the others
     Retention(RetentionArguments),
+    /// Settings of the cluster: what it keeps, how many series it takes
+    Get(GetArguments),
+    /// Change settings; those that are not named stay
+    Set(SetArguments),
     /// Copy every node's folder, as of one moment, into a folder here
     Backup(BackupArguments),
     /// Make a cluster's folder, for `narthex up`, of a backup
@@ -59,6 +63,26 @@ pub struct RetentionArguments {
     pub file: String,
     #[command(flatten)]
     pub client: ClientFlags,
+}
+
+/// `narthex cluster get`.
+#[derive(Debug, Args)]
+pub struct GetArguments {
+    /// A setting; without it, all of them
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `narthex cluster set`.
+#[derive(Debug, Args)]
+pub struct SetArguments {
+    /// NAME=VALUE, such as storage.tsdb.retention.time=30d; `cluster get` lists the names
+    #[arg(required = true)]
+    pub settings: Vec<String>,
+    /// URL of a web listener
+    #[arg(long, env = "NARTHEX_SERVER", default_value = "http://127.0.0.1:9090")]
+    pub server: String,
 }
 
 /// `narthex cluster backup`.

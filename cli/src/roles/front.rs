@@ -198,6 +198,7 @@ impl Parts {
             tasks.spawn(stop.clone().run_until_cancelled_owned(set));
         }
         retention::add(&mut routes, proposer.clone(), state.clone());
+        settings::add(&mut routes, proposer.clone(), state.clone());
         let reload = prepared.config.map(|(path, config)| {
             let (importer, reload) = Importer::new(path, proposer, status);
             tasks.spawn(importer.run(config, stop.clone()));

@@ -15,7 +15,7 @@ use narthex_model::Timestamp;
 use crate::{
     AddMember, ChangeRing, ClusterState, ClusterVersion, Command, Drain, Epoch, Found,
     ImportScrapeConfig, Incarnation, Member, MemberState, Move, MoveProblem, MoveReplica, NodeId,
-    Outcome, Placement, Preference, Refusal, Request, Ring, ScrapeConfig, Settings, ShardId,
+    Outcome, Placement, Preference, Refusal, Request, Ring, ScrapeConfig, SettingsChange, ShardId,
     StartMember, codec::CONTENT_BYTES_MAX, epoch, placement, state::Answered,
 };
 
@@ -25,8 +25,6 @@ pub const SHARDS_MAX: u64 = 1024;
 pub const EPOCHS_MAX: usize = 4096;
 /// How many requests are remembered. A client repeats at once or never.
 const ANSWERED_MAX: usize = 1024;
-/// The longest out-of-order window, in milliseconds: a year.
-const OUT_OF_ORDER_WINDOW_MILLIS_MAX: i64 = 366 * 86_400_000;
 
 /// What an accepted request did.
 enum Effect {
@@ -85,7 +83,7 @@ impl ClusterState {
             Command::SetPreference(preference) => self.set_preference(preference),
             Command::ChangeRing(change) => self.change_ring(change),
             Command::SetReplicationFactor(factor) => self.set_replication_factor(*factor),
-            Command::SetSettings(settings) => self.set_settings(*settings),
+            Command::ChangeSettings(change) => self.change_settings(change),
             Command::RaiseVersion(version) => self.raise_version(*version),
             Command::ImportScrapeConfig(import) => self.import_scrape_config(import),
             Command::HearReplicas(heard) => Ok(match self.hear_replicas(heard)? {
@@ -300,14 +298,8 @@ impl ClusterState {
         Ok(Effect::Change)
     }
 
-    fn set_settings(&mut self, settings: Settings) -> Result<Effect, Refusal> {
-        let window = 0..=OUT_OF_ORDER_WINDOW_MILLIS_MAX;
-        if !window.contains(&settings.out_of_order_window_millis)
-            || settings.retention_millis <= 0
-            || settings.retention_bytes < 0
-        {
-            return Err(Refusal::InvalidSettings);
-        }
+    fn change_settings(&mut self, change: &SettingsChange) -> Result<Effect, Refusal> {
+        let settings = change.apply(self.settings)?;
         if settings == self.settings {
             return Ok(Effect::Nothing);
         }

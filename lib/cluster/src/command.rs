@@ -6,7 +6,7 @@ use narthex_model::Timestamp;
 
 use crate::{
     Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Gate, HeardReplica, Incarnation,
-    Move, NodeId, Owner, RetentionRule, RuleProblem, Settings, ShardId,
+    Move, NodeId, Owner, RetentionRule, RuleProblem, SettingsChange, ShardId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
@@ -70,7 +70,7 @@ pub enum Command {
     /// How many replicas each shard should have.
     SetReplicationFactor(u8),
     /// What shards keep.
-    SetSettings(Settings),
+    ChangeSettings(SettingsChange),
     /// The cluster version goes up.
     RaiseVersion(ClusterVersion),
     /// Other scrape configuration.
@@ -389,7 +389,10 @@ pub enum Refusal {
         max: u64,
     },
     /// Correct the request.
-    #[error("settings out of range: a window and a retention must not be negative")]
+    #[error(
+        "settings out of range: an out-of-order window is 366 days at most, and samples are kept for \
+         more than no time"
+    )]
     InvalidSettings,
     /// Let fewer senders come in pairs.
     #[error("there are {max} pairs of senders, the most there can be")]
@@ -464,7 +467,7 @@ wire_enum!(Command, "command" {
     9 => SetPreference(preference),
     10 => ChangeRing(change),
     11 => SetReplicationFactor(factor),
-    12 => SetSettings(settings),
+    12 => ChangeSettings(change),
     13 => RaiseVersion(version),
     14 => ImportScrapeConfig(import),
     15 => HearReplicas(heard),

@@ -26,6 +26,7 @@ pub mod placement;
 mod retention;
 mod ring;
 pub mod routing;
+mod settings;
 mod state;
 mod summary;
 mod version;
@@ -47,6 +48,7 @@ pub use retention::{
     RetentionRule, RuleMatcher, RuleProblem,
 };
 pub use ring::{Ring, VIRTUAL_NODES_PER_SHARD};
-pub use state::{ClusterState, Owner, ScrapeConfig, Settings};
+pub use settings::{OUT_OF_ORDER_WINDOW_MILLIS_MAX, Settings, SettingsChange};
+pub use state::{ClusterState, Owner, ScrapeConfig};
 pub use summary::{MemberSummary, ShardSummary, Summary};
 pub use version::{ClusterVersion, Gate};

@@ -11,8 +11,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Epoch, Gate, Member, MemberState,
-    Move, NodeId, Outcome, Pair, Placement, RequestId, RetentionRule, Ring, SHARDS_MAX, ShardId,
-    TenantId,
+    Move, NodeId, Outcome, Pair, Placement, RequestId, RetentionRule, Ring, SHARDS_MAX, Settings,
+    ShardId, TenantId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
@@ -49,37 +49,6 @@ pub struct ClusterState {
 pub(crate) struct Answered {
     pub(crate) id: RequestId,
     pub(crate) outcome: Outcome,
-}
-
-/// What shards keep. Leaders hand a change on to their shards as an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// How far behind its series' newest sample a sample may be, in milliseconds. Default 30 min.
-    pub out_of_order_window_millis: i64,
-    /// How long samples are kept, in milliseconds. Default 15 days, as in Prometheus.
-    pub retention_millis: i64,
-    /// Bytes of a node's folder beyond which its shards drop their oldest days; 0, the default,
-    /// for no limit.
-    pub retention_bytes: i64,
-    /// Series that may have the same `job` and `instance`; 0, the default, for no limit.
-    pub series_per_target_max: u32,
-    /// Series that may have the same `job`; 0, the default, for no limit.
-    pub series_per_job_max: u32,
-    /// Series that a node may have in all its shards; 0, the default, for no limit.
-    pub series_per_node_max: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            out_of_order_window_millis: 30 * 60 * 1000,
-            retention_millis: 15 * 86_400_000,
-            retention_bytes: 0,
-            series_per_target_max: 0,
-            series_per_job_max: 0,
-            series_per_node_max: 0,
-        }
-    }
 }
 
 /// Who may change a thing.
@@ -304,14 +273,6 @@ wire_struct!(ClusterState {
     answered,
 });
 wire_struct!(Answered { id, outcome });
-wire_struct!(Settings {
-    out_of_order_window_millis,
-    retention_millis,
-    retention_bytes,
-    series_per_target_max,
-    series_per_job_max,
-    series_per_node_max,
-});
 wire_struct!(ScrapeConfig { owner, digest, content, revision, imported });
 wire_struct!(Member { id, name, addresses, zone, binary, incarnation, state, started });
 wire_struct!(Addresses { cluster, web, host });

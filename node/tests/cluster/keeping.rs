@@ -50,7 +50,7 @@ async fn settings_and_retention_reach_every_shard() {
         retention_millis: 2 * DAY,
         ..Settings::default()
     };
-    request(&node, Command::SetSettings(settings)).await;
+    request(&node, Command::ChangeSettings(settings.into())).await;
     let floor = |now: Timestamp| Timestamp::from_millis((now.utc_day() - 2) * DAY);
     let expect_kept = async |what: &str| {
         until(what, async || {
@@ -104,7 +104,7 @@ async fn the_oldest_days_go_where_the_folder_is_too_large() {
     assert_eq!(replica.reader.day_bytes().expect("readable").len(), 2);
 
     let settings = Settings { retention_bytes: 1, ..Settings::default() };
-    request(&node, Command::SetSettings(settings)).await;
+    request(&node, Command::ChangeSettings(settings.into())).await;
     let today = Timestamp::from_millis(calendar.now().utc_day() * DAY);
     until("the horizon moves to today", async || match replica.reader.horizon() {
         horizon if horizon == today => Ok(()),

@@ -36,7 +36,7 @@ async fn a_target_that_explodes_keeps_the_series_it_has() {
     let node = alone(folder.path(), |_| {}).await;
     let series_per_target_max = 10 + REPORT;
     let settings = Settings { series_per_target_max, ..Settings::default() };
-    request(&node, Command::SetSettings(settings)).await;
+    request(&node, Command::ChangeSettings(settings.into())).await;
     until("the limit reaches all shards", async || {
         let replicas = node.replicas().all();
         let limits: Vec<u32> =
@@ -65,7 +65,7 @@ async fn a_target_that_is_too_large_from_the_beginning_is_up() {
     let folder = tempfile::tempdir().expect("folder");
     let node = alone(folder.path(), |_| {}).await;
     let settings = Settings { series_per_target_max: 7, ..Settings::default() };
-    request(&node, Command::SetSettings(settings)).await;
+    request(&node, Command::ChangeSettings(settings.into())).await;
     until("the limit reaches all shards", async || {
         let replicas = node.replicas().all();
         let is_there = |it: &u32| *it == 7;

@@ -348,12 +348,12 @@ fn any_command() -> impl Strategy<Value = Command> {
         (0u8..6).prop_map(Command::SetReplicationFactor),
         (-1i64..3 * HOUR, 0i64..9, -1i64..3).prop_map(|(window, retention_millis, bytes)| {
             let out_of_order_window_millis = window;
-            Command::SetSettings(Settings {
-                out_of_order_window_millis,
-                retention_millis,
-                retention_bytes: bytes,
-                series_per_job_max: bytes.unsigned_abs() as u32,
-                ..Settings::default()
+            Command::ChangeSettings(SettingsChange {
+                out_of_order_window_millis: Some(out_of_order_window_millis),
+                retention_millis: Some(retention_millis),
+                retention_bytes: (bytes >= 0).then_some(bytes),
+                series_per_job_max: Some(bytes.unsigned_abs() as u32),
+                ..SettingsChange::default()
             })
         }),
         proptest::collection::vec(any_rule(), 0..3).prop_map(Command::SetRetention),
