@@ -61,11 +61,13 @@ impl QueryGate {
 
 #[cfg(test)]
 mod tests {
+    use narthex_web::Clock;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_query_waits_for_its_turn_or_times_out() {
-        let gate = QueryGate::new(1, QuerierMetrics::default());
+        let gate = QueryGate::new(1, QuerierMetrics::new(Clock::fixed(Default::default())));
         let second = Duration::from_secs(1);
         let first = gate.enter(second).await.expect("free");
         let error = gate.enter(second).await.expect_err("taken");

@@ -1,5 +1,9 @@
 //! What a querier counts, under Prometheus's names where it has them.
 
+use narthex_web::{
+    Clock,
+    summary::{Named, Summaries},
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -13,6 +17,15 @@ use prometheus_client::{
 
 use crate::query::QueryStats;
 
+/// What Prometheus cuts a query's time into; sorting the answer is a part of evaluating it here.
+const SLICES: &[&str] = &["inner_eval", "prepare_time", "queue_time"];
+const DURATIONS: Named = Named {
+    name: "prometheus_engine_query_duration_seconds",
+    help: "How long queries took in the last minutes, by what they did, in seconds",
+    label: "slice",
+    values: SLICES,
+};
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct QuerierMetrics {
@@ -20,7 +33,8 @@ pub struct QuerierMetrics {
     pub(crate) waiting: Gauge,
     pub(crate) concurrency_max: Gauge,
     pub(crate) samples: Counter,
-    seconds: Family<SliceLabels, Histogram>,
+    seconds: Summaries,
+    seconds_buckets: Family<SliceLabels, Histogram>,
     pub(crate) partial: Counter,
     failures: Family<FailureLabels, Counter>,
 }
@@ -39,21 +53,21 @@ fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 18))
 }
 
-impl Default for QuerierMetrics {
-    fn default() -> Self {
+impl QuerierMetrics {
+    /// Nothing counted yet.
+    pub fn new(clock: Clock) -> Self {
         Self {
             running: Gauge::default(),
             waiting: Gauge::default(),
             concurrency_max: Gauge::default(),
             samples: Counter::default(),
-            seconds: Family::new_with_constructor(durations),
+            seconds: Summaries::new(DURATIONS, clock),
+            seconds_buckets: Family::new_with_constructor(durations),
             partial: Counter::default(),
             failures: Family::default(),
         }
     }
-}
 
-impl QuerierMetrics {
     /// Registers everything.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Queries being evaluated";
@@ -66,7 +80,9 @@ impl QuerierMetrics {
         let help = "Queries waiting for their turn";
         registry.register("narthex_querier_queries_waiting", help, self.waiting.clone());
         let help = "How long queries took, by what they did, in seconds";
-        registry.register("prometheus_engine_query_duration_seconds", help, self.seconds.clone());
+        let buckets = self.seconds_buckets.clone();
+        registry.register("prometheus_engine_query_duration_histogram_seconds", help, buckets);
+        self.seconds.register(registry);
         let help = "Answers that lacked a shard, as their callers had allowed";
         registry.register("narthex_querier_partial_answers", help, self.partial.clone());
         let help = "Requests that failed, by error type";
@@ -80,7 +96,9 @@ impl QuerierMetrics {
             ("queue_time", stats.queued),
             ("inner_eval", stats.evaluated),
         ] {
-            self.seconds.get_or_create(&SliceLabels { slice }).observe(time.as_secs_f64());
+            let seconds = time.as_secs_f64();
+            self.seconds.observe(slice, seconds);
+            self.seconds_buckets.get_or_create(&SliceLabels { slice }).observe(seconds);
         }
         self.samples.inc_by(stats.samples_read);
     }

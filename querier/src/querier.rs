@@ -81,7 +81,7 @@ impl Querier {
         options: QuerierOptions,
         registry: &mut Registry,
     ) -> Arc<Self> {
-        let metrics = QuerierMetrics::default();
+        let metrics = QuerierMetrics::new(clock.clone());
         metrics.register(registry);
         metrics.concurrency_max.set(i64::try_from(options.concurrency_max).unwrap_or(i64::MAX));
         Arc::new(Self {

@@ -1,7 +1,8 @@
 //! What `/metrics` says: the registry as text, the process, and the listener itself.
 //!
 //! The registry speaks OpenMetrics, in which a counter's family has no `_total`. What is served is
-//! the older text format, which every Prometheus reads and in which it has.
+//! the older text format, which every Prometheus reads and in which it has. The registry has no
+//! summaries: a family of unknown type is one, and its sum and count are the families behind it.
 
 use std::fmt;
 
@@ -40,18 +41,22 @@ pub fn encode(registry: &Registry) -> Result<String, fmt::Error> {
 fn to_text_format(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help: Option<(&str, &str)> = None;
+    let mut summary = "";
     for line in open_metrics.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
         } else if let Some((name, kind)) =
             line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
         {
+            let part_of = |suffix| name.strip_suffix(suffix) == Some(summary);
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),
-                "unknown" => ("", "untyped"),
+                "unknown" if part_of("_sum") || part_of("_count") => continue,
+                "unknown" => ("", "summary"),
                 other => ("", other),
             };
+            summary = name;
             if let Some((_, words)) = help.take().filter(|(family, _)| *family == name) {
                 text.push_str(&format!("# HELP {name}{suffix} {words}\n"));
             }
