@@ -100,10 +100,15 @@ async fn open(core: &Arc<Core>) -> Result<RaftHandle, String> {
     let raft =
         RaftHandle::new(core.node, Arc::new(config), network, core.log.clone(), adapter).await;
     let raft = raft.map_err(|error| error.to_string())?;
-    let alone = {
-        let metrics = raft.metrics().borrow_watched().clone();
-        metrics.membership_config.membership().voter_ids().all(|voter| voter == core.node)
-    };
+    // Asked of the core itself: its metrics begin with nothing, as if there were no other voter.
+    let node = core.node;
+    let alone = raft
+        .with_raft_state(move |state| {
+            let members = state.membership_state.effective().membership();
+            members.voter_ids().all(|voter| voter == node)
+        })
+        .await
+        .map_err(|error| error.to_string())?;
     let wait = used && !alone;
     core.votes.store(!wait, Ordering::Relaxed);
     // Openraft forgets at a restart which lease it granted. The leader may still answer reads under

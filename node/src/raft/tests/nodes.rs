@@ -130,6 +130,23 @@ async fn entries_are_purged_only_once_every_member_has_persisted_them() {
     assert_eq!(cluster.agreed(21).await.len(), 21);
 }
 
+/// A restarted replica may have granted a lease just before, which it does not remember.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_replica_gives_no_votes_during_a_lease() {
+    let mut cluster = TestCluster::found(3).await;
+    let (leader, term) = cluster.leader().await;
+    cluster.nodes[&leader].propose(term, "x").await;
+    cluster.agreed(1).await;
+    let restarted = *cluster.nodes.keys().find(|node| **node != leader).unwrap();
+    cluster.kill(restarted).await;
+    let opened = now();
+    cluster.start_node(restarted, Ledger::default()).await;
+    let core = &cluster.nodes[&restarted].group.core;
+    let votes = core.votes.load(Ordering::Relaxed);
+    assert!(!votes || opened.elapsed() >= RaftTiming::default().lease(), "it gives votes at once");
+    eventually(|| core.votes.load(Ordering::Relaxed)).await;
+}
+
 /// A follower that is away for too long does not make the others keep their logs for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_stays_within_its_budget_and_cuts_off_who_lacks_what_is_purged() {
