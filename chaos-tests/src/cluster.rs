@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
@@ -57,14 +58,28 @@ impl Cluster {
 
     /// Three nodes with these flags too; without a configuration they watch themselves.
     pub fn start_with(config: Option<&str>, more_flags: &[&str]) -> Self {
-        let mut cluster = Self::prepare(config, more_flags);
+        let mut cluster = Self::prepare(3, config, more_flags);
         cluster.start_again();
         cluster
     }
 
+    /// So many nodes, with three replicas of each shard, that watch nothing.
+    pub fn start_nodes(nodes: u32) -> Self {
+        let mut cluster = Self::prepare(nodes, Some("{}"), &["--listen=127.0.0.1:0"]);
+        cluster.start_again();
+        cluster
+    }
+
+    /// Three nodes that answer at the same address after each start, so that senders go on.
+    pub fn start_on_a_port(more_flags: &[&str]) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let listen = format!("--listen={}", free.expect("loopback has a free port"));
+        Self::start_with(Some("{}"), &[&[listen.as_str()], more_flags].concat())
+    }
+
     /// Three nodes with a disk each, or the reason why this machine has none.
     pub fn start_on_disks(config: &str) -> Result<Self, String> {
-        let mut cluster = Self::prepare(Some(config), &["--listen=127.0.0.1:0"]);
+        let mut cluster = Self::prepare(3, Some(config), &["--listen=127.0.0.1:0"]);
         for name in ["n1", "n2", "n3"] {
             let image = cluster.folder.path().join(name);
             cluster.disks.push(Disk::make(&image, &cluster.data().join(name))?);
@@ -75,7 +90,7 @@ impl Cluster {
 
     /// Three nodes that start from a backup.
     pub fn start_from_backup(backup: &Path) -> Self {
-        let mut cluster = Self::prepare(None, &["--listen=127.0.0.1:0"]);
+        let mut cluster = Self::prepare(3, None, &["--listen=127.0.0.1:0"]);
         let restored = Command::new(program())
             .args(["cluster", "restore"])
             .arg(backup)
@@ -100,11 +115,11 @@ impl Cluster {
         }
     }
 
-    fn prepare(config: Option<&str>, more_flags: &[&str]) -> Self {
+    fn prepare(nodes: u32, config: Option<&str>, more_flags: &[&str]) -> Self {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
         let folder = folder.expect("a temporary folder can be made");
-        let mut flags = vec!["up".to_owned(), "--nodes=3".to_owned()];
+        let mut flags = vec!["up".to_owned(), format!("--nodes={nodes}")];
         flags.extend(more_flags.iter().map(|flag| (*flag).to_owned()));
         flags.push(format!("--data={}", folder.path().join("data").display()));
         if let Some(config) = config {

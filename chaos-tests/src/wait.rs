@@ -22,9 +22,14 @@ pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Result
 }
 
 /// Gives way before a condition is looked at again.
-#[expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
 pub fn pause() {
-    std::thread::sleep(PAUSE);
+    pause_for(PAUSE);
+}
+
+/// Lets the processes under test work.
+#[expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
+pub fn pause_for(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// The monotonic clock.
