@@ -49,7 +49,7 @@ impl Work {
     fn of(thread: &str) -> Self {
         match thread.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-') {
             "front" => Self::Front,
-            "tokio-rt-worker" => Self::Service,
+            "node" | "tokio-rt-worker" => Self::Service,
             "raft" => Self::Raft,
             "raft-log" | "raft-watermark" => Self::Log,
             "apply" => Self::Apply,

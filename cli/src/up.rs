@@ -49,7 +49,7 @@ pub fn run(arguments: &UpArguments) -> Result<ExitCode, UpError> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let front = runtime::Builder::new_multi_thread().thread_name("front").enable_all().build()?;
+    let front = roles::start_runtime("front")?;
     let result = supervisor.block_on(run_in(folder, arguments, prepared, front.handle()));
     // A blocked thread must not keep a stopped cluster in the foreground.
     front.shutdown_timeout(roles::SHUTDOWN_TIMEOUT);

@@ -267,7 +267,7 @@ fn run(
     let connections = Connections::new(tls);
     let listener = listener::bind_web(Some(address))?;
     let url = format!("{}://{}", prepared.scheme, listener.local_addr()?);
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = super::runtime::start("front")?;
     let result = runtime.block_on(async {
         let stop = signals::stop_token(StartedBy::User)?;
         let parts = Parts {

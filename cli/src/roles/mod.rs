@@ -9,6 +9,7 @@ mod features;
 mod front;
 mod node;
 mod retention;
+mod runtime;
 mod settings;
 
 use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
@@ -34,6 +35,7 @@ use crate::{
 pub use features::UnknownFeature;
 pub use front::{Front, run_querier, run_router, start_front};
 pub use node::run_node;
+pub use runtime::start as start_runtime;
 
 /// How long blocked threads may keep a stopped process.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);

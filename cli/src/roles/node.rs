@@ -18,7 +18,6 @@ use narthex_node::{
 };
 use narthex_web::{Readiness, Routes, access, metrics::TEXT_FORMAT};
 use prometheus_client::registry::Registry;
-use tokio::runtime;
 use tokio_util::task::TaskTracker;
 
 use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin};
@@ -50,7 +49,7 @@ pub fn run_node(arguments: &NodeArguments) -> Result<ExitCode, RoleError> {
     let web = listener::bind_web(Some(arguments.web_listen_address))?;
     let config = config(arguments, web.local_addr()?, prepared.web.readiness())?;
     let started_by = if arguments.supervised { StartedBy::Supervisor } else { StartedBy::User };
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = super::runtime::start("node")?;
     let result = runtime.block_on(run(started_by, prepared, web, config));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.map(|()| ExitCode::SUCCESS)
