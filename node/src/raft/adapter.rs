@@ -4,8 +4,11 @@
 //! exists so that openraft lets us purge. Installing one is refused: openraft panics when an apply
 //! is queued behind an installation, so a replica that needs a snapshot is filled before its group
 //! is opened.
+//!
+//! What openraft calls applied was handed over here and is about to be: only the [`Machine`] knows
+//! what is in the state.
 
-use std::{io, sync::Arc};
+use std::{io, mem, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -60,15 +63,20 @@ impl Adapter {
         }
     }
 
-    async fn apply_chunk(&mut self, chunk: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+    async fn hand_over(
+        &mut self,
+        chunk: Vec<EntryResponder<TypeConfig>>,
+        bytes: usize,
+    ) -> io::Result<()> {
         let core = self.core().await?;
         let (entries, waiting): (Vec<_>, Vec<_>) =
             chunk.into_iter().map(|(entry, responder)| (committed(entry), responder)).unzip();
-        let outcomes = self.machine.apply(core, entries).await?;
-        for (responder, outcome) in waiting.into_iter().zip(outcomes) {
-            answer(responder, outcome);
-        }
-        Ok(())
+        let answer_all = |outcomes: Vec<Bytes>| {
+            for (responder, outcome) in waiting.into_iter().zip(outcomes) {
+                answer(responder, outcome);
+            }
+        };
+        Ok(self.machine.hand_over(core, (entries, bytes), answer_all).await?)
     }
 }
 
@@ -121,11 +129,10 @@ impl RaftStateMachine<TypeConfig> for Adapter {
             bytes += entry_bytes(&entry);
             chunk.push((entry, responder));
             if bytes >= APPLY_BYTES_MAX || chunk.len() == APPLY_ENTRIES_MAX {
-                bytes = 0;
-                self.apply_chunk(std::mem::take(&mut chunk)).await?;
+                self.hand_over(mem::take(&mut chunk), mem::take(&mut bytes)).await?;
             }
         }
-        if chunk.is_empty() { Ok(()) } else { self.apply_chunk(chunk).await }
+        if chunk.is_empty() { Ok(()) } else { self.hand_over(chunk, bytes).await }
     }
 
     async fn get_snapshot_builder(&mut self) -> ManifestBuilder {

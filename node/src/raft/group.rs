@@ -361,11 +361,17 @@ impl Group {
                 Err(_) => raft.ensure_linearizable(ReadPolicy::ReadIndex).await,
             }
         };
-        match timeout(self.core.config.deadline, read).await {
-            Ok(Ok(position)) => Ok((*position.log_id()).into()),
-            Ok(Err(RaftError::APIError(error))) => Err(read_error(error)),
-            Ok(Err(RaftError::Fatal(_))) | Err(_) => Err(ReadError::Stalled),
-        }
+        let read = async {
+            let position = match read.await {
+                Ok(position) => LogPosition::from(*position.log_id()),
+                Err(RaftError::APIError(error)) => return Err(read_error(error)),
+                Err(RaftError::Fatal(_)) => return Err(ReadError::Stalled),
+            };
+            // Openraft has handed the entries over; now they must also be in the state.
+            let applied = self.core.machine.wait_until_applied(position.index).await;
+            applied.map(|()| position).map_err(|_| ReadError::Stalled)
+        };
+        timeout(self.core.config.deadline, read).await.unwrap_or(Err(ReadError::Stalled))
     }
 
     /// Makes one step of a membership change, and waits until it is committed.

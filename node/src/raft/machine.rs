@@ -1,5 +1,9 @@
 //! A group's state machine, and the fixed pool of threads that apply runs on.
 //!
+//! Openraft hands committed entries over and goes on: nothing that it does next depends on what
+//! apply says, and waking it for each entry would cost as much as applying one. Whoever needs to
+//! know how far the state is, asks here.
+//!
 //! Invariants
 //! * a state machine is only ever touched on its group's thread;
 //! * entries are applied once each and in order, also across a reopening of the group: what an
@@ -18,7 +22,8 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::types::{GroupId, LogPosition};
 
@@ -71,9 +76,12 @@ pub trait StateMachine: Send + 'static {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Jobs that may wait for a thread. Each group has at most a few at a time: one apply, one
-/// checkpoint, one question.
+/// Jobs that may wait for a thread. Beyond that raft waits with its next entries.
 const JOB_QUEUE_LEN: usize = 1024;
+
+/// Entries that a group may have handed over and not applied yet, in KiB (4 MiB): some thousand
+/// requests, as many as come during a slow checkpoint.
+const ROOM_KIB: usize = 4 << 10;
 
 /// The threads that state machines run on. Dropping it waits for the jobs already accepted.
 #[derive(Debug)]
@@ -110,9 +118,14 @@ impl ApplyPool {
     pub(super) fn host(&self, group: GroupId, machine: Box<dyn StateMachine>) -> Machine {
         let at = group.number() as usize % self.queues.len();
         let applied = machine.applied();
-        let failure = Failure::default();
-        let slot = Slot { group, machine, applied, core: 0, failure: failure.clone() };
-        Machine { slot: Arc::new(Mutex::new(slot)), failure, queue: self.queues[at].clone() }
+        let progress = Arc::new(Progress {
+            applied: watch::Sender::new(applied.position),
+            failure: OnceLock::new(),
+            failed: CancellationToken::new(),
+            room: Arc::new(Semaphore::new(ROOM_KIB)),
+        });
+        let slot = Slot { group, machine, applied, core: 0, progress: progress.clone() };
+        Machine { slot: Arc::new(Mutex::new(slot)), queue: self.queues[at].clone(), progress }
     }
 }
 
@@ -129,17 +142,22 @@ impl Drop for ApplyPool {
     }
 }
 
-/// Why a state machine is lost, once it is. Told before anybody hears of it, and without waiting
-/// for a job to end.
-type Failure = Arc<OnceLock<Arc<str>>>;
-
 struct Slot {
     group: GroupId,
     machine: Box<dyn StateMachine>,
     applied: Applied,
     /// Number of the openraft core that may apply; a later one takes over.
     core: u64,
-    failure: Failure,
+    progress: Arc<Progress>,
+}
+
+/// What others see of a state machine without waiting for its thread, or for a job to end.
+struct Progress {
+    applied: watch::Sender<Option<LogPosition>>,
+    /// Why the state machine is lost, once it is: told before `failed`.
+    failure: OnceLock<Arc<str>>,
+    failed: CancellationToken,
+    room: Arc<Semaphore>,
 }
 
 /// Why a state machine did not do what it was asked.
@@ -163,8 +181,8 @@ impl From<MachineFailure> for io::Error {
 #[derive(Clone)]
 pub(super) struct Machine {
     slot: Arc<Mutex<Slot>>,
-    failure: Failure,
     queue: mpsc::Sender<Job>,
+    progress: Arc<Progress>,
 }
 
 impl Machine {
@@ -177,13 +195,53 @@ impl Machine {
         .await
     }
 
-    /// Applies entries on behalf of a core.
-    pub async fn apply(
+    /// Hands entries of `bytes` over on behalf of a core. Returns once they are queued; `answer`
+    /// gets their outcomes on the machine's thread, or is dropped if there are none.
+    pub async fn hand_over(
         &self,
         core: u64,
-        entries: Vec<CommittedEntry>,
-    ) -> Result<Vec<Bytes>, MachineFailure> {
-        self.run(move |slot| slot.apply(core, entries)).await
+        (entries, bytes): (Vec<CommittedEntry>, usize),
+        answer: impl FnOnce(Vec<Bytes>) + Send + 'static,
+    ) -> Result<(), MachineFailure> {
+        let kib = u32::try_from((bytes / 1024 + 1).min(ROOM_KIB)).unwrap_or(u32::MAX);
+        let room = self.progress.room.clone().acquire_many_owned(kib);
+        let room = room.await.map_err(|_| MachineFailure::Superseded)?;
+        if self.progress.failed.is_cancelled() {
+            return Err(MachineFailure::Failed(self.failure().unwrap_or_default()));
+        }
+        let slot = self.slot.clone();
+        let job = Box::new(move || {
+            // The lock is free again when the proposers look at what they wrote.
+            let outcomes = guarded(&mut slot.lock(), |slot| slot.apply(core, entries));
+            if let Ok(outcomes) = outcomes {
+                answer(outcomes);
+            }
+            drop(room);
+        });
+        self.queue.send(job).await.map_err(|_| MachineFailure::Superseded)
+    }
+
+    /// Returns once the entry at `index` is applied.
+    pub async fn wait_until_applied(&self, index: u64) -> Result<(), MachineFailure> {
+        let mut applied = self.progress.applied.subscribe();
+        let reached = |position: &Option<LogPosition>| position.is_some_and(|it| it.index >= index);
+        tokio::select! {
+            biased;
+            reached = applied.wait_for(reached) => reached.is_ok(),
+            () = self.progress.failed.cancelled() => false,
+        }
+        .then_some(())
+        .ok_or_else(|| MachineFailure::Failed(self.failure().unwrap_or_default()))
+    }
+
+    /// The newest entry applied, now and from now on.
+    pub fn progress(&self) -> watch::Receiver<Option<LogPosition>> {
+        self.progress.applied.subscribe()
+    }
+
+    /// Returns when the state machine is lost.
+    pub async fn failed(&self) {
+        self.progress.failed.cancelled().await;
     }
 
     /// Where the state stands.
@@ -203,7 +261,7 @@ impl Machine {
 
     /// Why the state machine is lost, if it is.
     pub fn failure(&self) -> Option<Arc<str>> {
-        self.failure.get().cloned()
+        self.progress.failure.get().cloned()
     }
 
     async fn run<R: Send + 'static>(
@@ -225,7 +283,7 @@ fn guarded<R>(
     slot: &mut Slot,
     job: impl FnOnce(&mut Slot) -> Result<R, MachineFailure>,
 ) -> Result<R, MachineFailure> {
-    if let Some(failure) = slot.failure.get() {
+    if let Some(failure) = slot.progress.failure.get() {
         return Err(MachineFailure::Failed(failure.clone()));
     }
     match catch_unwind(AssertUnwindSafe(|| job(slot))) {
@@ -266,6 +324,7 @@ impl Slot {
         if outcomes.len() != count {
             return Err(self.fail_with(format!("{} outcomes for {count} entries", outcomes.len())));
         }
+        self.progress.applied.send_replace(applied.position);
         self.applied = applied;
         Ok(outcomes)
     }
@@ -282,7 +341,9 @@ impl Slot {
 
     fn fail_with(&mut self, text: String) -> MachineFailure {
         tracing::error!(group = %self.group, error = text, "state machine failed; replica stops");
-        MachineFailure::Failed(self.failure.get_or_init(|| text.into()).clone())
+        let failure = self.progress.failure.get_or_init(|| text.into()).clone();
+        self.progress.failed.cancel();
+        MachineFailure::Failed(failure)
     }
 }
 

@@ -68,7 +68,7 @@ impl GroupStatus {
             learners: Vec::new(),
             last_index: None,
             committed: None,
-            applied: None,
+            applied: *core.machine.progress().borrow(),
             persisted: core.persisted.lock().position,
             purged: None,
             followers: Vec::new(),
@@ -90,7 +90,6 @@ impl GroupStatus {
         self.learners = members.learner_ids().collect();
         self.last_index = metrics.last_log_index;
         self.committed = metrics.local_committed.map(LogPosition::from);
-        self.applied = metrics.last_applied.map(LogPosition::from);
         self.purged = metrics.purged.map(LogPosition::from);
         let end = metrics.last_log_index.map_or(0, |last| last + 1);
         let (peers_persisted, cut_off) = (core.peers_persisted.lock(), core.cut_off.lock());

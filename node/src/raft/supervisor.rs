@@ -126,6 +126,8 @@ async fn close(core: &Core, raft: &RaftHandle) {
     if let Err(error) = raft.shutdown().await {
         tracing::error!(group = %core.config.group, %error, "core of a raft group ended badly");
     }
+    // What it has handed over is applied before anything else happens to the state.
+    core.machine.applied().await.ok();
 }
 
 /// Follows a core until it ends or is stopped; gives the ticks that took.
@@ -134,6 +136,7 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
     // state, which openraft publishes a moment earlier; only until a new leader is ready does it
     // hang on what was applied.
     let (mut server, mut metrics) = (raft.server_metrics(), raft.metrics());
+    let mut progress = core.machine.progress();
     let (mut tick, mut look) = (interval_on_grid(TICK_INTERVAL), interval_on_grid(LOOK_INTERVAL));
     let lease = sleep(core.config.timing.lease());
     tokio::pin!(lease);
@@ -149,8 +152,10 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
                 core.let_campaign();
                 true
             }
+            () = core.machine.failed() => return ticks,
             changed = server.changed() => changed.is_ok(),
             changed = metrics.changed(), if unsettled => changed.is_ok(),
+            changed = progress.changed(), if unsettled => changed.is_ok(),
             _ = look.tick() => {
                 core.log.release(needed_from(&metrics.borrow_watched()));
                 true
@@ -203,7 +208,7 @@ fn leadership(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
         ServerState::Follower => Role::Follower,
         ServerState::Learner | ServerState::Shutdown => Role::Learner,
     };
-    let applied_term = metrics.last_applied.map(|applied| applied.leader_id.term);
+    let applied_term = core.machine.progress().borrow().map(|applied| applied.term);
     Leadership {
         role,
         term: metrics.current_term,
@@ -243,7 +248,8 @@ fn needs_ticks(core: &Core, server: &RaftServerMetrics<TypeConfig>) -> bool {
     server.state != ServerState::Leader || members.nodes().any(|(node, _)| *node != core.node)
 }
 
-/// Index of the first entry that apply or, on the leader, a follower still has to read.
+/// Index of the first entry that has not been handed over to the state machine or, on the leader,
+/// that a follower still has to read.
 fn needed_from(metrics: &RaftMetrics<TypeConfig>) -> u64 {
     let end = |id: &Option<LogId>| id.map_or(0, |id| id.index + 1);
     let matched = metrics.replication.iter().flatten().map(|(_, matched)| end(matched));
