@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -278,6 +278,83 @@ async fn a_log_that_lost_synced_entries_is_refused_by_name() {
 
     drop(LogDb::open(LogConfig { accept_log_loss: true, ..lost.clone() }).unwrap());
     drop(LogDb::open(lost).unwrap());
+}
+
+/// The write-ahead log's file with the newest batches.
+fn wal_file(folder: &Path) -> PathBuf {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|it| it == "log")).max().unwrap()
+}
+
+/// A copy of a log as a crash would leave it after ten appends, with its newest file as `spoil`
+/// makes it.
+async fn crashed(spoil: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, LogConfig) {
+    let folder = tempfile::tempdir().unwrap();
+    let db = LogDb::open(config(folder.path())).unwrap();
+    let mut log = db.group(GroupId::shard(0));
+    for index in 0..10 {
+        log.blocking_append([entry(1, index, 10_000)]).await.unwrap();
+    }
+    let copy = LogConfig {
+        path: folder.path().join("copy"),
+        watermark_path: folder.path().join("none"),
+        ..config(folder.path())
+    };
+    std::fs::create_dir(&copy.path).unwrap();
+    for entry in std::fs::read_dir(config(folder.path()).path).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path.join(entry.file_name())).unwrap();
+    }
+    drop(db);
+    let file = wal_file(&copy.path);
+    let mut bytes = std::fs::read(&file).unwrap();
+    spoil(&mut bytes);
+    std::fs::write(&file, bytes).unwrap();
+    (folder, copy)
+}
+
+async fn entries_of(db: &LogDb) -> usize {
+    db.group(GroupId::shard(0)).try_get_log_entries(..).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_torn_last_batch_was_never_acknowledged() {
+    let (_folder, copy) = crashed(|bytes| {
+        let torn = bytes.len() - 5_000;
+        bytes[torn..].fill(0);
+    })
+    .await;
+    assert_eq!(entries_of(&LogDb::open(copy).unwrap()).await, 9);
+}
+
+#[tokio::test]
+async fn damage_before_synced_batches_is_refused_until_it_is_accepted() {
+    let (_folder, copy) = crashed(|bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    })
+    .await;
+    for _ in 0..2 {
+        let refusal = LogDb::open(copy.clone()).err().unwrap();
+        assert!(matches!(refusal, OpenLogError::Damaged { .. }), "{refusal}");
+    }
+    let accepted = LogDb::open(LogConfig { accept_log_loss: true, ..copy }).unwrap();
+    assert!((3..7).contains(&entries_of(&accepted).await));
+}
+
+#[tokio::test]
+async fn logs_that_are_written_over_keep_what_is_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LogConfig { memtable_bytes: 64 << 10, ..config(folder.path()) };
+    let db = LogDb::open(config.clone()).unwrap();
+    let mut log = db.group(GroupId::shard(0));
+    let before = wal_file(&config.path);
+    for index in 0..100 {
+        log.blocking_append([entry(1, index, 10_000)]).await.unwrap();
+    }
+    assert_ne!(wal_file(&config.path), before);
+    drop(db);
+    assert_eq!(entries_of(&LogDb::open(config).unwrap()).await, 100);
 }
 
 #[tokio::test]
