@@ -16,6 +16,7 @@ pub mod disk;
 pub mod namespaces;
 pub mod node;
 pub mod peers;
+pub mod ports;
 pub mod senders;
 pub mod stalls;
 pub mod targets;

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::{api::Api, node::Process, targets::Target};
+use crate::{api::Api, node::Process, ports::free_address, targets::Target};
 
 /// A Prometheus that scrapes a target and itself, every second, and writes what it scrapes to a
 /// cluster. Dropping it kills it.
@@ -70,10 +70,4 @@ impl Sender {
             of_family.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
         if values.is_empty() { Err(format!("no {family}")) } else { Ok(values.iter().sum()) }
     }
-}
-
-/// An address on which nothing listens now.
-pub fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").to_string()
 }

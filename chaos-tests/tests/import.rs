@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -15,6 +14,7 @@ use narthex_chaos_tests::{
     cluster::{Cluster, program},
     node::Process,
     peers::{output_of, peer},
+    ports::free_address,
     wait::{until, wall_millis},
 };
 use serde_json::Value;
@@ -98,9 +98,7 @@ fn native_histograms_of_a_real_prometheus_are_imported() {
     let test = "native_histograms_of_a_real_prometheus_are_imported";
     let Some(prometheus) = peer(test, "prometheus") else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    drop(listener);
+    let address = free_address();
     let config = folder.path().join("prometheus.yml");
     let text = format!(
         "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: self\n  \

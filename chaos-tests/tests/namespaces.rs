@@ -12,6 +12,7 @@ use narthex_chaos_tests::{
     namespaces::Network,
     node::Process,
     peers::{output_of, skip},
+    ports::free_address,
     wait::until,
     writer::Writer,
 };
@@ -192,8 +193,7 @@ fn refuses_an_old_copy(hosts: &Hosts) {
 fn a_node_waits_for_init() {
     let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
     let folder = folder.expect("a temporary folder can be made");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let address = port.expect("loopback has a free port").to_string();
+    let address = free_address();
     let start = || {
         let mut command = Command::new(program());
         command

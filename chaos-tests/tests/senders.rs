@@ -7,7 +7,8 @@ use narthex_chaos_tests::{
     cluster::Cluster,
     node::Process,
     peers::{output_of, peer, python_with},
-    senders::{Sender, SenderConfig, free_address},
+    ports::free_address,
+    senders::{Sender, SenderConfig},
     targets::{SEQUENCE, Target},
     wait::until,
 };

@@ -1,19 +1,13 @@
 //! A node that belongs to no cluster yet, as its watchers see it.
 
-use std::{net::TcpListener, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 use narthex_chaos_tests::{
-    api::Api, cluster::program, node::Process, peers::output_of, wait::until,
+    api::Api, cluster::program, node::Process, peers::output_of, ports::free_address, wait::until,
 };
 
 /// A start and a founding, on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A loopback address that is free now.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").to_string()
-}
 
 #[test]
 fn a_waiting_node_is_healthy_and_says_what_it_waits_for() {
