@@ -2,10 +2,9 @@
 
 use std::io::Write as _;
 
-use crate::{
-    page::{Motion, PageSeries},
-    random::Random,
-};
+use fastrand::Rng;
+
+use crate::page::{Motion, PageSeries};
 
 /// The job of all hosts.
 pub const JOB: &str = "node";
@@ -25,14 +24,14 @@ pub struct Host {
     offset_millis: i64,
     motions: Vec<Motion>,
     values: Vec<f64>,
-    random: Random,
+    random: Rng,
 }
 
 impl Host {
     /// The host with this number at its start.
     pub fn new(host: usize, page: &[PageSeries], interval_millis: i64) -> Self {
-        let mut random = Random::new(host as u64 + 1);
-        let offset_millis = (random.fraction() * interval_millis as f64) as i64;
+        let mut random = Rng::with_seed(host as u64 + 1);
+        let offset_millis = (random.f64() * interval_millis as f64) as i64;
         Self {
             offset_millis,
             motions: page.iter().map(|series| series.motion).collect(),
@@ -49,22 +48,22 @@ impl Host {
             let random = &mut self.random;
             match *motion {
                 Motion::Still => {}
-                Motion::Events(size) => *value += (random.fraction() * 2.0 * size).round(),
+                Motion::Events(size) => *value += (random.f64() * 2.0 * size).round(),
                 Motion::Amount(size) => {
-                    *value = ((*value + random.fraction() * size) * 100.0).round() / 100.0;
+                    *value = ((*value + random.f64() * size) * 100.0).round() / 100.0;
                 }
                 Motion::Level(size) => {
-                    *value = (*value + ((random.fraction() - 0.5) * 2.0 * size).round()).abs();
+                    *value = (*value + ((random.f64() - 0.5) * 2.0 * size).round()).abs();
                 }
                 Motion::Ratio(size) => {
-                    let next = *value + (random.fraction() - 0.5) * size;
+                    let next = *value + (random.f64() - 0.5) * size;
                     *value = ((next * 1000.0).round() / 1000.0).abs();
                 }
                 Motion::FirstBucket(size) | Motion::Bucket(size) => {
                     if matches!(motion, Motion::FirstBucket(_)) {
                         fallen = 0.0;
                     }
-                    fallen += (random.fraction() * 2.0 * size).round();
+                    fallen += (random.f64() * 2.0 * size).round();
                     *value += fallen;
                 }
                 Motion::BucketCount => *value += fallen,
@@ -76,8 +75,8 @@ impl Host {
     /// When in its interval the next step is scraped, in milliseconds; one in twenty is early or
     /// late.
     pub fn scraped_at(&mut self) -> i64 {
-        let jitter = match self.random.below(20) {
-            0 => self.random.below(2 * JITTER_MILLIS_MAX as u64 + 1) as i64 - JITTER_MILLIS_MAX,
+        let jitter = match self.random.u64(..20) {
+            0 => self.random.i64(-JITTER_MILLIS_MAX..=JITTER_MILLIS_MAX),
             _ => 0,
         };
         self.offset_millis + jitter

@@ -21,7 +21,6 @@ mod plan;
 mod process;
 mod profile;
 mod queries;
-mod random;
 mod request;
 mod server;
 mod statistics;

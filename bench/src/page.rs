@@ -8,9 +8,8 @@ use std::{
     fmt::Write as _,
 };
 
+use fastrand::Rng;
 use narthex_exposition::{Item, MetricKind, ParseError, Parser, Reason, parse_series};
-
-use crate::random::Random;
 
 /// Draws how the series of a page move: the same page moves the same way in every run.
 const MOTION_SEED: u64 = 0x006e_6172_7468_6578;
@@ -72,7 +71,7 @@ pub fn read(page: &str) -> Result<Vec<PageSeries>, PageError> {
     let mut kinds = BTreeMap::new();
     let mut series = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut random = Random::new(MOTION_SEED);
+    let mut random = Rng::with_seed(MOTION_SEED);
     let mut parser = Parser::new(page.as_bytes());
     while let Some(item) = parser.next(None)? {
         match item {
@@ -105,8 +104,8 @@ fn kind_of(name: &str, kinds: &BTreeMap<String, MetricKind>) -> MetricKind {
     kind.copied().unwrap_or(MetricKind::Untyped)
 }
 
-fn motion(name: &str, kind: MetricKind, value: f64, random: &mut Random) -> Motion {
-    let (draw, size) = (random.fraction(), (random.fraction() * 12.0 - 2.0).exp());
+fn motion(name: &str, kind: MetricKind, value: f64, random: &mut Rng) -> Motion {
+    let (draw, size) = (random.f64(), (random.f64() * 12.0 - 2.0).exp());
     if kind == MetricKind::Histogram && name.ends_with("_bucket") {
         return Motion::Bucket(if draw < STILL_SHARE { 0.0 } else { size.min(100.0) });
     }

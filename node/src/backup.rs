@@ -172,9 +172,8 @@ pub(crate) async fn prepare(
     if path.exists() {
         return Err(SnapshotError::Taken(name.to_owned()));
     }
-    let busy = |it: &Option<Unfinished>| it.as_ref().map(|it| SnapshotError::Busy(it.name.clone()));
-    if let Some(busy) = busy(&shared.snapshots.unfinished.lock()) {
-        return Err(busy);
+    if let Some(other) = shared.snapshots.unfinished.lock().as_ref() {
+        return Err(SnapshotError::Busy(other.name.clone()));
     }
     let unpurged = shared.snapshots.purging.clone().lock_owned().await;
     let path = path.with_extension(UNFINISHED);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use narthex_exposition::{Item, MetricKind, ParseError, Parser, parse_series, unescaped};
+use narthex_exposition::{Item, ParseError, Parser, parse_series, unescaped};
 use narthex_model::{MetricType, Sample, Timestamp};
 
 use crate::{
@@ -43,7 +43,7 @@ pub fn split_text(
                 continue;
             }
             Item::Type { metric, kind } => {
-                described.of(metric, &mut splitter).metric_type = metric_type(kind);
+                described.of(metric, &mut splitter).metric_type = kind.into();
                 continue;
             }
         };
@@ -86,16 +86,6 @@ impl<'a> Described<'a> {
     fn hand_on(&self, splitter: &mut Splitter<'_>) {
         let metadata = Metadata { metric_type: self.metric_type, help: &self.help, unit: "" };
         splitter.describe(self.metric, metadata);
-    }
-}
-
-const fn metric_type(kind: MetricKind) -> MetricType {
-    match kind {
-        MetricKind::Counter => MetricType::Counter,
-        MetricKind::Gauge => MetricType::Gauge,
-        MetricKind::Histogram => MetricType::Histogram,
-        MetricKind::Summary => MetricType::Summary,
-        MetricKind::Untyped => MetricType::Unknown,
     }
 }
 

@@ -44,6 +44,7 @@ pub use self::{
 use self::{
     answer::{Appends, Ingested, Parts, WriteError},
     append::AppendService,
+    grpc::Served,
     otlp::OtlpService,
     silence::Silences,
 };
@@ -144,8 +145,8 @@ impl Router {
     /// Adds the gRPC services that a router serves.
     pub fn add_services(self: &Arc<Self>, routes: &mut Routes) {
         let message_bytes_max = self.options.limits.request_bytes_max;
-        let otlp = OtlpService { router: Arc::clone(self), message_bytes_max };
-        let append = AppendService { router: Arc::clone(self), message_bytes_max };
+        let otlp = Served(OtlpService { router: Arc::clone(self), message_bytes_max });
+        let append = Served(AppendService { router: Arc::clone(self), message_bytes_max });
         routes.grpc(otlp).grpc(append).reflect(PUBLIC_DESCRIPTORS);
     }
 

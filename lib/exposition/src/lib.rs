@@ -20,6 +20,7 @@ use std::fmt;
 
 pub use cache::SeriesCache;
 use memchr::{memchr, memchr2};
+use narthex_model::MetricType;
 pub use number::{parse_millis, parse_value};
 pub use series::{ParsedSeries, parse_series, unescaped};
 
@@ -73,6 +74,18 @@ pub enum MetricKind {
     Summary,
     /// Not said.
     Untyped,
+}
+
+impl From<MetricKind> for MetricType {
+    fn from(kind: MetricKind) -> Self {
+        match kind {
+            MetricKind::Counter => Self::Counter,
+            MetricKind::Gauge => Self::Gauge,
+            MetricKind::Histogram => Self::Histogram,
+            MetricKind::Summary => Self::Summary,
+            MetricKind::Untyped => Self::Unknown,
+        }
+    }
 }
 
 /// Why a page was refused.

@@ -3,7 +3,7 @@
 //! A page says the same each time. What it said is remembered as a hash; only something new, or
 //! the first page of a while, goes to the shard, which leaves out what it knows.
 
-use narthex_exposition::{Item, MetricKind, Parser, unescaped};
+use narthex_exposition::{Item, Parser, unescaped};
 use narthex_model::{FamilyMetadata, MetricType, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -92,21 +92,11 @@ fn families(page: &[u8]) -> Vec<ScrapedFamily> {
         let Some(family) = families.last_mut() else { continue };
         match item {
             Item::Help { text, .. } => family.help = unescaped(text).into_owned(),
-            Item::Type { kind, .. } => family.metric_type = metric_type(kind),
+            Item::Type { kind, .. } => family.metric_type = kind.into(),
             Item::Sample(_) => {}
         }
     }
     families
-}
-
-fn metric_type(kind: MetricKind) -> MetricType {
-    match kind {
-        MetricKind::Counter => MetricType::Counter,
-        MetricKind::Gauge => MetricType::Gauge,
-        MetricKind::Histogram => MetricType::Histogram,
-        MetricKind::Summary => MetricType::Summary,
-        MetricKind::Untyped => MetricType::Unknown,
-    }
 }
 
 #[cfg(test)]

@@ -3,27 +3,19 @@
 //! The batches of one stream are appended one after the other, so that their samples keep their
 //! order; who wants more under way opens more streams.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use narthex_cluster::ShardId;
 use narthex_proto::v1::{AppendAnswer, AppendFailure, RefusedSamples, ShardResult};
-use tonic::{
-    Request, Response, Status, Streaming,
-    codegen::Service,
-    server::{NamedService, StreamingService},
-};
+use tonic::{Request, Response, Status, Streaming, server::StreamingService};
 
 use super::{
     Router,
     answer::{Appends, Ingested, WriteError},
     arrival::Arrival,
-    grpc::{self, RequestBody},
+    grpc::{self, Method, RequestBody},
 };
 use crate::{
     payload::Payload,
@@ -40,32 +32,18 @@ pub struct AppendService {
     pub message_bytes_max: usize,
 }
 
-impl NamedService for AppendService {
-    const NAME: &'static str = "narthex.v1.Append";
-}
+impl Method for AppendService {
+    const SERVICE: &'static str = "narthex.v1.Append";
+    const NAME: &'static str = "Append";
 
-impl<B: RequestBody> Service<http::Request<B>> for AppendService {
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            Ok(match request.uri().path().rsplit_once('/') {
-                Some((_, "Append")) => {
-                    let arrival = Arrival::new(Arc::clone(&service.router));
-                    let request = request.map(|body| arrival.counted(body));
-                    let call = AppendCall { router: service.router, arrival };
-                    grpc::server(service.message_bytes_max).streaming(call, request).await
-                }
-                _ => grpc::unimplemented(),
-            })
-        })
+    async fn answer<B: RequestBody>(
+        self,
+        request: http::Request<B>,
+    ) -> http::Response<tonic::body::Body> {
+        let arrival = Arrival::new(Arc::clone(&self.router));
+        let request = request.map(|body| arrival.counted(body));
+        let call = AppendCall { router: self.router, arrival };
+        grpc::server(self.message_bytes_max).streaming(call, request).await
     }
 }
 

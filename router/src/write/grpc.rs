@@ -3,15 +3,21 @@
 //! A generated service decodes a message before anybody can say how much memory that may take.
 //! These hand on the bytes, which are measured first, like the body of an HTTP request.
 
-use std::marker::PhantomData;
+use std::{
+    convert::Infallible,
+    marker::PhantomData,
+    task::{Context, Poll},
+};
 
 use bytes::{Buf as _, Bytes};
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
 use prost::Message;
 use tonic::{
     Status,
     codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::{Body, StdError},
-    server::Grpc,
+    codegen::{Body, Service, StdError},
+    server::{Grpc, NamedService},
 };
 
 /// The body of a request, as a gRPC server needs it.
@@ -19,17 +25,54 @@ pub trait RequestBody: Body<Data = Bytes, Error: Into<StdError> + Send> + Send +
 
 impl<B: Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static> RequestBody for B {}
 
+/// A service with one method. It is told how to answer; what else a server asks of it is here.
+pub trait Method: Clone + Send + Sync + 'static {
+    /// The service with its package.
+    const SERVICE: &'static str;
+    /// The method.
+    const NAME: &'static str;
+
+    /// Answers a call of the method.
+    fn answer<B: RequestBody>(
+        self,
+        request: Request<B>,
+    ) -> impl Future<Output = Response<tonic::body::Body>> + Send;
+}
+
+/// Serves a method by its path.
+#[derive(Clone)]
+pub struct Served<M>(pub M);
+
+impl<M: Method> NamedService for Served<M> {
+    const NAME: &'static str = M::SERVICE;
+}
+
+impl<M: Method, B: RequestBody> Service<Request<B>> for Served<M> {
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let method = self.0.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path().rsplit_once('/') {
+                Some((_, name)) if name == M::NAME => method.answer(request).await,
+                _ => Status::unimplemented("no such method").into_http(),
+            })
+        })
+    }
+}
+
 /// Serves one call whose messages have at most `message_bytes_max` bytes, also once they are
 /// decompressed.
 pub fn server<A: Message + 'static>(message_bytes_max: usize) -> Grpc<BytesCodec<A>> {
     Grpc::new(BytesCodec(PhantomData))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(message_bytes_max)
-}
-
-/// The answer to a method that is not there.
-pub fn unimplemented() -> http::Response<tonic::body::Body> {
-    Status::unimplemented("no such method").into_http()
 }
 
 /// Requests as they come, answers as messages.

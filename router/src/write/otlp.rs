@@ -5,11 +5,7 @@
 //! stored; 400 (INVALID_ARGUMENT) where nothing of it can; 429 and 503 with `Retry-After`
 //! (UNAVAILABLE with `RetryInfo`) when sending it again can succeed.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use axum::{
     extract::Request,
@@ -22,17 +18,13 @@ use narthex_proto::opentelemetry::proto::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
 };
 use prost::Message as _;
-use tonic::{
-    Code, Status,
-    codegen::Service,
-    server::{NamedService, UnaryService},
-};
+use tonic::{Code, Status, server::UnaryService};
 
 use super::{
     Router,
     answer::{Ingested, WriteError, Written},
     arrival::Arrival,
-    grpc::{self, RequestBody},
+    grpc::{self, Method, RequestBody},
 };
 use crate::payload::{Body, Compression, OtlpEncoding, Payload};
 
@@ -78,32 +70,18 @@ pub struct OtlpService {
     pub message_bytes_max: usize,
 }
 
-impl NamedService for OtlpService {
-    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
-}
+impl Method for OtlpService {
+    const SERVICE: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
+    const NAME: &'static str = "Export";
 
-impl<B: RequestBody> Service<http::Request<B>> for OtlpService {
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            Ok(match request.uri().path().rsplit_once('/') {
-                Some((_, "Export")) => {
-                    let arrival = Arrival::new(Arc::clone(&service.router));
-                    let request = request.map(|body| arrival.counted(body));
-                    let bytes_max = service.message_bytes_max;
-                    grpc::server(bytes_max).unary(ExportCall { service, arrival }, request).await
-                }
-                _ => grpc::unimplemented(),
-            })
-        })
+    async fn answer<B: RequestBody>(
+        self,
+        request: http::Request<B>,
+    ) -> http::Response<tonic::body::Body> {
+        let arrival = Arrival::new(Arc::clone(&self.router));
+        let request = request.map(|body| arrival.counted(body));
+        let bytes_max = self.message_bytes_max;
+        grpc::server(bytes_max).unary(ExportCall { service: self, arrival }, request).await
     }
 }
 

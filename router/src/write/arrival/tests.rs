@@ -11,6 +11,7 @@ use crate::{
     limits::Limits,
     write::{
         append::AppendService,
+        grpc::Served,
         otlp::OtlpService,
         tests::{Case, case_with, took_all},
     },
@@ -45,8 +46,8 @@ fn call(case: &Case, method: &'static str) -> Call {
     #[expect(clippy::disallowed_methods, reason = "a test's calls end with it")]
     let status = tokio::spawn(async move {
         let response = match method.ends_with("Append") {
-            true => AppendService { router, message_bytes_max }.call(request).await,
-            false => OtlpService { router, message_bytes_max }.call(request).await,
+            true => Served(AppendService { router, message_bytes_max }).call(request).await,
+            false => Served(OtlpService { router, message_bytes_max }).call(request).await,
         };
         let (mut head, mut body) = response.expect("infallible").into_parts();
         // Trailers are the last frame; whoever asks for more is given them again.
