@@ -16,7 +16,7 @@ use crate::raft::types::TypeConfig;
 
 /// How long a commit waits for company: two entries of a busy shard are closer together, and a
 /// follower may lag that far behind a leader without harm.
-pub const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+pub const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
 type Request = AppendEntriesRequest<TypeConfig>;
 
