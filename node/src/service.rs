@@ -20,7 +20,7 @@ use narthex_proto::{
         CleanTombstonesResponse, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
         DigestRequest, DigestResponse, ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart,
         FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse,
-        LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse, NodeStatusRequest,
+        LabelValuesRequest, MetadataPart, MetadataRequest, NamesPart, NodeStatusRequest,
         NodeStatusResponse, NotLeader, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
         ReplicaStatus, SelectRequest, SeriesPart, SettleRequest, SettleResponse, SnapshotPart,
         SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest, TargetsResponse,
@@ -195,7 +195,7 @@ impl NodeService for LocalNode {
         }
     }
 
-    async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status> {
+    async fn label_names(&self, request: SelectRequest) -> Result<Answers<NamesPart>, Status> {
         match self.reading(request.tenant, request.shard_id).await? {
             Ok(replica) => {
                 let limit = limit(request.limit);
@@ -204,13 +204,16 @@ impl NodeService for LocalNode {
                 });
                 let mut names = found.await?;
                 names.truncate(limit);
-                Ok(NamesResponse { names, not_leader: None })
+                Ok(ready(side::names(names)))
             }
-            Err(to) => Ok(NamesResponse { names: Vec::new(), not_leader: Some(to) }),
+            Err(to) => Ok(ready(vec![NamesPart { names: Vec::new(), not_leader: Some(to) }])),
         }
     }
 
-    async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status> {
+    async fn label_values(
+        &self,
+        request: LabelValuesRequest,
+    ) -> Result<Answers<NamesPart>, Status> {
         let name = request.name;
         let request =
             request.select.ok_or_else(|| Status::invalid_argument("label values of nothing"))?;
@@ -222,9 +225,9 @@ impl NodeService for LocalNode {
                 });
                 let mut names = found.await?;
                 names.truncate(limit);
-                Ok(NamesResponse { names, not_leader: None })
+                Ok(ready(side::names(names)))
             }
-            Err(to) => Ok(NamesResponse { names: Vec::new(), not_leader: Some(to) }),
+            Err(to) => Ok(ready(vec![NamesPart { names: Vec::new(), not_leader: Some(to) }])),
         }
     }
 

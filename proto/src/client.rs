@@ -27,7 +27,7 @@ use crate::{
     internal::v1::{
         AppendRequest, AppendResponse, Appended, DeleteRequest, DeleteResponse, Deleted,
         DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
-        FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NamesResponse,
+        FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NamesPart,
         SelectRequest, SeriesPart, append_response, delete_response, fragment_part,
     },
     service::{Answers, NodeService},
@@ -259,7 +259,7 @@ impl ShardClient {
     ) -> Result<Vec<String>, ShardError> {
         self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
             let request = request.clone();
-            Box::pin(async move { names(node.label_names(request).await) })
+            Box::pin(async move { names(node.label_names(request).await).await })
         })
         .await
     }
@@ -273,7 +273,7 @@ impl ShardClient {
     ) -> Result<Vec<String>, ShardError> {
         self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
             let request = request.clone();
-            Box::pin(async move { names(node.label_values(request).await) })
+            Box::pin(async move { names(node.label_values(request).await).await })
         })
         .await
     }
@@ -433,14 +433,23 @@ fn deleted(response: Result<DeleteResponse, Status>) -> Reply<Deleted> {
     }
 }
 
-fn names(response: Result<NamesResponse, Status>) -> Reply<Vec<String>> {
-    match response {
-        Ok(NamesResponse { not_leader: Some(to), .. }) => {
-            Reply::NotLeader(node_id(to.leader_node_id))
+/// All names of all parts.
+async fn names(answers: Result<Answers<NamesPart>, Status>) -> Reply<Vec<String>> {
+    let mut answers = match answers {
+        Ok(answers) => answers,
+        Err(status) => return Reply::Failed(status),
+    };
+    let mut names = Vec::new();
+    while let Some(part) = answers.next().await {
+        match part {
+            Ok(NamesPart { not_leader: Some(to), .. }) => {
+                return Reply::NotLeader(node_id(to.leader_node_id));
+            }
+            Ok(part) => names.extend(part.names),
+            Err(status) => return Reply::Failed(status),
         }
-        Ok(response) => Reply::Answer(response.names),
-        Err(status) => Reply::Failed(status),
     }
+    Reply::Answer(names)
 }
 
 /// Whether asking another node, or the same one again, cannot help.

@@ -21,10 +21,10 @@ use crate::{
         DeleteRequest, DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse,
         ExemplarsPart, ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest,
         HoldLogResponse, InitRequest, InitResponse, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NamesResponse, NodeStatusRequest, NodeStatusResponse,
-        PrepareSnapshotResponse, ProposeRequest, ProposeResponse, SelectRequest, SeriesPart,
-        SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
-        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
+        MetadataRequest, NamesPart, NodeStatusRequest, NodeStatusResponse, PrepareSnapshotResponse,
+        ProposeRequest, ProposeResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse,
+        SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest,
+        TargetsResponse, WatchStateRequest,
         backup_client::BackupClient,
         backup_server::{Backup, BackupServer},
         control_client::ControlClient,
@@ -57,9 +57,10 @@ pub trait NodeService: Send + Sync + 'static {
     /// Label sets of matching series.
     async fn series(&self, request: SelectRequest) -> Result<Answers<SeriesPart>, Status>;
     /// Label names of matching series.
-    async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status>;
+    async fn label_names(&self, request: SelectRequest) -> Result<Answers<NamesPart>, Status>;
     /// Values of one label on matching series.
-    async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status>;
+    async fn label_values(&self, request: LabelValuesRequest)
+    -> Result<Answers<NamesPart>, Status>;
     /// Exemplars of matching series.
     async fn exemplars(&self, request: SelectRequest) -> Result<Answers<ExemplarsPart>, Status>;
     /// What is known of metric families.
@@ -156,12 +157,15 @@ impl NodeService for RemoteNode {
         Ok(Box::pin(self.read.clone().series(request).await?.into_inner()))
     }
 
-    async fn label_names(&self, request: SelectRequest) -> Result<NamesResponse, Status> {
-        Ok(self.read.clone().label_names(request).await?.into_inner())
+    async fn label_names(&self, request: SelectRequest) -> Result<Answers<NamesPart>, Status> {
+        Ok(Box::pin(self.read.clone().label_names(request).await?.into_inner()))
     }
 
-    async fn label_values(&self, request: LabelValuesRequest) -> Result<NamesResponse, Status> {
-        Ok(self.read.clone().label_values(request).await?.into_inner())
+    async fn label_values(
+        &self,
+        request: LabelValuesRequest,
+    ) -> Result<Answers<NamesPart>, Status> {
+        Ok(Box::pin(self.read.clone().label_values(request).await?.into_inner()))
     }
 
     async fn exemplars(&self, request: SelectRequest) -> Result<Answers<ExemplarsPart>, Status> {
@@ -292,6 +296,8 @@ impl ShardRead for Served {
     type SeriesStream = Answers<SeriesPart>;
     type ExemplarsStream = Answers<ExemplarsPart>;
     type MetadataStream = Answers<MetadataPart>;
+    type LabelNamesStream = Answers<NamesPart>;
+    type LabelValuesStream = Answers<NamesPart>;
 
     async fn fragment(
         &self,
@@ -331,14 +337,14 @@ impl ShardRead for Served {
     async fn label_names(
         &self,
         request: Request<SelectRequest>,
-    ) -> Result<Response<NamesResponse>, Status> {
+    ) -> Result<Response<Self::LabelNamesStream>, Status> {
         self.0.label_names(request.into_inner()).await.map(Response::new)
     }
 
     async fn label_values(
         &self,
         request: Request<LabelValuesRequest>,
-    ) -> Result<Response<NamesResponse>, Status> {
+    ) -> Result<Response<Self::LabelValuesStream>, Status> {
         self.0.label_values(request.into_inner()).await.map(Response::new)
     }
 }

@@ -1,9 +1,9 @@
-//! What a shard answers of label sets, exemplars and metadata, in parts that fit messages.
+//! What a shard answers of label sets, names, exemplars and metadata, in parts that fit messages.
 
 use narthex_model::{Exemplar, Labels, Timestamp};
 use narthex_proto::internal::v1::{
-    ExemplarsPart, MetadataFamily, MetadataPart, SelectRequest, SeriesExemplars, SeriesPart,
-    StoredExemplar,
+    ExemplarsPart, MetadataFamily, MetadataPart, NamesPart, SelectRequest, SeriesExemplars,
+    SeriesPart, StoredExemplar,
 };
 use narthex_tsdb::ShardReader;
 use tonic::Status;
@@ -31,6 +31,22 @@ pub fn series(labels: &[Labels]) -> Vec<SeriesPart> {
         }
         let part = parts.last_mut().expect("the first label set begins one");
         part.labels.push(bytes.to_vec().into());
+    }
+    parts
+}
+
+/// Names or values of labels, in their order.
+pub fn names(names: Vec<String>) -> Vec<NamesPart> {
+    let (mut parts, mut held) = (Vec::<NamesPart>::new(), usize::MAX);
+    for name in names {
+        // A name's own bytes, its tag and its length.
+        let bytes = name.len() + 8;
+        held = held.saturating_add(bytes);
+        if held > PART_BYTES {
+            parts.push(NamesPart::default());
+            held = bytes;
+        }
+        parts.last_mut().expect("the first name begins one").names.push(name);
     }
     parts
 }
@@ -89,4 +105,21 @@ pub fn metadata(reader: &ShardReader, name: &str) -> Vec<MetadataPart> {
     });
     let parts = families.chunks(FAMILIES_PER_PART);
     parts.map(|part| MetadataPart { families: part.to_vec(), not_leader: None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_values_come_in_parts_that_fit_messages() {
+        let values: Vec<String> = (0..1_000_000).map(|at| format!("pod-{at:030}")).collect();
+        let parts = names(values.clone());
+        let bytes = |part: &NamesPart| part.names.iter().map(String::len).sum::<usize>();
+        assert!(parts.iter().all(|part| bytes(part) <= PART_BYTES));
+        assert!(parts.len() < 30, "{}", parts.len());
+        let all: Vec<String> = parts.into_iter().flat_map(|part| part.names).collect();
+        assert_eq!(all, values);
+        assert!(names(Vec::new()).is_empty());
+    }
 }
