@@ -35,8 +35,6 @@ pub struct QuerierOptions {
     pub parse: ParseOptions,
     /// Labels and samples keep the names that operations drop until the query ends.
     pub delayed_name_removal: bool,
-    /// How long samples are kept, for the runtime information. Default empty.
-    pub storage_retention: String,
     /// `--web.external-url` or the address people reach the process at; for targets' URLs.
     pub external_url: String,
     /// What is known of the scrape configuration, as it changes. Default: nothing.
@@ -55,7 +53,6 @@ impl Default for QuerierOptions {
             enable_admin_api: false,
             parse: ParseOptions::default(),
             delayed_name_removal: false,
-            storage_retention: String::new(),
             external_url: String::new(),
             config: watch::Sender::new(ConfigStatus::default()).subscribe(),
         }

@@ -63,7 +63,6 @@ pub struct Front<'a> {
 pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
     let mut options = features::options(&front.arguments.query)?;
     let settings = front.arguments.settings;
-    options.storage_retention = settings::retention_text(&settings);
     options.external_url =
         front.arguments.web.external_url.clone().unwrap_or_else(|| front.url.to_owned());
     options.enable_admin_api = front.arguments.web.enable_admin_api;

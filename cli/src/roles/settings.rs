@@ -15,18 +15,6 @@ use tracing::{error, info};
 use self::service::SettingsService;
 use crate::{flags::SettingsFlags, proposer::Proposer};
 
-/// Prometheus's default, which is the cluster's too.
-const RETENTION: Duration = Duration::from_secs(15 * 86_400);
-
-/// Retention as Prometheus's runtime information has it.
-pub fn retention_text(flags: &SettingsFlags) -> String {
-    let time = narthex_model::duration::format(flags.retention_time.unwrap_or(RETENTION));
-    match flags.retention_size {
-        None | Some(0) => time,
-        Some(bytes) => format!("{time} or {bytes}B"),
-    }
-}
-
 /// Adds the service.
 pub fn add(routes: &mut Routes, proposer: Proposer, state: watch::Receiver<Arc<ClusterState>>) {
     routes.grpc(SettingsServer::new(SettingsService { proposer, state }));
@@ -88,11 +76,5 @@ mod tests {
             ..before
         };
         assert_eq!(change(&flags).applied_to(before), after);
-    }
-
-    #[test]
-    fn retention_is_named_as_prometheus_names_it() {
-        let flags = SettingsFlags { retention_size: Some(512), ..SettingsFlags::default() };
-        assert_eq!(retention_text(&flags), "15d or 512B");
     }
 }

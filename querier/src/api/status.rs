@@ -1,7 +1,11 @@
 //! `/api/v1/status/*`, and the lists that stay empty until rules exist.
 
+use std::{fmt::Write as _, time::Duration};
+
 use axum::response::Response;
 use bytes::Bytes;
+use narthex_cluster::Settings;
+use narthex_model::duration;
 use narthex_web::metrics::{PROMETHEUS_API_VERSION, VERSION};
 
 use super::targets::rfc3339;
@@ -45,6 +49,7 @@ pub(super) fn runtime_info(api: &Querier) -> Response {
     let folder = std::env::current_dir().unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let config = api.options.config.borrow().clone();
+    let retention = retention_text(api.cluster.state().settings());
     answer(|json| {
         json.raw("{").name("startTime").text(&rfc3339(api.started.millis()));
         json.name("CWD").text(&folder.to_string_lossy());
@@ -57,8 +62,28 @@ pub(super) fn runtime_info(api: &Querier) -> Response {
         json.name("GOMAXPROCS").integer(threads);
         json.name("GOMEMLIMIT").integer(0);
         json.name("GOGC").text("").name("GODEBUG").text("");
-        json.name("storageRetention").text(&api.options.storage_retention).raw("}");
+        json.name("storageRetention").text(&retention).raw("}");
     })
+}
+
+/// How long samples are kept, as Prometheus words it: a duration, and bytes in powers of 1024.
+fn retention_text(settings: Settings) -> String {
+    let millis = u64::try_from(settings.retention_millis).unwrap_or_default();
+    let time = duration::format(Duration::from_millis(millis));
+    if settings.retention_bytes <= 0 {
+        return time;
+    }
+    let mut rest = settings.retention_bytes;
+    let mut size = String::new();
+    let units = ["EiB", "PiB", "TiB", "GiB", "MiB", "KiB", "B"];
+    for (unit, shift) in units.into_iter().zip((0..7).rev().map(|power| 10 * power)) {
+        let count = rest >> shift;
+        rest -= count << shift;
+        if count > 0 {
+            let _ = write!(size, "{count}{unit}");
+        }
+    }
+    format!("{time} or {size}")
 }
 
 pub(super) async fn cluster(api: &Querier) -> Response {
@@ -123,4 +148,19 @@ fn write_known(json: &mut Json<Vec<Bytes>>, number: Option<u64>) {
         Some(number) => json.integer(number),
         None => json.raw("null"),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_is_worded_as_by_prometheus() {
+        let text =
+            |bytes| retention_text(Settings { retention_bytes: bytes, ..Settings::default() });
+        assert_eq!(text(0), "15d");
+        assert_eq!(text(512), "15d or 512B");
+        assert_eq!(text((3 << 30) + (512 << 20)), "15d or 3GiB512MiB");
+        assert_eq!(text(i64::MAX), "15d or 7EiB1023PiB1023TiB1023GiB1023MiB1023KiB1023B");
+    }
 }
