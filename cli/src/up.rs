@@ -165,21 +165,23 @@ fn child(
     let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}").into();
     let mut data_flag = OsString::from("--storage.tsdb.path=");
     data_flag.push(&data);
+    let awaits_config = arguments.config_file.as_ref().map(|_| "--awaits-config".into());
+    let flags = vec![
+        "node".into(),
+        "--supervised".into(),
+        flag("cluster.listen-address", &node.cluster),
+        flag("cluster.initial-nodes", &founders.join(",")),
+        flag("web.listen-address", &node.web),
+        data_flag,
+        flag("shards", &arguments.shards),
+        flag("storage.raft-log.max-bytes", &arguments.storage.raft_log_max_bytes),
+        flag("log.level", &arguments.log.level.name()),
+        flag("log.format", &arguments.log.format.name()),
+    ];
     Child {
         name: node.name.clone(),
         folder: data,
-        arguments: vec![
-            "node".into(),
-            "--supervised".into(),
-            flag("cluster.listen-address", &node.cluster),
-            flag("cluster.initial-nodes", &founders.join(",")),
-            flag("web.listen-address", &node.web),
-            data_flag,
-            flag("shards", &arguments.shards),
-            flag("storage.raft-log.max-bytes", &arguments.storage.raft_log_max_bytes),
-            flag("log.level", &arguments.log.level.name()),
-            flag("log.format", &arguments.log.format.name()),
-        ],
+        arguments: flags.into_iter().chain(awaits_config).collect(),
     }
 }
 

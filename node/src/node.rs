@@ -82,6 +82,9 @@ pub struct NodeConfig {
     pub tls: Option<PeerTls>,
     /// Opens a log that has lost entries.
     pub accept_log_loss: bool,
+    /// Scrapes the cluster itself and its machines as long as no configuration was imported. Not
+    /// where one is about to be: a scrape in between would leave series that nobody asked for.
+    pub scrapes_builtin: bool,
     /// Where log writes become durable.
     pub sync: Arc<dyn SyncSeam>,
     /// Time.
@@ -171,6 +174,8 @@ pub(crate) struct Shared {
     pub folder: PathBuf,
     /// See [`NodeConfig::log_bytes_max`].
     pub log_bytes_max: u64,
+    /// See [`NodeConfig::scrapes_builtin`].
+    pub scrapes_builtin: bool,
     pub first_day_kept: FirstDay,
     pub disk: DiskGuard,
     pub snapshots: Snapshots,
@@ -217,6 +222,7 @@ impl Node {
             control,
             folder: config.folder.clone(),
             log_bytes_max: config.log_bytes_max,
+            scrapes_builtin: config.scrapes_builtin,
             first_day_kept: FirstDay::default(),
             disk: DiskGuard::default(),
             snapshots: Snapshots::open(&config.folder),

@@ -67,13 +67,13 @@ pub(crate) fn start(
     Ok(scraper)
 }
 
-/// The configuration in force: that of cluster state, or the built-in one.
+/// The configuration in force: that of cluster state, or the built-in one where it is wanted.
 fn follow_config(
     shared: &Arc<Shared>,
     mut state: watch::Receiver<Arc<ClusterState>>,
 ) -> watch::Receiver<Arc<Config>> {
-    let node = shared.node;
-    let first = config_of(&state.borrow_and_update(), node);
+    let builtin_node = shared.scrapes_builtin.then_some(shared.node);
+    let first = config_of(&state.borrow_and_update(), builtin_node);
     let (sender, receiver) = watch::channel(Arc::new(first));
     let stop = shared.stop.clone();
     shared.tasks.spawn(async move {
@@ -82,7 +82,7 @@ fn follow_config(
                 () = stop.cancelled() => return,
                 changed = state.changed() => if changed.is_err() { return },
             }
-            let config = config_of(&state.borrow_and_update(), node);
+            let config = config_of(&state.borrow_and_update(), builtin_node);
             sender.send_if_modified(|current| {
                 let is_other = **current != config;
                 if is_other {
@@ -96,7 +96,8 @@ fn follow_config(
     receiver
 }
 
-fn config_of(state: &ClusterState, node: NodeId) -> Config {
+/// `builtin_node`: the node, where the built-in configuration stands in for one of cluster state.
+fn config_of(state: &ClusterState, builtin_node: Option<NodeId>) -> Config {
     if let Some(imported) = state.scrape_config() {
         match Config::decode(&imported.content) {
             Ok(config) => return config,
@@ -104,6 +105,7 @@ fn config_of(state: &ClusterState, node: NodeId) -> Config {
             Err(problem) => error!(%problem, "scrape configuration of cluster state is unreadable"),
         }
     }
+    let Some(node) = builtin_node else { return Config::default() };
     let members = || state.members().values().filter(|member| !member.addresses.web.is_empty());
     let processes: Vec<String> = members().map(|member| member.addresses.web.clone()).collect();
     Config::builtin(&processes, &hosts(members(), node))

@@ -61,6 +61,9 @@ pub struct NodeArguments {
     /// Ends when standard input does and leaves Ctrl-C to the parent: for `up --nodes`
     #[arg(long, hide = true)]
     pub supervised: bool,
+    /// Scrapes nothing before a configuration is imported: for `up --nodes` with `--config.file`
+    #[arg(long, hide = true)]
+    pub awaits_config: bool,
 }
 
 /// `narthex router`.

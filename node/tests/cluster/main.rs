@@ -67,6 +67,7 @@ fn config(folder: &Path, listener: TcpListener, founders: &Founders) -> NodeConf
         plan: FoundingPlan { shards: 3, replication_factor: factor },
         tls: None,
         accept_log_loss: false,
+        scrapes_builtin: true,
         sync: Arc::new(PlainSync),
         clock: SystemClock::shared(),
         on_wait: Box::new(|_| {}),
