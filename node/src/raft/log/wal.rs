@@ -25,6 +25,8 @@ use bytes::Buf;
 const BLOCK_BYTES: usize = 32 << 10;
 const HEADER_BYTES: usize = 7;
 const RECYCLED_HEADER_BYTES: usize = 11;
+/// First sequence number and count of a batch.
+const HEAD_BYTES: usize = 12;
 /// What RocksDB adds to a rotated checksum before it stores it.
 const CRC_MASK_DELTA: u32 = 0xa282_ead8;
 
@@ -84,8 +86,8 @@ enum Place {
 
 /// Gives the first sequence number and the count of each whole batch of the log `number`.
 fn scan(log: &[u8], number: u64, batch: &mut dyn FnMut(u64, u32)) {
-    // What the first fragment of an unfinished batch said.
-    let mut begun = None;
+    // How an unfinished batch begins. Its first fragment may be too short for all of the head.
+    let mut begun: Option<Vec<u8>> = None;
     for block in log.chunks(BLOCK_BYTES) {
         let mut rest = block;
         while rest.len() >= HEADER_BYTES {
@@ -95,20 +97,18 @@ fn scan(log: &[u8], number: u64, batch: &mut dyn FnMut(u64, u32)) {
                 break;
             };
             rest = after;
-            match place {
-                Place::Full => {
-                    begun = None;
-                    if let Some((first, count)) = head(payload) {
-                        batch(first, count);
-                    }
+            if matches!(place, Place::Full | Place::First) {
+                begun = Some(Vec::with_capacity(HEAD_BYTES));
+            }
+            let Some(head) = &mut begun else { continue };
+            let lacking = HEAD_BYTES - head.len();
+            head.extend_from_slice(&payload[..payload.len().min(lacking)]);
+            if matches!(place, Place::Full | Place::Last) {
+                let mut head = head.as_slice();
+                if let (Ok(first), Ok(count)) = (head.try_get_u64_le(), head.try_get_u32_le()) {
+                    batch(first, count);
                 }
-                Place::First => begun = head(payload),
-                Place::Middle => {}
-                Place::Last => {
-                    if let Some((first, count)) = begun.take() {
-                        batch(first, count);
-                    }
-                }
+                begun = None;
             }
         }
     }
@@ -143,11 +143,6 @@ fn fragment(rest: &[u8], number: u64) -> Option<(Place, &[u8], &[u8])> {
         return None;
     }
     Some((place, &rest[header_bytes..end], &rest[end..]))
-}
-
-/// First sequence number and count of a batch; `None` of one too short to be one.
-fn head(mut payload: &[u8]) -> Option<(u64, u32)> {
-    Some((payload.try_get_u64_le().ok()?, payload.try_get_u32_le().ok()?))
 }
 
 #[cfg(test)]
@@ -228,6 +223,16 @@ mod tests {
         #[test]
         fn nothing_is_found_in_noise(noise in prop::collection::vec(any::<u8>(), 0..100_000)) {
             prop_assert_eq!(found(&noise, 9), Vec::<u64>::new());
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_batch_may_lie_in_two_blocks() {
+        for left in 0..HEAD_BYTES {
+            let size = 3 * (BLOCK_BYTES - RECYCLED_HEADER_BYTES) - HEAD_BYTES;
+            let (log, ends) = log(9, &[size - RECYCLED_HEADER_BYTES - left, 5, 5]);
+            assert_eq!(BLOCK_BYTES - ends[0] % BLOCK_BYTES, RECYCLED_HEADER_BYTES + left);
+            assert_eq!(found(&log, 9), [1, 2, 3], "{left} bytes in the first");
         }
     }
 
