@@ -8,7 +8,8 @@ use narthex_model::Timestamp;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use crate::{
-    Columns, LogPosition, entry,
+    Columns, LogPosition,
+    entry::{self, Horizon},
     reader::{ReadError, SelectedSeries, ShardReader},
 };
 
@@ -36,6 +37,9 @@ pub struct DigestTask {
     outcomes: u64,
     side_content: u128,
     series: Vec<SelectedSeries>,
+    /// A checkpoint deletes what lies behind horizons, whoever is about to read it.
+    horizons: Vec<Horizon>,
+    reader: ShardReader,
 }
 
 impl DigestTask {
@@ -43,7 +47,9 @@ impl DigestTask {
         let (position, outcomes) = reader.position_and_outcomes();
         let series = reader.select(&[], range.start, range.end);
         let side_content = reader.side_content(&range);
-        Self { position, start: range.start, end: range.end, outcomes, side_content, series }
+        let (horizons, reader) = (reader.horizons(), reader.clone());
+        let (start, end) = (range.start, range.end);
+        Self { position, start, end, outcomes, side_content, series, horizons, reader }
     }
 
     /// The log position it will hold at.
@@ -51,7 +57,7 @@ impl DigestTask {
         self.position
     }
 
-    /// Reads and hashes the content.
+    /// Reads and hashes the content. [`ReadError::Dropped`] if retention came in between.
     pub fn run(self) -> Result<Digest, ReadError> {
         let mut digest = Digest {
             position: self.position,
@@ -85,6 +91,9 @@ impl DigestTask {
                 add(&bytes);
             }
             digest.samples += columns.len() as u64;
+        }
+        if self.reader.horizons() != self.horizons {
+            return Err(ReadError::Dropped);
         }
         Ok(digest)
     }

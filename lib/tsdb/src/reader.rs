@@ -49,6 +49,9 @@ pub enum ReadError {
         #[source]
         source: Malformed,
     },
+    /// Retention dropped samples that were to be digested: ask for a new digest.
+    #[error("retention dropped samples while they were digested")]
+    Dropped,
 }
 
 /// Queries one shard. Cheap to clone.

@@ -8,8 +8,8 @@ use std::{
 
 use narthex_model::{Labels, Matcher, Timestamp};
 use narthex_tsdb::{
-    Columns, Digest, DigestTask, Frozen, LogPosition, OpenError, ReplicaNumber, RetentionClass,
-    RewriteError, SeriesId, Settings, Shard, TargetId,
+    Columns, Digest, DigestTask, Frozen, LogPosition, OpenError, ReadError, ReplicaNumber,
+    RetentionClass, RewriteError, SeriesId, Settings, Shard, TargetId,
     entry::{
         EntryWriter, Header, Horizon, RowOwner, SampleBlock, SampleTimes, ScrapeParts, ScrapeSlot,
         Source, TargetGone,
@@ -100,7 +100,7 @@ pub struct Driver {
     settings: Settings,
     known: BTreeMap<usize, SeriesId>,
     /// A selection that was made, and what it showed then.
-    pinned: Option<(DigestTask, Digest)>,
+    pinned: Option<(DigestTask, Digest, Vec<Horizon>)>,
     now: i64,
     slot: u64,
 }
@@ -452,11 +452,15 @@ impl Driver {
     }
 
     fn pin(&mut self) {
-        if let Some((task, shown)) = self.pinned.take() {
-            assert_eq!(task.run().expect("readable"), shown);
+        if let Some((task, shown, horizons)) = self.pinned.take() {
+            match task.run() {
+                Err(ReadError::Dropped) => assert_ne!(self.shard.reader().horizons(), horizons),
+                digest => assert_eq!(digest.expect("readable"), shown),
+            }
         }
         let task = || self.shard.reader().digest(Timestamp::MIN, Timestamp::MAX);
-        self.pinned = Some((task(), task().run().expect("readable")));
+        let horizons = self.shard.reader().horizons();
+        self.pinned = Some((task(), task().run().expect("readable"), horizons));
     }
 
     fn crash(&mut self, kept: usize) {
