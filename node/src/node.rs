@@ -240,14 +240,11 @@ impl Node {
         let routes = service::serve(local, &own_cluster);
         serve(&shared, config.cluster_listener, tls, routes)?;
 
+        let (cluster, web, host) = (config.advertise, config.web, host::host_name());
         let me = ThisNode {
             node,
             incarnation: folder.incarnation(),
-            addresses: Addresses {
-                cluster: config.advertise,
-                web: config.web,
-                host: host::host_name(),
-            },
+            addresses: Addresses { cluster, web, host },
             zone: config.zone,
         };
         let cluster = match (folder.identity(), &config.founders) {
