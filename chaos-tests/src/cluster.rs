@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
@@ -14,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{api::Api, disk::Disk, wait::until};
+use crate::{api::Api, disk::Disk, ports::free_address, wait::until};
 
 /// From the start of the process until it answers, on a loaded machine.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -72,8 +71,7 @@ impl Cluster {
 
     /// Three nodes that answer at the same address after each start, so that senders go on.
     pub fn start_on_a_port(more_flags: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let listen = format!("--listen={}", free.expect("loopback has a free port"));
+        let listen = format!("--listen={}", free_address());
         Self::start_with(Some("{}"), &[&[listen.as_str()], more_flags].concat())
     }
 
