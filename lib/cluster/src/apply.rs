@@ -274,6 +274,9 @@ impl ClusterState {
         }
         let present = self.shards.len() as u64;
         check_shard_count(present + u64::from(change.shards_added))?;
+        if change.shards_added > 0 {
+            check_replication_factor(self.replication_factor, self.active_members())?;
+        }
         let first = present as u32;
         let added = (first..first + change.shards_added).map(ShardId);
         self.place(added.clone());
@@ -289,11 +292,10 @@ impl ClusterState {
     }
 
     fn set_replication_factor(&mut self, factor: u8) -> Result<Effect, Refusal> {
-        let active = self.members.values().filter(|it| it.state == MemberState::Active).count();
         if factor == self.replication_factor {
             return Ok(Effect::Nothing);
         }
-        check_replication_factor(factor, active)?;
+        check_replication_factor(factor, self.active_members())?;
         self.replication_factor = factor;
         Ok(Effect::Change)
     }
@@ -341,6 +343,10 @@ impl ClusterState {
             imported: self.time,
         });
         Ok(Effect::Change)
+    }
+
+    fn active_members(&self) -> usize {
+        self.members.values().filter(|it| it.state == MemberState::Active).count()
     }
 
     fn place(&mut self, shards: impl IntoIterator<Item = ShardId>) {

@@ -323,6 +323,17 @@ fn changes_and_summary_name_what_differs() {
     assert_eq!((summary.epoch, summary.next_epoch), (Some(0), Some((1, at(HOUR)))));
 }
 
+#[test]
+fn shards_are_not_added_where_too_few_nodes_may_hold_them() {
+    let mut script = Script::founded(3, 3);
+    script.changes(Command::Drain(Drain { node: NodeId(2), draining: true }));
+    let more = || Command::ChangeRing(ChangeRing { shards_added: 2, spread_jobs: None });
+    assert_eq!(script.refused(more()), Refusal::TooFewMembers { factor: 3, members: 2 });
+    assert!(script.apply(spread(&["big"])).accepted().is_ok());
+    script.changes(Command::Drain(Drain { node: NodeId(2), draining: false }));
+    assert!(script.apply(more()).accepted().is_ok());
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let node = || 0u64..7;
     let optional_node = || proptest::option::of(1u64..7);
