@@ -1,4 +1,4 @@
-//! The runtime of a process's tasks: connections, scrapes, timers.
+//! The runtime of a process's tasks: connections, requests, timers.
 
 use std::{io, thread};
 
@@ -6,8 +6,8 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Starts the runtime, its threads named `name`.
 ///
-/// It has a thread for every second core. Raft, its log, apply and all that computes have threads
-/// of their own; what is left is short, and each idle thread more is woken only to find that
+/// It has a thread for every second core. Raft, its log, apply, scrapes and all that computes have
+/// threads of their own; what is left is short, and each idle thread more is woken only to find that
 /// another one has done the work: on two cores the second one cost a tenth of all CPU.
 pub fn start(name: &str) -> io::Result<Runtime> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
