@@ -198,14 +198,20 @@ impl ClusterState {
         if placement.moving.is_some() {
             return Err(Refusal::MoveInProgress { shard });
         }
-        let moved = Placement { replicas: placement.replicas.clone(), moving: Some(change) };
-        self.check_move(&moved, change)
+        let moved = self
+            .moved(placement, change)
             .map_err(|problem| Refusal::InvalidMove { shard, problem })?;
         self.shards.insert(shard, moved);
         Ok(Effect::Change)
     }
 
-    fn check_move(&self, moved: &Placement, change: Move) -> Result<(), MoveProblem> {
+    /// A placement of which nothing moves, with a move that may begin.
+    pub(crate) fn moved(
+        &self,
+        placement: &Placement,
+        change: Move,
+    ) -> Result<Placement, MoveProblem> {
+        let moved = Placement { replicas: placement.replicas.clone(), moving: Some(change) };
         let is_active = |id| self.member(id).is_some_and(|it| it.state == MemberState::Active);
         let after = moved.finished();
         match change {
@@ -227,7 +233,7 @@ impl ClusterState {
         let was_spread = placement::is_spread(&moved.replicas, &self.members);
         match was_spread && !placement::is_spread(&after, &self.members) {
             true => Err(MoveProblem::SharedZone),
-            false => Ok(()),
+            false => Ok(moved),
         }
     }
 

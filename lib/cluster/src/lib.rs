@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod balance;
 mod changes;
 mod codec;
 mod command;
@@ -22,7 +23,7 @@ mod epoch;
 mod id;
 mod member;
 mod pairs;
-pub mod placement;
+mod placement;
 mod retention;
 mod ring;
 pub mod routing;
@@ -32,6 +33,7 @@ mod summary;
 mod version;
 
 pub use apply::{EPOCHS_MAX, SHARDS_MAX};
+pub use balance::{Decided, Observed, ShardLoad, decide};
 pub use changes::Changes;
 pub use codec::DecodeError;
 pub use command::{

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{ClusterState, Member, MemberState, NodeId, ShardId, member::FailureDomain};
+use crate::{Member, MemberState, NodeId, ShardId, member::FailureDomain};
 
 /// Where a shard's replicas are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,7 +63,7 @@ pub(crate) fn place(
     placed: &BTreeMap<ShardId, Placement>,
     replication_factor: usize,
 ) -> BTreeMap<ShardId, Placement> {
-    let mut load = Load::of(placed);
+    let mut load = Load::of(placed.values());
     let active: Vec<&Member> = active(members).collect();
     let mut placements = BTreeMap::new();
     for shard in new {
@@ -72,38 +72,13 @@ pub(crate) fn place(
             let Some(next) = best_candidate(&active, &chosen, &load) else { break };
             chosen.push(next);
         }
-        let nodes = chosen.iter().map(|member| member.id).collect();
-        let placement = Placement { replicas: load.in_order(nodes), moving: None };
+        let nodes: Vec<NodeId> = chosen.iter().map(|member| member.id).collect();
+        let replicas = load.in_order(Vec::new(), &nodes);
+        let placement = Placement { replicas, moving: None };
         load.add(&placement.replicas);
         placements.insert(shard, placement);
     }
     placements
-}
-
-/// The next replica to move so that every shard has as many as it should and none on a draining
-/// node, or `None` if nothing is due or a move is under way.
-pub fn next_move(state: &ClusterState) -> Option<(ShardId, Move)> {
-    if state.shards().values().any(|placement| placement.moving.is_some()) {
-        return None;
-    }
-    let load = Load::of(state.shards());
-    let active: Vec<&Member> = active(state.members()).collect();
-    state.shards().iter().find_map(|(shard, placement)| {
-        let wanted = usize::from(state.replication_factor());
-        let (stay, leave): (Vec<NodeId>, Vec<NodeId>) =
-            placement.replicas.iter().partition(|node| is_active(state, **node));
-        let staying: Vec<&Member> = stay.iter().filter_map(|id| state.member(*id)).collect();
-        let add = best_candidate(&active, &staying, &load).map(|member| member.id);
-        let change = if placement.replicas.len() > wanted {
-            let remove = leave.first().or(placement.replicas.last()).copied();
-            Move { add: None, remove }
-        } else if placement.replicas.len() < wanted {
-            Move { add: Some(add?), remove: None }
-        } else {
-            Move { add: Some(add?), remove: Some(*leave.first()?) }
-        };
-        Some((*shard, change))
-    })
 }
 
 /// Whether `nodes` lie in as many failure domains as there are nodes, or as there are domains.
@@ -118,10 +93,6 @@ pub(crate) fn is_spread(nodes: &[NodeId], members: &BTreeMap<NodeId, Member>) ->
 
 fn active(members: &BTreeMap<NodeId, Member>) -> impl Iterator<Item = &Member> {
     members.values().filter(|member| member.state == MemberState::Active)
-}
-
-fn is_active(state: &ClusterState, node: NodeId) -> bool {
-    state.member(node).is_some_and(|member| member.state == MemberState::Active)
 }
 
 /// A node without the shard, if possible in a zone without it, with the fewest replicas.
@@ -140,7 +111,7 @@ fn best_candidate<'a>(
 
 /// How many replicas, leaderships and successions each node has.
 #[derive(Default)]
-struct Load {
+pub(crate) struct Load {
     replicas: BTreeMap<NodeId, usize>,
     /// How many shards' orders begin like this.
     orders: BTreeMap<Vec<NodeId>, usize>,
@@ -149,9 +120,9 @@ struct Load {
 }
 
 impl Load {
-    fn of(placed: &BTreeMap<ShardId, Placement>) -> Self {
+    pub(crate) fn of<'a>(placed: impl IntoIterator<Item = &'a Placement>) -> Self {
         let mut load = Self::default();
-        for placement in placed.values() {
+        for placement in placed {
             load.add(&placement.finished());
         }
         load
@@ -169,10 +140,10 @@ impl Load {
         self.replicas.get(&node).copied().unwrap_or(0)
     }
 
-    /// The nodes in the order in which they should lead: each time the one that succeeds those
-    /// before it most rarely, and of these the one that is most rarely at this place.
-    fn in_order(&self, nodes: Vec<NodeId>) -> Vec<NodeId> {
-        let mut ordered: Vec<NodeId> = Vec::with_capacity(nodes.len());
+    /// The nodes behind those `ordered` already, in the order in which they should lead: each
+    /// time the one that succeeds those before it most rarely, and of these the one that is most
+    /// rarely at this place.
+    pub(crate) fn in_order(&self, mut ordered: Vec<NodeId>, nodes: &[NodeId]) -> Vec<NodeId> {
         let times = |ordered: &[NodeId], node: NodeId| {
             let order = [ordered, &[node]].concat();
             let place = (ordered.len(), node);
@@ -234,7 +205,7 @@ mod tests {
         let members = members(&["", "", "", ""]);
         let before = place((0..4).map(ShardId), &members, &BTreeMap::new(), 3);
         let after = place((4..8).map(ShardId), &members, &before, 3);
-        let mut load = Load::of(&before);
+        let mut load = Load::of(before.values());
         after.values().for_each(|placement| load.add(&placement.replicas));
         assert_eq!(load.replicas.values().collect::<Vec<_>>(), [&6, &6, &6, &6]);
     }
@@ -265,7 +236,7 @@ mod tests {
                 prop_assert!(is_spread(&placement.replicas, &members), "{:?}", placement);
             }
             if zones.iter().all(|zone| zone.is_empty()) {
-                let load = Load::of(&placements);
+                let load = Load::of(placements.values());
                 let most = load.replicas.values().max().copied().unwrap_or(0);
                 let least = members.keys().map(|id| load.replicas_on(*id)).min().unwrap_or(0);
                 prop_assert!(most - least <= 1, "{:?}", load.replicas);
