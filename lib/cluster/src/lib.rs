@@ -42,7 +42,7 @@ pub use command::{
 };
 pub use epoch::{EPOCH_LEAD_MILLIS_MIN, Epoch};
 pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};
-pub use member::{Addresses, Binary, Member, MemberState};
+pub use member::{Addresses, Binary, FailureDomain, Member, MemberState};
 pub use pairs::{HeardReplica, PAIRS_MAX, Pair, REPORT_MILLIS, SILENCE_MILLIS};
 pub use placement::{Move, Placement};
 pub use retention::{

@@ -57,7 +57,7 @@ pub struct Member {
 
 impl Member {
     /// What no two replicas of a shard should share.
-    pub(crate) fn failure_domain(&self) -> FailureDomain<'_> {
+    pub fn failure_domain(&self) -> FailureDomain<'_> {
         match self.zone.as_str() {
             "" => FailureDomain::Node(self.id),
             zone => FailureDomain::Zone(zone),
@@ -67,7 +67,7 @@ impl Member {
 
 /// What fails together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum FailureDomain<'a> {
+pub enum FailureDomain<'a> {
     /// All nodes of a zone.
     Zone(&'a str),
     /// A node that names no zone.

@@ -29,7 +29,7 @@ use crate::{
 
 pub(crate) use record::{HeadRecord, decode_day, encode_day, encode_tombstones};
 pub use restore::OpenError;
-pub(crate) use restore::{Tier, read_head, restore};
+pub(crate) use restore::{Tier, damaged, read_head, restore};
 
 /// A shard's changes since its last confirmed checkpoint, as they were at one log position.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ const STATE_TARGET: u8 = 2;
 const STATE_TOMBSTONES: u8 = 3;
 const STATE_EXEMPLARS: u8 = 4;
 const STATE_FAMILY: u8 = 5;
+/// Under number 0, which is the node's own.
+const NODE_NUMBERS: u8 = 1;
 
 /// Where a sealed page lies, but for its place on its day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +105,16 @@ pub(crate) fn chunks_of_day(
     day: i64,
 ) -> Range<Vec<u8>> {
     day_key(replica, class, day)..day_key(replica, class, day.saturating_add(1))
+}
+
+/// The replica that a key is of.
+pub(crate) fn number_of(key: &[u8]) -> Option<ReplicaNumber> {
+    Some(ReplicaNumber(u32::from_be_bytes(key.get(..4)?.try_into().ok()?)))
+}
+
+/// Which number each shard's replica has.
+pub(crate) fn numbers() -> Vec<u8> {
+    tagged(ReplicaNumber(0), NODE_NUMBERS, &[])
 }
 
 /// The page of a group's open chunks, or the record of its series' labels.

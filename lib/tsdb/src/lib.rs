@@ -38,6 +38,7 @@ mod index;
 mod keys;
 mod kinds;
 pub mod kv;
+mod numbers;
 mod open_page;
 mod outcome;
 mod packed;
@@ -55,6 +56,7 @@ mod settings;
 mod shard;
 mod targets;
 mod tombstones;
+pub mod transfer;
 mod values;
 mod xor;
 
@@ -63,6 +65,7 @@ pub use checkpoint::{Frozen, OpenError};
 pub use columns::Columns;
 pub use digest::{Digest, DigestTask};
 pub use id::{LogPosition, ReplicaNumber, RetentionClass, SeriesId, TargetId};
+pub use numbers::ReplicaNumbers;
 pub use outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample};
 pub use reader::{
     ReadError, SelectedSeries, SeriesHandle, SeriesLookup, ShardReader, ShardStats, TargetState,
@@ -70,4 +73,4 @@ pub use reader::{
 pub use retention::RetentionRule;
 pub use rewrite::{Part, RewriteError, Rewriter, Rewritten};
 pub use settings::Settings;
-pub use shard::{ApplyError, Behind, Shard, delete_replica, persisted};
+pub use shard::{ApplyError, Behind, Shard, delete_replica, file_bytes, persisted};

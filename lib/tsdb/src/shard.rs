@@ -264,6 +264,12 @@ pub fn persisted(
     Ok(record.map(|record| (record.position, record.extra)))
 }
 
+/// Bytes that a replica takes in the store's files, near enough.
+pub fn file_bytes(kv: &dyn KeyValue, replica: ReplicaNumber) -> Result<u64, KvError> {
+    let range = keys::replica(replica);
+    Space::ALL.iter().map(|space| kv.file_bytes(*space, &range.start, &range.end)).sum()
+}
+
 /// Deletes everything of a replica that left this node or was refilled under another number.
 pub fn delete_replica(kv: &dyn KeyValue, replica: ReplicaNumber) -> Result<(), KvError> {
     let range = keys::replica(replica);

@@ -33,7 +33,7 @@ pub enum OpenError {
     },
 }
 
-fn damaged(what: &'static str) -> impl FnOnce(Malformed) -> OpenError {
+pub(crate) fn damaged(what: &'static str) -> impl FnOnce(Malformed) -> OpenError {
     move |source| OpenError::Damaged { what, source }
 }
 

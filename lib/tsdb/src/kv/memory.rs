@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Batch, KeyValue, KvError, Space, Visit, Write};
+use super::{Batch, KeyValue, KvError, Space, View, Visit, Write};
 
 type Map = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
 
@@ -91,6 +91,29 @@ fn change(map: &mut Map, batch: Batch) {
     }
 }
 
+/// A copy of what was visible.
+struct MemoryView(Map);
+
+impl View for MemoryView {
+    fn scan(
+        &self,
+        space: Space,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), KvError> {
+        if start >= end {
+            return Ok(());
+        }
+        for ((_, key), value) in self.0.range((space, start.to_vec())..(space, end.to_vec())) {
+            if visit(key, value) == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl KeyValue for MemoryKv {
     fn write(&self, batch: Batch) -> Result<(), KvError> {
         let mut state = self.state.lock();
@@ -120,19 +143,15 @@ impl KeyValue for MemoryKv {
         }
         // Copied, so that the visitor may call the store.
         let range = (space, start.to_vec())..(space, end.to_vec());
-        let found: Vec<_> = self
-            .state
-            .lock()
-            .visible
-            .range(range)
-            .map(|((_, key), value)| (key.clone(), value.clone()))
-            .collect();
-        for (key, value) in found {
-            if visit(&key, &value) == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(())
+        let found: Map = {
+            let state = self.state.lock();
+            state.visible.range(range).map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        MemoryView(found).scan(space, start, end, visit)
+    }
+
+    fn view(&self) -> Box<dyn View + '_> {
+        Box::new(MemoryView(self.state.lock().visible.clone()))
     }
 
     fn flush(&self) -> Result<(), KvError> {

@@ -107,6 +107,18 @@ pub struct KvError {
 /// What a scan calls for each key and value until it breaks.
 pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 
+/// A store at one moment. Only what [`KeyValue::drop_files`] gives back may be missing.
+pub trait View {
+    /// Visits the keys of `[start, end)` in order.
+    fn scan(
+        &self,
+        space: Space,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), KvError>;
+}
+
 /// See the module. Calls block on the disk: never make one from an async worker.
 pub trait KeyValue: Send + Sync {
     /// Makes all changes of a batch, or none.
@@ -126,6 +138,9 @@ pub trait KeyValue: Send + Sync {
         end: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), KvError>;
+
+    /// The store as it is now, whatever is written meanwhile.
+    fn view(&self) -> Box<dyn View + '_>;
 
     /// Makes everything written so far durable.
     fn flush(&self) -> Result<(), KvError>;

@@ -11,11 +11,11 @@ use std::{ops::ControlFlow, path::Path};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
-    FlushOptions, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions,
-    checkpoint::Checkpoint,
+    FlushOptions, Options, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteBatch,
+    WriteBufferManager, WriteOptions, checkpoint::Checkpoint,
 };
 
-use super::{Batch, KeyValue, KvError, Space, Visit, Write};
+use super::{Batch, KeyValue, KvError, Space, View, Visit, Write};
 
 /// Memory of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +172,50 @@ fn encoded_bytes(write: &Write) -> usize {
     content + CHANGE_BYTES_MAX
 }
 
+/// The store as it was when this was made.
+struct DataView<'d> {
+    db: &'d DataDb,
+    snapshot: SnapshotWithThreadMode<'d, DB>,
+}
+
+impl View for DataView<'_> {
+    fn scan(
+        &self,
+        space: Space,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), KvError> {
+        if start >= end {
+            return Ok(());
+        }
+        let options = up_to(end);
+        let cursor = self.snapshot.raw_iterator_cf_opt(self.db.space(space), options);
+        visit_all(cursor, start, visit)
+    }
+}
+
+fn up_to(end: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_upper_bound(end);
+    options
+}
+
+fn visit_all(
+    mut cursor: DBRawIterator<'_>,
+    start: &[u8],
+    visit: &mut Visit<'_>,
+) -> Result<(), KvError> {
+    cursor.seek(start);
+    while let Some((key, value)) = cursor.item() {
+        if visit(key, value) == ControlFlow::Break(()) {
+            return Ok(());
+        }
+        cursor.next();
+    }
+    cursor.status().map_err(failed("scan"))
+}
+
 impl KeyValue for DataDb {
     fn write(&self, batch: Batch) -> Result<(), KvError> {
         // Grown step by step it would take twice its size, beside what it is made of.
@@ -213,17 +257,12 @@ impl KeyValue for DataDb {
         if start >= end {
             return Ok(());
         }
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(end);
-        let mut cursor: DBRawIterator<'_> = self.db.raw_iterator_cf_opt(self.space(space), options);
-        cursor.seek(start);
-        while let Some((key, value)) = cursor.item() {
-            if visit(key, value) == ControlFlow::Break(()) {
-                return Ok(());
-            }
-            cursor.next();
-        }
-        cursor.status().map_err(failed("scan"))
+        let options = up_to(end);
+        visit_all(self.db.raw_iterator_cf_opt(self.space(space), options), start, visit)
+    }
+
+    fn view(&self) -> Box<dyn View + '_> {
+        Box::new(DataView { db: self, snapshot: self.db.snapshot() })
     }
 
     fn flush(&self) -> Result<(), KvError> {
