@@ -33,6 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     adapter::{Adapter, Persisted},
+    codec,
     log::{GroupLog, LogDb},
     machine::{Applied, ApplyPool, Machine, MachineFailure, StateMachine},
     metrics::{Durations, now},
@@ -162,6 +163,8 @@ pub enum MembershipChange {
     AddLearner(NodeId),
     /// Makes exactly these the voters; each must be a member already.
     SetVoters(BTreeSet<NodeId>),
+    /// The same; who voted before and is not among them goes on as a learner.
+    SetVotersOfAll(BTreeSet<NodeId>),
     /// Drops a learner.
     RemoveLearner(NodeId),
 }
@@ -230,6 +233,8 @@ pub(super) struct Core {
     pub cut_off: Mutex<BTreeSet<NodeId>>,
     /// Entries below are persisted by every member: what a leader computes and tells.
     pub purge_end: AtomicU64,
+    /// Whether the leader says that this replica lacks entries that were purged.
+    pub lacks_entries: watch::Sender<bool>,
     /// Whether votes are given: not before a lease that this replica may have granted is over.
     pub votes: AtomicBool,
     /// Whether this replica may campaign, and take a leadership that is handed to it.
@@ -267,10 +272,15 @@ impl Group {
         machine: Box<dyn StateMachine>,
     ) -> Result<Self, OpenGroupError> {
         let persisted = machine.applied();
+        let log = node.log.group(config.group);
+        log.begin_above(persisted.position).await.map_err(|error| OpenGroupError::Refused {
+            group: config.group,
+            problem: error.to_string(),
+        })?;
         let core = Arc::new(Core {
             node: node.node,
             config,
-            log: node.log.group(config.group),
+            log,
             machine: node.pool.host(config.group, machine),
             network: node.network.clone(),
             raft: RwLock::new(None),
@@ -279,6 +289,7 @@ impl Group {
             peers_persisted: Mutex::new(BTreeMap::new()),
             cut_off: Mutex::new(BTreeSet::new()),
             purge_end: AtomicU64::new(0),
+            lacks_entries: watch::Sender::new(false),
             votes: AtomicBool::new(false),
             may_lead: AtomicBool::new(true),
             commit_durations: Durations::default(),
@@ -380,9 +391,14 @@ impl Group {
         let change = async {
             match change {
                 MembershipChange::AddLearner(node) => {
+                    // What it had persisted in an earlier life says nothing of this one.
+                    self.core.peers_persisted.lock().remove(&node);
                     raft.add_learner(node, EmptyNode::new(), false).await
                 }
                 MembershipChange::SetVoters(voters) => raft.change_membership(voters, false).await,
+                MembershipChange::SetVotersOfAll(voters) => {
+                    raft.change_membership(voters, true).await
+                }
                 MembershipChange::RemoveLearner(node) => {
                     let nodes = BTreeSet::from([node]);
                     raft.change_membership(ChangeMembers::RemoveNodes(nodes), false).await
@@ -395,6 +411,24 @@ impl Group {
             Ok(Err(RaftError::Fatal(_))) => Err(MembershipError::Stalled),
             Err(_) => Err(MembershipError::Lost),
         }
+    }
+
+    /// Whether this replica must be closed, filled from a checkpoint and opened again: it lacks
+    /// entries that the leader has purged, or what it holds is wrong.
+    pub fn lacks_entries(&self) -> watch::Receiver<bool> {
+        self.core.lacks_entries.subscribe()
+    }
+
+    /// Says that this replica must be filled anew, whatever its log has.
+    pub fn must_be_filled(&self) {
+        self.core.lacks_entries.send_replace(true);
+        self.may_lead(false);
+    }
+
+    /// The newest members that are part of the state, voters first.
+    pub async fn applied_members(&self) -> Result<(Vec<NodeId>, Vec<NodeId>), MachineFailure> {
+        let applied = self.core.machine.applied().await?;
+        Ok(members_of(&applied.members))
     }
 
     /// Asks this leader to make `to` the leader. Watch [`Group::leadership`] for the effect.
@@ -410,6 +444,11 @@ impl Group {
     pub fn may_lead(&self, may: bool) {
         self.core.may_lead.store(may, Ordering::Relaxed);
         self.core.let_campaign();
+    }
+
+    /// Returns once the entry at `index` is in the state.
+    pub async fn wait_until_applied(&self, index: u64) -> Result<(), MachineFailure> {
+        self.core.machine.wait_until_applied(index).await
     }
 
     /// Has the state machine write a checkpoint, on its thread; gives what the checkpoint covers.
@@ -453,6 +492,15 @@ impl Group {
         self.stop.cancel();
         self.tasks.wait().await;
     }
+}
+
+/// Voters and learners, of a [`Command::Members`](super::Command::Members)' bytes.
+fn members_of(members: &Bytes) -> (Vec<NodeId>, Vec<NodeId>) {
+    let Ok(stored) = codec::decode_stored_membership(members) else {
+        return (Vec::new(), Vec::new());
+    };
+    let membership = stored.membership();
+    (membership.voter_ids().collect(), membership.learner_ids().collect())
 }
 
 fn leader_of(forward: &ForwardToLeader<TypeConfig>) -> Option<NodeId> {
@@ -523,6 +571,16 @@ impl Core {
         if let Some(raft) = self.raft() {
             let may = self.votes.load(Ordering::Relaxed) && self.may_lead.load(Ordering::Relaxed);
             raft.runtime_config().elect(may);
+        }
+    }
+
+    /// Takes note that `leader` has purged entries that this replica lacks.
+    pub fn told_to_fill(&self, leader: NodeId, purged_index: u64) {
+        let reaches = |at: Option<LogPosition>| at.is_some_and(|at| at.index >= purged_index);
+        let has = reaches(*self.machine.progress().borrow()) || reaches(self.log.last());
+        if !has && !self.lacks_entries.send_replace(true) {
+            let group = self.config.group;
+            tracing::warn!(%group, leader, purged_index, "this replica lacks entries and is to be filled");
         }
     }
 

@@ -1,8 +1,8 @@
 //! How a group is doing, for metrics and `cluster status`.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
 
 use super::{
     group::{Core, Leadership},
@@ -45,7 +45,7 @@ pub struct GroupStatus {
 }
 
 /// A follower or learner, as the leader sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FollowerStatus {
     /// Which node.
     pub node: NodeId,
@@ -57,26 +57,43 @@ pub struct FollowerStatus {
     pub persisted_end: Option<u64>,
     /// It lacks entries that were purged, and must be filled before it can go on.
     pub is_cut_off: bool,
+    /// How long ago it was heard last; `None`: not since this leader leads.
+    pub silent_for: Option<Duration>,
 }
 
 impl GroupStatus {
-    pub(super) fn of(core: &Core) -> Self {
-        let mut status = Self {
-            group: core.config.group,
-            leadership: *core.leadership.borrow(),
+    /// Of a group that nothing is known of.
+    pub fn empty(group: GroupId) -> Self {
+        Self {
+            group,
+            leadership: Leadership::default(),
             voters: Vec::new(),
             learners: Vec::new(),
             last_index: None,
             committed: None,
-            applied: *core.machine.progress().borrow(),
-            persisted: core.persisted.lock().position,
+            applied: None,
+            persisted: None,
             purged: None,
             followers: Vec::new(),
+            tail_bytes: 0,
+            log_bytes: 0,
+            reopenings: 0,
+            stalled: false,
+            failure: None,
+        }
+    }
+
+    pub(super) fn of(core: &Core) -> Self {
+        let mut status = Self {
+            leadership: *core.leadership.borrow(),
+            applied: *core.machine.progress().borrow(),
+            persisted: core.persisted.lock().position,
             tail_bytes: core.log.tail_bytes(),
             log_bytes: core.log.bytes(),
             reopenings: core.reopenings.load(Ordering::Relaxed),
             stalled: core.stalled.load(Ordering::Relaxed),
             failure: core.machine.failure().map(|failure| failure.to_string()),
+            ..Self::empty(core.config.group)
         };
         if let Some(raft) = core.raft() {
             status.read(core, &raft.metrics().borrow_watched());
@@ -93,6 +110,10 @@ impl GroupStatus {
         self.purged = metrics.purged.map(LogPosition::from);
         let end = metrics.last_log_index.map_or(0, |last| last + 1);
         let (peers_persisted, cut_off) = (core.peers_persisted.lock(), core.cut_off.lock());
+        let heard = |node: NodeId| {
+            let at = metrics.heartbeat.as_ref()?.get(&node)?.as_ref()?;
+            Some(at.elapsed())
+        };
         let others = metrics.replication.iter().flatten().filter(|(node, _)| **node != core.node);
         let follower = |(&node, matched): (&NodeId, &Option<super::types::LogId>)| FollowerStatus {
             node,
@@ -100,6 +121,7 @@ impl GroupStatus {
             lag_entries: end.saturating_sub(matched.map_or(0, |matched| matched.index + 1)),
             persisted_end: peers_persisted.get(&node).copied(),
             is_cut_off: cut_off.contains(&node),
+            silent_for: heard(node),
         };
         self.followers = others.map(follower).collect();
     }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::raft::{
     codec::entry_bytes,
-    types::{Entry, GroupId, LogId, Malformed, TypeConfig, Vote},
+    types::{Entry, GroupId, LogId, LogPosition, Malformed, TypeConfig, Vote},
 };
 
 /// Bytes of entries that one operation carries, unless a single entry is larger: a follower that
@@ -76,6 +76,43 @@ impl GroupLog {
     /// Lets entries below `first` leave memory once they are on disk: all who follow have them.
     pub fn release(&self, first: u64) {
         self.state.lock().tail.release(first);
+    }
+
+    /// The newest entry there ever was, or was purged: what this replica may have acknowledged.
+    pub fn last(&self) -> Option<LogPosition> {
+        self.state.lock().last.map(LogPosition::from)
+    }
+
+    /// The newest entry that was purged.
+    pub fn purged(&self) -> Option<LogPosition> {
+        self.state.lock().purged.map(LogPosition::from)
+    }
+
+    /// Makes the log begin above a checkpoint that the replica was filled from. Entries of the log
+    /// that are newer and of an older term were never committed: they go. A log that goes on from
+    /// the checkpoint stays as it is.
+    pub async fn begin_above(&self, checkpoint: Option<LogPosition>) -> io::Result<()> {
+        let Some(checkpoint) = checkpoint.map(LogId::from) else { return Ok(()) };
+        let (last, purged) = {
+            let state = self.state.lock();
+            (state.last, state.purged)
+        };
+        if last.is_none_or(|last| last >= checkpoint) {
+            return Ok(());
+        }
+        let mut log = self.clone();
+        log.truncate_after(purged).await?;
+        log.purge(checkpoint).await
+    }
+
+    /// Forgets all entries of a replica that has left this node. The vote stays, and the name of
+    /// the last entry: the replica must not come back with less.
+    pub async fn forget(&self) -> io::Result<()> {
+        let last = self.state.lock().last;
+        match last {
+            Some(last) => self.clone().purge(last).await,
+            None => Ok(()),
+        }
     }
 
     fn push(&self, op: Op, bytes: usize) -> io::Result<()> {

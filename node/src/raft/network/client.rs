@@ -170,9 +170,9 @@ impl PeerClient {
 #[error("the group is not open on node {0}")]
 struct NotOpen(NodeId);
 
-/// Snapshots are never sent by openraft.
+/// Openraft sends no snapshots: it waits until the peer has filled itself.
 #[derive(Debug, thiserror::Error)]
-#[error("node {0} lacks purged entries: it must be filled before its group is opened")]
+#[error("node {0} lacks purged entries and has not been filled yet")]
 struct NeedsCheckpoint(NodeId);
 
 impl Core {
@@ -244,19 +244,31 @@ impl NetTransferLeader<TypeConfig> for PeerClient {
 impl NetSnapshot<TypeConfig> for PeerClient {
     type SnapshotData = Manifest;
 
+    /// Sends nothing. A peer that was told that it lacks entries fetches a checkpoint by itself;
+    /// once it has persisted what `snapshot` covers, openraft goes on as if that had arrived.
     async fn full_snapshot(
         &mut self,
-        _: VoteOf<TypeConfig>,
-        _: SnapshotOf<TypeConfig, Manifest>,
+        vote: VoteOf<TypeConfig>,
+        snapshot: SnapshotOf<TypeConfig, Manifest>,
         _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _: RPCOption,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        if let Some(core) = self.core.upgrade()
-            && core.cut_off.lock().insert(self.peer)
-        {
-            let group = core.config.group;
-            tracing::error!(%group, peer = self.peer, "replica lacks purged entries and must be filled");
+        let core = self.core()?;
+        let index = snapshot.meta.last_log_id.map_or(0, |last| last.index);
+        let persisted_end = core.peers_persisted.lock().get(&self.peer).copied();
+        if persisted_end.is_some_and(|end| end > index) {
+            core.cut_off.lock().remove(&self.peer);
+            return Ok(SnapshotResponse::new(vote));
         }
+        if core.cut_off.lock().insert(self.peer) {
+            let group = core.config.group;
+            tracing::warn!(%group, peer = self.peer, "replica lacks purged entries and is to be filled");
+        }
+        let group = core.config.group.number();
+        let message = v1::NeedsFillingRequest { group, purged_index: index };
+        let mut client = self.link.client().map_err(|error| unreachable(&error))?;
+        let call = client.needs_filling(self.link.request(message));
+        self.within(option, call).await?;
         Err(StreamingError::Unreachable(Unreachable::new(&NeedsCheckpoint(self.peer))))
     }
 }

@@ -6,7 +6,8 @@
 //! * every call has a deadline; a dead peer is `Unreachable`, so openraft waits before it retries;
 //! * a caller of another cluster, of an old life of its node, or who meant another node, is refused.
 //!
-//! There is no snapshot transfer here: a replica that needs one is filled before its group opens.
+//! There is no snapshot transfer here: a replica that needs one is told so, and is filled before its
+//! group opens again.
 
 mod client;
 mod held;

@@ -126,6 +126,18 @@ impl Raft for RaftService {
         };
         Ok(Response::new(v1::TransferLeaderReply { refusal }))
     }
+
+    async fn needs_filling(
+        &self,
+        request: Request<v1::NeedsFillingRequest>,
+    ) -> Result<Response<v1::NeedsFillingReply>, Status> {
+        let caller = self.admit(&request)?;
+        let v1::NeedsFillingRequest { group, purged_index } = request.into_inner();
+        if let Some(core) = self.network.group(GroupId::from_number(group)) {
+            core.told_to_fill(caller, purged_index);
+        }
+        Ok(Response::new(v1::NeedsFillingReply {}))
+    }
 }
 
 fn malformed(error: crate::raft::types::Malformed) -> Status {

@@ -77,6 +77,13 @@ impl StateMachine for Ledger {
 }
 
 impl Ledger {
+    /// Another ledger with the same state.
+    pub fn copy(&self) -> Self {
+        let state = self.state.lock();
+        let (applied, entries) = (state.applied.clone(), state.entries.clone());
+        Self { state: Arc::new(Mutex::new(LedgerState { applied, entries, poison: None })) }
+    }
+
     pub fn data(&self) -> Vec<Bytes> {
         self.state.lock().entries.iter().map(|(_, data)| data.clone()).collect()
     }

@@ -184,6 +184,17 @@ async fn a_log_stays_within_its_budget_and_cuts_off_who_lacks_what_is_purged() {
     assert_ne!(leader, away);
     assert_eq!(cluster.nodes[&leader].propose(term, "later").await, "applied later");
     assert!(cluster.nodes[&away].ledger.data().len() < 96, "it has a hole and knows it");
+    let told = cluster.nodes[&away].group.lacks_entries();
+    eventually(|| *told.borrow()).await;
+
+    // Filled from a checkpoint of another node, it goes on from there.
+    let filled = cluster.nodes[&leader].ledger.copy();
+    cluster.kill(away).await;
+    cluster.start_node(away, filled).await;
+    eventually(|| !cut_off(&cluster)).await;
+    let (leader, term) = cluster.leader().await;
+    cluster.nodes[&leader].propose(term, "latest").await;
+    assert_eq!(cluster.agreed(98).await.last().unwrap(), "latest");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
