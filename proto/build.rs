@@ -12,6 +12,7 @@ const PROTOS: &[&str] = &[
     "narthex/internal/v1/shard.proto",
     "narthex/internal/v1/control.proto",
     "narthex/internal/v1/raft.proto",
+    "narthex/internal/v1/membership.proto",
     "opentelemetry/proto/collector/metrics/v1/metrics_service.proto",
 ];
 

@@ -188,6 +188,11 @@ impl Cluster {
         kill(self.running().parent.id(), Signal::HUP);
     }
 
+    /// Stops a node as a service manager would. It is started again.
+    pub fn terminate_node(&self, name: &str) {
+        kill(self.node(name), Signal::TERM);
+    }
+
     /// Stops a node from running without ending it.
     pub fn freeze_node(&self, name: &str) {
         kill(self.node(name), Signal::STOP);

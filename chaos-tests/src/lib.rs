@@ -11,6 +11,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a harness reports failures by panicking")]
 
 pub mod api;
+pub mod asker;
 pub mod cluster;
 pub mod disk;
 pub mod namespaces;

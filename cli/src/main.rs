@@ -16,6 +16,7 @@ mod folder;
 mod import;
 mod listener;
 mod log;
+mod members;
 mod output;
 mod promql_test;
 mod proposer;
@@ -104,6 +105,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cluster(ClusterCommand::Retention(arguments)) => ask(retention::run(&arguments)),
         Command::Cluster(ClusterCommand::Get(arguments)) => ask(settings::get(&arguments)),
         Command::Cluster(ClusterCommand::Set(arguments)) => ask(settings::set(&arguments)),
+        Command::Cluster(ClusterCommand::Drain(arguments)) => ask(members::drain(&arguments)),
+        Command::Cluster(ClusterCommand::Remove(arguments)) => ask(members::remove(&arguments)),
+        Command::Cluster(ClusterCommand::Replace(arguments)) => ask(members::replace(&arguments)),
+        Command::Cluster(ClusterCommand::Moves(flags)) => ask(members::moves(&flags)),
         Command::Cluster(ClusterCommand::Backup(arguments)) => ask(backup::backup(&arguments)),
         Command::Cluster(ClusterCommand::Restore(arguments)) => {
             backup::restore(&arguments)?;

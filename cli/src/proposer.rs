@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use narthex_cluster::{Command, DecodeError, Outcome, Refusal, Request, RequestId};
 use narthex_proto::{
+    client::ShardClient,
     internal::v1::{ProposeRequest, propose_response::Result as Answer},
     service::NodeService,
 };
@@ -30,14 +31,24 @@ pub enum ProposeError {
 /// Proposes to the control group, through whichever node answers.
 #[derive(Clone)]
 pub struct Proposer {
-    nodes: Arc<[Arc<dyn NodeService>]>,
+    seeds: Arc<[Arc<dyn NodeService>]>,
+    shards: ShardClient,
     clock: Clock,
 }
 
 impl Proposer {
-    /// A proposer that asks these nodes in turn.
-    pub fn new(nodes: Vec<Arc<dyn NodeService>>, clock: Clock) -> Self {
-        Self { nodes: nodes.into(), clock }
+    /// A proposer that asks the members of the cluster in turn, and these nodes as long as nobody
+    /// has said who they are.
+    pub fn new(seeds: Vec<Arc<dyn NodeService>>, shards: ShardClient, clock: Clock) -> Self {
+        Self { seeds: seeds.into(), shards, clock }
+    }
+
+    /// Whom to ask: anew for each round, as members come and go.
+    pub fn nodes(&self) -> Vec<Arc<dyn NodeService>> {
+        let state = self.shards.state();
+        let members = state.members().keys().filter_map(|id| self.shards.node(*id).ok());
+        let nodes: Vec<_> = members.collect();
+        if nodes.is_empty() { self.seeds.to_vec() } else { nodes }
     }
 
     /// Proposes until a node has answered for the control group.
@@ -45,13 +56,18 @@ impl Proposer {
         // One id for all attempts: one whose answer was lost is not carried out twice.
         let id = RequestId(uuid::Uuid::new_v4().as_u128());
         let request = Request { id, at: self.clock.now(), command }.encode()?;
-        for node in self.nodes.iter().cycle() {
-            if let Some(outcome) = ask(node.as_ref(), &request).await {
-                return Ok(outcome.accepted()?);
+        loop {
+            let nodes = self.nodes();
+            if nodes.is_empty() {
+                return Err(ProposeError::NoNodes);
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            for node in nodes {
+                if let Some(outcome) = ask(node.as_ref(), &request).await {
+                    return Ok(outcome.accepted()?);
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
         }
-        Err(ProposeError::NoNodes)
     }
 }
 

@@ -175,6 +175,11 @@ fn child(
         data_flag,
         flag("shards", &arguments.shards),
         flag("storage.raft-log.max-bytes", &arguments.storage.raft_log_max_bytes),
+        flag("cluster.rebuild-after", &format!("{}ms", arguments.repair.rebuild_after.as_millis())),
+        flag(
+            "cluster.digest-interval",
+            &format!("{}ms", arguments.repair.digest_interval.as_millis()),
+        ),
         flag("log.level", &arguments.log.level.name()),
         flag("log.format", &arguments.log.format.name()),
     ];

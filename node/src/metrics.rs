@@ -84,6 +84,21 @@ impl NodeMetrics {
         gauge(encoder, "narthex_node_checkpoint_behind_samples", help, behind as f64)
     }
 
+    fn comparisons(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = &self.shared.comparisons;
+        let rows = [
+            ("equal", &counts.equal),
+            ("rebuilt", &counts.rebuilt),
+            ("undecided", &counts.undecided),
+            ("failed", &counts.failed),
+        ];
+        let rows = rows.map(|(result, count)| {
+            ([("result", result.to_owned())], count.load(Ordering::Relaxed) as f64)
+        });
+        let help = "Comparisons of a shard's replicas by this node as its leader";
+        counters(encoder, "narthex_node_replica_comparisons", help, rows)
+    }
+
     fn clocks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let clocks = self.shared.clocks.last();
         let help = "How far this node's clock is ahead of the cluster's median, in seconds";
@@ -243,6 +258,7 @@ impl Collector for NodeMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.storage(&mut encoder)?;
         self.clocks(&mut encoder)?;
+        self.comparisons(&mut encoder)?;
         self.raft(&mut encoder)?;
         self.scrapes(&mut encoder)
     }

@@ -12,7 +12,11 @@ use narthex_proto::{
     connect::{Connections, PeerTls},
     service::{self, NodeService},
 };
-use narthex_tsdb::kv::{DataDb, DataDbConfig, KvError};
+use narthex_tsdb::{
+    ReplicaNumbers,
+    kv::{DataDb, DataDbConfig, KvError},
+};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,7 +30,10 @@ use crate::{
     control::{
         Control,
         founding::{self, FoundingError, FoundingPlan, ThisNode},
+        joining::{self, JoinError, Joiner},
+        keeper,
         machine::{CheckpointError, ControlMachine},
+        moves::Moves,
     },
     discovery::DiscoveryMetrics,
     disk::{self, DiskGuard},
@@ -43,7 +50,9 @@ use crate::{
     scraping,
     service::LocalNode,
     shard::{
-        Replicas, checkpointer, rewriting, series_limits,
+        Replicas, checkpointer,
+        comparing::{self, Comparisons},
+        moving, placing, rewriting, series_limits,
         size_retention::{self, FirstDay},
         upkeep,
     },
@@ -51,6 +60,8 @@ use crate::{
     waiting,
 };
 
+/// The control group's checkpoint, in the node's folder.
+const CONTROL: &str = "control";
 /// Threads of the raft runtime: the log thread and apply have their own.
 const RAFT_THREADS: usize = 1;
 /// Threads that apply entries.
@@ -76,6 +87,11 @@ pub struct NodeConfig {
     pub zone: String,
     /// Who founds the cluster.
     pub founders: Option<Founders>,
+    /// Cluster listeners of any nodes of a cluster that is there, for a folder that belongs to none;
+    /// empty to found one or to wait.
+    pub join: Vec<String>,
+    /// When replicas are rebuilt.
+    pub repair: Repair,
     /// What founders agree on.
     pub plan: FoundingPlan,
     /// TLS between processes of the cluster.
@@ -93,6 +109,15 @@ pub struct NodeConfig {
     pub on_wait: Box<dyn Fn(StartPhase) + Send + Sync>,
 }
 
+/// When replicas are rebuilt; the same on all nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Repair {
+    /// After how long those of a node that is not heard are rebuilt on others.
+    pub rebuild_after: Duration,
+    /// How often those of a shard are compared; 0: never.
+    pub digest_interval: Duration,
+}
+
 /// What a starting node does, which may take long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartPhase {
@@ -100,6 +125,8 @@ pub enum StartPhase {
     Opening,
     /// Waits to be told that it is the first of a new cluster.
     Init,
+    /// Waits for a member of a cluster to take it in.
+    Joining,
     /// Waits for a majority of the founders.
     Founding,
     /// Waits for the control group to take note of this start.
@@ -111,6 +138,7 @@ impl fmt::Display for StartPhase {
         f.write_str(match self {
             Self::Opening => "it reads its folder",
             Self::Init => "it belongs to no cluster and waits for `narthex cluster init`",
+            Self::Joining => "it waits for the cluster of --cluster.join to take it in",
             Self::Founding => "it waits for a majority of the founders",
             Self::Announcing => "it waits for the control group to have a leader",
         })
@@ -147,6 +175,12 @@ pub enum StartError {
     /// The cluster.
     #[error(transparent)]
     Founding(#[from] FoundingError),
+    /// The cluster that it is to join.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The numbers of its replicas.
+    #[error("read which replicas there are")]
+    Replicas(#[from] narthex_tsdb::OpenError),
     /// The cluster listener's certificates.
     #[error("use the certificates of --cluster.certs")]
     Tls(#[from] InvalidTls),
@@ -169,7 +203,15 @@ pub(crate) struct Shared {
     pub node: NodeId,
     pub raft: RaftNode,
     pub data: Arc<DataDb>,
+    /// Which of the store's replicas are whose.
+    pub numbers: Mutex<ReplicaNumbers>,
     pub control: Control,
+    /// What it decides while it leads the control group.
+    pub moves: Moves,
+    /// See [`NodeConfig::repair`].
+    pub repair: Repair,
+    /// What came of comparing replicas.
+    pub comparisons: Comparisons,
     /// The node's folder.
     pub folder: PathBuf,
     /// See [`NodeConfig::log_bytes_max`].
@@ -205,21 +247,26 @@ impl Node {
         let tasks = TaskTracker::new();
         let tls = config.tls.as_ref().map(ServerTls::new).transpose()?;
         let init = wait_for_init(&mut config, &folder, tls.clone(), &tasks).await?;
-        let node = own_id(&config, &folder)?;
-        let (published, state) = watch::channel(Arc::new(ClusterState::new()));
-        let machine = ControlMachine::open(config.folder.join("control"), published)?;
         let connections = Connections::new(config.tls.clone());
+        join_cluster(&config, &mut folder, &connections).await?;
+        let node = own_id(&config, &folder)?;
         let own_cluster = connections.cluster().clone();
         folder.identity().into_iter().for_each(|identity| own_cluster.learn(identity.cluster));
+        let (published, state) = watch::channel(Arc::new(ClusterState::new()));
         let raft = open_raft(&config, node, &folder, &state, &connections)?;
-        let data = open_data(&config)?;
-        let group = Group::open(&raft, GroupConfig::new(GroupId::CONTROL), Box::new(machine)).await;
-        let control = Control::new(node, group?, state.clone(), config.clock.clone());
+        let group = open_control(&config, &raft, &connections, published).await?;
+        let (data, numbers) = open_data(&config)?;
+        let me = this_node(&config, node, &folder);
+        let control = Control::new(node, group, state.clone(), config.clock.clone());
         let shared = Arc::new(Shared {
             node,
             raft,
             data,
+            numbers: Mutex::new(numbers),
             control,
+            moves: Moves::default(),
+            repair: config.repair,
+            comparisons: Comparisons::default(),
             folder: config.folder.clone(),
             log_bytes_max: config.log_bytes_max,
             scrapes_builtin: config.scrapes_builtin,
@@ -240,13 +287,6 @@ impl Node {
         let routes = service::serve(local, &own_cluster);
         serve(&shared, config.cluster_listener, tls, routes)?;
 
-        let (cluster, web, host) = (config.advertise, config.web, host::host_name());
-        let me = ThisNode {
-            node,
-            incarnation: folder.incarnation(),
-            addresses: Addresses { cluster, web, host },
-            zone: config.zone,
-        };
         let cluster = match (folder.identity(), &config.founders) {
             (Some(identity), _) => identity.cluster,
             (None, Some(founders)) => {
@@ -328,10 +368,47 @@ impl Node {
     }
 }
 
+/// What the node says of itself.
+fn this_node(config: &NodeConfig, node: NodeId, folder: &Folder) -> ThisNode {
+    ThisNode {
+        node,
+        incarnation: folder.incarnation(),
+        addresses: addresses(config),
+        zone: config.zone.clone(),
+    }
+}
+
+fn addresses(config: &NodeConfig) -> Addresses {
+    let (cluster, web) = (config.advertise.clone(), config.web.clone());
+    Addresses { cluster, web, host: host::host_name() }
+}
+
+/// Opens the control group, for a new member with the state that the others have.
+async fn open_control(
+    config: &NodeConfig,
+    raft: &RaftNode,
+    connections: &Connections,
+    published: watch::Sender<Arc<ClusterState>>,
+) -> Result<Group, StartError> {
+    let path = config.folder.join(CONTROL);
+    let is_new = !path.exists() && !raft.log.group(GroupId::CONTROL).is_used();
+    if is_new && !config.join.is_empty() {
+        (config.on_wait)(StartPhase::Joining);
+        let node = NodeId(raft.node);
+        joining::fetch_state(connections, &config.join, (node, &path)).await?;
+    }
+    let machine = Box::new(ControlMachine::open(path, published)?);
+    Ok(Group::open(raft, GroupConfig::new(GroupId::CONTROL), machine).await?)
+}
+
 /// Starts what goes on for as long as the node runs, but for scraping.
 fn spawn_tasks(shared: &Arc<Shared>, replicas: &Arc<Replicas>, client: &ShardClient) {
     let tasks = &shared.tasks;
-    tasks.spawn(replicas.clone().follow_placement());
+    tasks.spawn(placing::follow(replicas.clone(), client.clone()));
+    tasks.spawn(moving::run(shared.clone(), replicas.clone(), client.clone()));
+    tasks.spawn(keeper::run(shared.clone(), client.clone()));
+    let (comparing, every) = (replicas.clone(), shared.repair.digest_interval);
+    tasks.spawn(comparing::run(shared.clone(), comparing, client.clone(), every));
     tasks.spawn(replicas.clone().balance_leaders());
     tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
     tasks.spawn(disk::watch(shared.clone(), replicas.clone()));
@@ -353,7 +430,8 @@ async fn wait_for_init(
     tls: Option<ServerTls>,
     tasks: &TaskTracker,
 ) -> Result<Option<oneshot::Sender<ClusterId>>, StartError> {
-    if folder.identity().is_some() || config.founders.is_some() {
+    let is_told = config.founders.is_some() || !config.join.is_empty();
+    if folder.identity().is_some() || is_told {
         return Ok(None);
     }
     let io = |source| StartError::Io { step: "wait for cluster init", source };
@@ -365,6 +443,27 @@ async fn wait_for_init(
     config.plan = asked.plan;
     (config.on_wait)(StartPhase::Opening);
     Ok(Some(asked.answer))
+}
+
+/// Makes a folder that belongs to no cluster a member's of the one it was told of.
+async fn join_cluster(
+    config: &NodeConfig,
+    folder: &mut Folder,
+    connections: &Connections,
+) -> Result<(), StartError> {
+    if folder.identity().is_some() || config.join.is_empty() {
+        return Ok(());
+    }
+    (config.on_wait)(StartPhase::Joining);
+    let joiner = Joiner {
+        folder: folder.number(),
+        node: config.tls.as_ref().map(tls::own_node).transpose()?,
+        name: config.advertise.clone(),
+        addresses: addresses(config),
+        zone: config.zone.clone(),
+    };
+    let identity = joining::join(connections, &config.join, &joiner).await?;
+    Ok(folder.adopt(identity)?)
 }
 
 /// Announces this start. A cluster that knows a newer one of this node refuses the folder for good.
@@ -391,9 +490,11 @@ fn own_id(config: &NodeConfig, folder: &Folder) -> Result<NodeId, StartError> {
     }
 }
 
-fn open_data(config: &NodeConfig) -> Result<Arc<DataDb>, StartError> {
+fn open_data(config: &NodeConfig) -> Result<(Arc<DataDb>, ReplicaNumbers), StartError> {
     let data = DataDb::open(&config.folder.join("data"), DataDbConfig::default());
-    Ok(Arc::new(data.map_err(StartError::Data)?))
+    let data = Arc::new(data.map_err(StartError::Data)?);
+    let numbers = ReplicaNumbers::open(data.clone())?;
+    Ok((data, numbers))
 }
 
 fn open_raft(

@@ -16,12 +16,14 @@ use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
     client::ShardClient,
     internal::v1::{
-        self as internal, AppendRequest, AppendResponse, CleanTombstonesRequest,
-        CleanTombstonesResponse, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
+        self as internal, AppendRequest, AppendResponse, CheckpointPart, CheckpointRequest,
+        CleanTombstonesRequest, CleanTombstonesResponse, ControlCheckpointPart,
+        ControlCheckpointRequest, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
         DigestRequest, DigestResponse, ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart,
-        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse,
-        LabelValuesRequest, MetadataPart, MetadataRequest, NamesPart, NodeStatusRequest,
-        NodeStatusResponse, NotLeader, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
+        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest,
+        JoinResponse, LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest,
+        MovesResponse, NamesPart, NodeStatusRequest, NodeStatusResponse, NotLeader,
+        PrepareSnapshotResponse, ProposeRequest, ProposeResponse, RebuildRequest, RebuildResponse,
         ReplicaStatus, SelectRequest, SeriesPart, SettleRequest, SettleResponse, SnapshotPart,
         SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest, TargetsResponse,
         WatchStateRequest, append_response, delete_response, fragment_part, propose_response,
@@ -35,14 +37,16 @@ use tracing::error;
 
 use crate::{
     backup,
-    control::RequestError,
+    control::{RequestError, joining},
     node::Shared,
     raft::{GroupId, GroupStatus, ReadError},
     scrape::{DroppedTarget, ScraperHandle, TargetStatus},
     shard::{
         Replica, Replicas, batch, checkpointer,
         core::Urgency,
-        deletion, digest, forward, fragment, repeats, rewriting, series_limits, settle, side,
+        deletion,
+        digest::{self, DigestError},
+        exporting, forward, fragment, repeats, rewriting, series_limits, settle, side,
         task::{Write, WriteError},
     },
 };
@@ -249,9 +253,10 @@ impl NodeService for LocalNode {
             },
             asked => asked,
         };
-        let digest = digest::at(&replica, index)
-            .await
-            .map_err(|problem| Status::unavailable(problem.to_string()))?;
+        let digest = digest::at(&replica, index).await.map_err(|problem| match problem {
+            DigestError::Unreadable(_) => Status::data_loss(problem.to_string()),
+            _ => Status::unavailable(problem.to_string()),
+        })?;
         Ok(DigestResponse {
             index,
             term: digest.position.term,
@@ -314,6 +319,7 @@ impl NodeService for LocalNode {
             let stats = replica.reader.stats();
             replicas.push(ReplicaStatus {
                 active_series: stats.series,
+                bytes: replica.state.bytes(),
                 samples_behind_checkpoint: replica.state.behind_checkpoint().samples,
                 ..replica_status(&replica.group.status())
             });
@@ -405,6 +411,49 @@ impl NodeService for LocalNode {
         backup::delete(&self.shared, &request.name).await?;
         Ok(DeleteSnapshotResponse {})
     }
+
+    async fn join(&self, request: JoinRequest) -> Result<JoinResponse, Status> {
+        let client =
+            self.others.get().ok_or_else(|| Status::unavailable("the node is starting"))?;
+        joining::admit(&self.shared.control, client, request).await
+    }
+
+    async fn control_checkpoint(
+        &self,
+        request: ControlCheckpointRequest,
+    ) -> Result<Answers<ControlCheckpointPart>, Status> {
+        let path = self.shared.folder.join("control");
+        joining::state_for(&self.shared.control, &path, request.node_id).await
+    }
+
+    async fn checkpoint(
+        &self,
+        request: CheckpointRequest,
+    ) -> Result<Answers<CheckpointPart>, Status> {
+        exporting::checkpoint(&self.replicas, request).await
+    }
+
+    async fn rebuild(&self, request: RebuildRequest) -> Result<RebuildResponse, Status> {
+        let shard = ShardId(request.shard_id);
+        let replica = self.replicas.get(shard);
+        let replica = replica.ok_or_else(|| Status::not_found(format!("no replica of {shard}")))?;
+        if replica.leadership().ready {
+            return Err(Status::failed_precondition(format!("it leads shard {shard}")));
+        }
+        replica.group.must_be_filled();
+        Ok(RebuildResponse {})
+    }
+
+    async fn moves(&self, _: MovesRequest) -> Result<MovesResponse, Status> {
+        let leadership = *self.shared.control.group().leadership().borrow();
+        match leadership.ready {
+            true => Ok(self.shared.moves.report()),
+            false => Ok(MovesResponse {
+                leader_node_id: Some(leadership.leader.unwrap_or(0)),
+                ..MovesResponse::default()
+            }),
+        }
+    }
 }
 
 fn refuse_other_tenants(tenant: u32) -> Result<(), Status> {
@@ -464,6 +513,7 @@ fn replica_status(status: &GroupStatus) -> ReplicaStatus {
     ReplicaStatus {
         group_id: status.group.number(),
         leader_node_id: status.leadership.leader.unwrap_or(0),
+        is_leader_ready: status.leadership.ready,
         term: status.leadership.term,
         last_index: status.last_index.unwrap_or(0),
         commit_index: index(status.committed),

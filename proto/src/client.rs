@@ -30,7 +30,7 @@ use crate::{
         FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NamesPart,
         SelectRequest, SeriesPart, append_response, delete_response, fragment_part,
     },
-    service::{Answers, NodeService},
+    service::{Answers, NodeService, RemoteNode},
 };
 
 /// Pause before a shard that has no leader is asked again: an election takes over a second, and
@@ -124,14 +124,27 @@ impl ShardClient {
         {
             return Ok(service.clone());
         }
-        let state = self.state.borrow().clone();
-        let member = state
-            .member(node)
-            .ok_or_else(|| Status::unavailable(format!("node {node} is not a member")))?;
-        match self.connections.node(Some(node), &member.addresses.cluster) {
+        let address = self.address(node)?;
+        match self.connections.node(Some(node), &address) {
             Ok(remote) => Ok(Arc::new(remote)),
             Err(error) => Err(Status::unavailable(error.to_string())),
         }
+    }
+
+    /// Another member, by a connection of its own: what comes by it is so much that it would delay
+    /// all else.
+    pub fn bulk(&self, node: NodeId) -> Result<RemoteNode, Status> {
+        let address = self.address(node)?;
+        let made = self.connections.bulk(node, &address);
+        made.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    fn address(&self, node: NodeId) -> Result<String, Status> {
+        let state = self.state.borrow().clone();
+        let member = state.member(node);
+        let member =
+            member.ok_or_else(|| Status::unavailable(format!("node {node} is not a member")))?;
+        Ok(member.addresses.cluster.clone())
     }
 
     /// Appends a batch and returns once the shard has it, all but what it refused by name.

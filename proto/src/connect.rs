@@ -145,6 +145,13 @@ impl Connections {
         Ok(RemoteNode::new(channel, self.cluster.clone()))
     }
 
+    /// The node at `address`, by a connection that is used for nothing else and ends with what this
+    /// gives.
+    pub fn bulk(&self, node: NodeId, address: &str) -> Result<RemoteNode, ConnectError> {
+        let channel = self.endpoint(Some(node), address)?.connect_lazy();
+        Ok(RemoteNode::new(channel, self.cluster.clone()))
+    }
+
     /// A connection of its own for raft, which nothing else may delay. It says so before anything
     /// else, with [`RAFT_GREETING`]. It lives on the runtime of the caller.
     pub fn raft(&self, node: NodeId, address: &str) -> Result<Channel, ConnectError> {

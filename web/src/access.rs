@@ -235,6 +235,9 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.v1.Retention", "Set", Needs(Role::Config)),
     ("narthex.v1.Settings", "Show", Needs(Read)),
     ("narthex.v1.Settings", "Change", Needs(Role::Config)),
+    ("narthex.v1.Membership", "Drain", Needs(Admin)),
+    ("narthex.v1.Membership", "Remove", Needs(Admin)),
+    ("narthex.v1.Membership", "Moves", Needs(Read)),
     ("narthex.v1.Append", "Append", Needs(Write)),
     ("opentelemetry.proto.collector.metrics.v1.MetricsService", "Export", Needs(Write)),
     ("grpc.health.v1.Health", "*", Public),
@@ -244,6 +247,7 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.internal.v1.ShardRead", "*", Needs(Role::Peer)),
     ("narthex.internal.v1.Control", "*", Needs(Role::Peer)),
     ("narthex.internal.v1.Backup", "*", Needs(Role::Peer)),
+    ("narthex.internal.v1.Membership", "*", Needs(Role::Peer)),
 ];
 
 /// What the gRPC method at an HTTP/2 path such as `/narthex.v1.Query/Range` asks of its caller.

@@ -49,10 +49,39 @@ pub enum ClusterCommand {
     Get(GetArguments),
     /// Change settings; those that are not named stay
     Set(SetArguments),
+    /// Move everything off a node, so that it can be removed
+    Drain(DrainArguments),
+    /// Take a node that holds nothing out of the cluster, for ever
+    Remove(RemoveArguments),
+    /// Drain a node, wait until others hold what it held, and remove it
+    Replace(RemoveArguments),
+    /// What is moved between nodes, and why
+    Moves(ClientFlags),
     /// Copy every node's folder, as of one moment, into a folder here
     Backup(BackupArguments),
     /// Make a cluster's folder, for `narthex up`, of a backup
     Restore(RestoreArguments),
+}
+
+/// `narthex cluster drain`.
+#[derive(Debug, Args)]
+pub struct DrainArguments {
+    /// Name or id of the node
+    pub node: String,
+    /// Let it take replicas again
+    #[arg(long)]
+    pub undo: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `narthex cluster remove` and `narthex cluster replace`.
+#[derive(Debug, Args)]
+pub struct RemoveArguments {
+    /// Name or id of the node
+    pub node: String,
+    #[command(flatten)]
+    pub client: ClientFlags,
 }
 
 /// `narthex cluster retention`.

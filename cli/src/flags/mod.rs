@@ -10,9 +10,9 @@ mod server;
 use clap::{Parser, Subcommand};
 
 pub use client::{
-    BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand, GetArguments,
-    ImportArguments, ImportCommand, InitArguments, Output, QueryArguments, RestoreArguments,
-    RetentionArguments, SetArguments, TestArguments,
+    BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand, DrainArguments,
+    GetArguments, ImportArguments, ImportCommand, InitArguments, Output, QueryArguments,
+    RemoveArguments, RestoreArguments, RetentionArguments, SetArguments, TestArguments,
 };
 pub use server::{
     IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use narthex_node::node::Repair;
 use narthex_router::{Limits, MESSAGE_1, MESSAGE_2};
 
 /// `narthex up`.
@@ -28,6 +29,8 @@ pub struct UpArguments {
     pub web: WebFlags,
     #[command(flatten)]
     pub storage: StorageFlags,
+    #[command(flatten)]
+    pub repair: RepairFlags,
     #[command(flatten)]
     pub ingest: IngestFlags,
     #[command(flatten)]
@@ -124,6 +127,28 @@ pub struct SettingsFlags {
     pub max_series_per_node: Option<u32>,
 }
 
+/// What becomes of a node that is gone.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RepairFlags {
+    /// After how long the replicas of a node that is not heard are rebuilt on others; the same on
+    /// each node
+    #[arg(long = "cluster.rebuild-after", env = "NARTHEX_CLUSTER_REBUILD_AFTER",
+        default_value = "5m", value_parser = parse_duration)]
+    pub rebuild_after: Duration,
+    /// How often the replicas of a shard are compared, and one that differs rebuilt; 0s: never. The
+    /// same on each node
+    #[arg(long = "cluster.digest-interval", env = "NARTHEX_CLUSTER_DIGEST_INTERVAL",
+        default_value = "6h", value_parser = parse_duration)]
+    pub digest_interval: Duration,
+}
+
+impl From<RepairFlags> for Repair {
+    fn from(flags: RepairFlags) -> Self {
+        let RepairFlags { rebuild_after, digest_interval } = flags;
+        Self { rebuild_after, digest_interval }
+    }
+}
+
 /// How a node meets its cluster.
 #[derive(Debug, Args)]
 pub struct ClusterFlags {
@@ -137,6 +162,17 @@ pub struct ClusterFlags {
     /// The founders as NAME=HOST:PORT,…, the same on each; without it, wait for `cluster init`
     #[arg(long = "cluster.initial-nodes", env = "NARTHEX_CLUSTER_INITIAL_NODES")]
     pub initial_nodes: Option<String>,
+    /// Cluster listeners of any nodes of a cluster to join, as HOST:PORT,…; a folder that belongs to
+    /// a cluster stays with it
+    #[arg(
+        long = "cluster.join",
+        env = "NARTHEX_CLUSTER_JOIN",
+        value_delimiter = ',',
+        conflicts_with = "initial_nodes"
+    )]
+    pub join: Vec<String>,
+    #[command(flatten)]
+    pub repair: RepairFlags,
     /// Failure domain: replicas of one shard lie in different zones while zones suffice
     #[arg(long = "cluster.zone", env = "NARTHEX_CLUSTER_ZONE", default_value = "")]
     pub zone: String,

@@ -21,7 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
-    Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, node, retention, settings,
+    Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, membership, node, retention,
+    settings,
 };
 use crate::{
     addresses::NodeAddresses,
@@ -171,7 +172,8 @@ impl Parts {
     ) {
         let Self { prepared, router, querier, settings, tasks, quit, stop, .. } = self;
         let Reached { shards, nodes, state } = reached;
-        let proposer = Proposer::new(nodes, Clock::system());
+        let proposer = Proposer::new(nodes, shards.clone(), Clock::system());
+        membership::add(&mut routes, proposer.clone(), state.clone());
         if let Some(RouterRole { mut options, pairs }) = router {
             let elections = Arc::new(proposer.clone());
             options.pairs = pairs.map(|labels| Pairs { labels, elections });

@@ -7,6 +7,7 @@
 mod admin;
 mod features;
 mod front;
+mod membership;
 mod node;
 mod retention;
 mod runtime;

@@ -116,6 +116,8 @@ pub fn config_in_process(
         web: web.to_string(),
         zone: String::new(),
         founders: Some(Founders::alone(ALONE, &advertise)),
+        join: Vec::new(),
+        repair: arguments.repair.into(),
         advertise,
         plan: FoundingPlan { shards: arguments.shards, replication_factor: 1 },
         tls: None,
@@ -153,6 +155,8 @@ fn config(
         advertise,
         zone: cluster.zone.clone(),
         founders,
+        join: cluster.join.clone(),
+        repair: cluster.repair.into(),
         plan: FoundingPlan {
             shards: arguments.shards,
             replication_factor: u8::try_from(founder_count.min(3)).expect("three at the most"),

@@ -14,7 +14,8 @@ use narthex_proto::{
     client::ShardClient,
     internal::v1::{ProposeRequest, propose_response},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
 use tracing::{debug, info};
 
 use super::{Control, REQUEST_TIMEOUT, RequestError};
@@ -22,6 +23,9 @@ use crate::founding::Founders;
 
 /// Pause before a request without a leader is made again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long another node may take to answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Founders take turns in starting the first election, so that it is not a tie; each waits this
 /// much longer than the one before.
@@ -144,8 +148,17 @@ pub async fn request(
     client: &ShardClient,
     command: Command,
 ) -> Result<Outcome, FoundingError> {
-    let id = new_request_id();
+    request_as(control, client, (new_request_id(), command)).await
+}
+
+/// The same, as a request that may have been made before.
+pub async fn request_as(
+    control: &Control,
+    client: &ShardClient,
+    (id, command): (RequestId, Command),
+) -> Result<Outcome, FoundingError> {
     let deadline = now() + REQUEST_TIMEOUT;
+    let mut others = members_but(control.node(), client).into_iter().cycle();
     loop {
         match control.request(id, command.clone()).await {
             Ok(outcome) => return Ok(outcome),
@@ -154,7 +167,14 @@ pub async fn request(
                     return Ok(outcome);
                 }
             }
-            Err(RequestError::NotLeader { leader: None } | RequestError::Unknown) => {}
+            // Others may know the leader; a node that is no member any more never will.
+            Err(RequestError::NotLeader { leader: None } | RequestError::Unknown) => {
+                if let Some(other) = others.next()
+                    && let Some(outcome) = ask(client, other, id, &command).await?
+                {
+                    return Ok(outcome);
+                }
+            }
             Err(invalid @ RequestError::Invalid(_)) => return Err(invalid.into()),
         }
         if now() >= deadline {
@@ -162,6 +182,12 @@ pub async fn request(
         }
         sleep(RETRY_PAUSE).await;
     }
+}
+
+/// The other members, as this node's state has them now.
+fn members_but(node: NodeId, client: &ShardClient) -> Vec<NodeId> {
+    let state = client.state();
+    state.members().keys().copied().filter(|member| *member != node).collect()
 }
 
 /// Asks another node to propose; `None` where it has no outcome.
@@ -180,7 +206,8 @@ async fn ask(
     let Ok(node) = client.node(leader) else {
         return Ok(None);
     };
-    let response = match node.propose(ProposeRequest { command }).await {
+    let asked = timeout(ASK_TIMEOUT, node.propose(ProposeRequest { command })).await;
+    let response = match asked.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer"))) {
         Ok(response) => response,
         Err(status) => {
             debug!(%leader, error = %status, "control leader did not answer");

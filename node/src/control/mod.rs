@@ -3,8 +3,13 @@
 //! Any node takes a request; only the group's leader proposes it, with its own time. Everybody
 //! else follows the state that [`machine::ControlMachine`] publishes.
 
+pub mod current;
 pub mod founding;
+pub mod joining;
+pub(crate) mod keeper;
 pub mod machine;
+pub mod moves;
+pub mod voters;
 
 use std::{sync::Arc, time::Duration};
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use narthex_tsdb::{
     ApplyError, Behind, LogPosition as ShardPosition, OpenError, ReplicaNumber, RewriteError,
-    Rewriter, Shard, ShardReader,
-    kv::{DataDb, KvError},
+    Rewriter, Shard, ShardReader, file_bytes,
+    kv::{DataDb, KeyValue as _, KvError},
+    transfer::{HeldPart, SendPart, export},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::digest::AskedDigest;
@@ -22,8 +23,14 @@ use crate::raft::{Applied, Command, CommittedEntry, LogPosition, MachineError, S
 pub struct ReplicaState {
     inner: Arc<Mutex<Inner>>,
     /// Held while a checkpoint is taken and written, so that an older one never follows a newer.
-    checkpointing: Arc<Mutex<()>>,
+    checkpointing: Arc<Mutex<Writable>>,
+    data: Arc<DataDb>,
+    number: ReplicaNumber,
 }
+
+/// Whether anything may still be written: not of a replica that has left the node.
+#[derive(Debug, PartialEq, Eq)]
+struct Writable(bool);
 
 /// Why no checkpoint was written.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,9 @@ pub enum CheckpointError {
     /// The disk refuses.
     #[error("write checkpoint")]
     Write(#[from] KvError),
+    /// The replica has left this node.
+    #[error("the replica has left this node")]
+    Left,
 }
 
 struct Inner {
@@ -46,13 +56,13 @@ struct Inner {
 impl ReplicaState {
     /// The replica as its last checkpoint on disk has it. Blocks on the disk.
     pub fn open(data: Arc<DataDb>, number: ReplicaNumber) -> Result<Self, OpenError> {
-        let shard = Shard::open(data, number)?;
+        let shard = Shard::open(data.clone(), number)?;
         let position = raft_position(shard.applied());
         let members = Bytes::copy_from_slice(shard.restored_extra());
         let applied = Applied { position, members };
         let digest = watch::Sender::default();
         let inner = Arc::new(Mutex::new(Inner { shard, applied, digest }));
-        Ok(Self { inner, checkpointing: Arc::default() })
+        Ok(Self { inner, checkpointing: Arc::new(Mutex::new(Writable(true))), data, number })
     }
 
     /// Reads the replica while it is written.
@@ -73,7 +83,14 @@ impl ReplicaState {
     /// Writes what changed since the last checkpoint and gives what is covered, which is durable
     /// after the next flush of the store. Apply waits for the copy. Blocks on the disk.
     pub fn write_checkpoint(&self) -> Result<Applied, CheckpointError> {
-        let _alone = self.checkpointing.lock();
+        let alone = self.checkpointing.lock();
+        self.write_alone(&alone)
+    }
+
+    fn write_alone(&self, alone: &MutexGuard<'_, Writable>) -> Result<Applied, CheckpointError> {
+        if **alone == Writable(false) {
+            return Err(CheckpointError::Left);
+        }
         let (frozen, applied) = {
             let mut inner = self.inner.lock();
             let applied = inner.applied.clone();
@@ -84,12 +101,46 @@ impl ReplicaState {
         Ok(applied)
     }
 
+    /// Writes a checkpoint and sends it, but for what of `held` is still the same, while others are
+    /// written; gives what it covers. `accept` may end this before anything is sent. Blocks on the
+    /// disk, and on `send`.
+    pub fn export(
+        &self,
+        held: &[HeldPart],
+        accept: impl FnOnce(&Applied) -> bool,
+        send: &mut SendPart<'_>,
+    ) -> Result<Applied, CheckpointError> {
+        let (data, number) = (self.data.clone(), self.number);
+        let (applied, view) = {
+            let alone = self.checkpointing.lock();
+            (self.write_alone(&alone)?, data.view())
+        };
+        if accept(&applied) {
+            export(view.as_ref(), number, held, send)?;
+        }
+        Ok(applied)
+    }
+
+    /// Bytes that the replica takes in the store's files, near enough.
+    pub fn bytes(&self) -> u64 {
+        file_bytes(self.data.as_ref(), self.number).unwrap_or_default()
+    }
+
+    /// Writes nothing any more: what is on disk may be deleted. Waits for what is being written.
+    pub fn leave(&self) {
+        *self.checkpointing.lock() = Writable(false);
+    }
+
     /// Rewrites pages behind the last checkpoint, with no other being taken. Blocks on the disk.
     pub fn rewriter<T>(
         &self,
         work: impl FnOnce(&Rewriter) -> Result<T, RewriteError>,
     ) -> Result<T, RewriteError> {
-        let _alone = self.checkpointing.lock();
+        let alone = self.checkpointing.lock();
+        if *alone == Writable(false) {
+            let (step, source) = ("rewrite chunks", CheckpointError::Left.into());
+            return Err(RewriteError::Store(KvError { step, source }));
+        }
         let rewriter = self.inner.lock().shard.rewriter();
         work(&rewriter)
     }
@@ -149,7 +200,8 @@ fn shard_position(position: LogPosition) -> ShardPosition {
     ShardPosition { term: position.term, index: position.index + 1 }
 }
 
-fn raft_position(position: ShardPosition) -> Option<LogPosition> {
+/// The entry that a shard's position names.
+pub(super) fn raft_position(position: ShardPosition) -> Option<LogPosition> {
     let index = position.index.checked_sub(1)?;
     Some(LogPosition { term: position.term, index })
 }

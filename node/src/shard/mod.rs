@@ -5,17 +5,22 @@
 
 pub mod batch;
 pub mod checkpointer;
+pub(crate) mod comparing;
 pub mod core;
 pub(crate) mod deletion;
 pub mod digest;
 mod due;
+pub(crate) mod exporting;
+mod filling;
 pub mod forward;
 pub mod fragment;
 pub(crate) mod hand_over;
 mod leaders;
 mod machine;
+pub(crate) mod moving;
 mod numbers;
 mod parts;
+pub(crate) mod placing;
 pub(crate) mod repeats;
 pub(crate) mod rewriting;
 pub mod series_limits;
@@ -27,46 +32,29 @@ pub mod source;
 pub mod task;
 pub mod upkeep;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use narthex_cluster::{NodeId, Placement, ShardId};
-use narthex_tsdb::{ReplicaNumber, ShardReader, kv::KeyValue as _};
+use narthex_tsdb::{ShardReader, kv::KeyValue as _};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use self::{
     leaders::{LeaderBalance, Led},
     machine::ReplicaState,
-    task::{WriteTask, Writer},
+    task::Writer,
 };
 use crate::{
     node::Shared,
-    raft::{Group, GroupConfig, GroupId, GroupStatus, Leadership, OpenGroupError},
+    raft::{Group, GroupStatus, Leadership},
 };
 
-/// How long the preferred leader of a new shard has the first election to itself.
-const INITIALIZE_PAUSE: Duration = Duration::from_secs(2);
 /// How often the leader of a shard asks whether another one should lead it.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(2);
-/// Pause before a replica that could not be opened is tried again.
-const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 /// How long a stopping node waits for its leaderships to be taken over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Why a replica was not opened.
-#[derive(Debug, thiserror::Error)]
-enum OpenReplicaError {
-    #[error("read the replica's checkpoint")]
-    Checkpoint(#[from] narthex_tsdb::OpenError),
-    #[error(transparent)]
-    Group(#[from] OpenGroupError),
-}
 
 /// One open replica.
 pub struct Replica {
@@ -109,59 +97,14 @@ impl Replicas {
         self.changes.subscribe()
     }
 
-    /// Opens replicas as cluster state places them here, until the node stops.
-    pub(crate) async fn follow_placement(self: Arc<Self>) {
-        let mut state = self.shared.control.state();
-        loop {
-            let placed = state.borrow_and_update().shards().clone();
-            let mut is_complete = true;
-            for (shard, placement) in placed {
-                let is_here = placement.nodes().any(|node| node == self.shared.node);
-                if !is_here || self.get(shard).is_some() {
-                    continue;
-                }
-                if let Err(problem) = self.open(shard, &placement).await {
-                    error!(%shard, error = &problem as &dyn std::error::Error, "replica was not opened");
-                    is_complete = false;
-                }
-            }
-            let pause = if is_complete { Duration::MAX } else { REOPEN_PAUSE };
-            tokio::select! {
-                () = self.shared.stop.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+    fn insert(&self, replica: Replica) {
+        self.open.write().insert(replica.shard, Arc::new(replica));
+        self.changes.send_modify(|count| *count += 1);
     }
 
-    async fn open(&self, shard: ShardId, placement: &Placement) -> Result<(), OpenReplicaError> {
-        // One replica of a shard a node for now, so the shard numbers it; 0 is the node's own.
-        let number = ReplicaNumber(shard.0 + 1);
-        let data = self.shared.data.clone();
-        let opened = tokio::task::spawn_blocking(move || ReplicaState::open(data, number)).await;
-        let state = opened.expect("BUG: opening a replica panicked")?;
-        let reader = state.reader();
-        let log_bytes_max = self.shared.log_bytes_max;
-        let config = GroupConfig { log_bytes_max, ..GroupConfig::new(GroupId::shard(shard.0)) };
-        let group = Group::open(&self.shared.raft, config, Box::new(state.clone())).await?;
-        let is_preferred = placement.preferred_leader() == Some(self.shared.node);
-        let patience = if is_preferred { Duration::ZERO } else { INITIALIZE_PAUSE };
-        let voters = placement.replicas.iter().map(|node| node.0).collect();
-        self.shared.tasks.spawn(initialize(group.clone(), voters, patience));
-        let stop = self.shared.stop.child_token();
-        let task = WriteTask {
-            shard,
-            node: self.shared.node,
-            group: group.clone(),
-            reader: reader.clone(),
-            clock: self.shared.clock.clone(),
-            limits: core::Limits::default(),
-        };
-        let writer = task.spawn(&self.shared.tasks, stop.clone());
-        let replica = Replica { shard, group, reader, state, writer, stop };
-        self.open.write().insert(shard, Arc::new(replica));
+    fn remove(&self, shard: ShardId) {
+        self.open.write().remove(&shard);
         self.changes.send_modify(|count| *count += 1);
-        Ok(())
     }
 
     /// Moves leaderships to where they are preferred, one at a time, until the node stops.
@@ -196,7 +139,7 @@ impl Replicas {
             let placement = state.placement(replica.shard);
             Led {
                 shard: replica.shard,
-                preferred: placement.and_then(Placement::preferred_leader).filter(is_right),
+                preferred: placement.and_then(preferred).filter(is_right),
                 followers: followers(&status),
             }
         })
@@ -253,15 +196,10 @@ impl Replica {
     }
 }
 
-/// Starts the group's first election, unless another replica has done so within `patience`.
-async fn initialize(group: Group, voters: BTreeSet<u64>, patience: Duration) {
-    tokio::time::sleep(patience).await;
-    if group.status().last_index.is_some() {
-        return;
-    }
-    if let Err(problem) = group.initialize(&voters).await {
-        debug!(group = %group.id(), %problem, "group is not initialized by this replica");
-    }
+/// Who should lead the shard: nobody in particular while the one that should is about to leave.
+fn preferred(placement: &Placement) -> Option<NodeId> {
+    let leaves = |node: &NodeId| placement.moving.is_some_and(|it| it.remove == Some(*node));
+    placement.preferred_leader().filter(|node| !leaves(node))
 }
 
 fn followers(status: &GroupStatus) -> Vec<(NodeId, u64)> {

@@ -20,7 +20,7 @@ mod accept;
 mod server;
 
 pub use accept::{Incoming, PeerAddress, PeerStream};
-pub use server::{InvalidTls, Peer, ServerTls};
+pub use server::{InvalidTls, Peer, ServerTls, own_node};
 
 /// The name in the certificate of a router or querier.
 const FRONT_NAME: &str = "front.narthex";

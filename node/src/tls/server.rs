@@ -107,8 +107,7 @@ impl fmt::Debug for ServerTls {
 
 fn server_config(tls: &PeerTls) -> Result<Arc<ServerConfig>, InvalidTls> {
     let chain = certificates(&tls.certificate_pem, "certificate")?;
-    let own = chain.first().and_then(Peer::named_by).and_then(Peer::node);
-    own.ok_or(InvalidTls::NoNode)?;
+    node_of(&chain)?;
     let key = PrivateKeyDer::from_pem_slice(&tls.key_pem)
         .map_err(|source| InvalidTls::Pem { what: "key", source })?;
     let mut roots = RootCertStore::empty();
@@ -129,6 +128,15 @@ fn server_config(tls: &PeerTls) -> Result<Arc<ServerConfig>, InvalidTls> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
+}
+
+/// The node that a process's own certificate names.
+pub fn own_node(tls: &PeerTls) -> Result<NodeId, InvalidTls> {
+    node_of(&certificates(&tls.certificate_pem, "certificate")?)
+}
+
+fn node_of(chain: &[CertificateDer<'_>]) -> Result<NodeId, InvalidTls> {
+    chain.first().and_then(Peer::named_by).and_then(Peer::node).ok_or(InvalidTls::NoNode)
 }
 
 fn certificates(

@@ -9,6 +9,7 @@ mod keeping;
 mod large;
 mod limits;
 mod parts;
+mod repair;
 mod rich;
 mod syncs;
 
@@ -20,7 +21,7 @@ use narthex_node::{
     clock::{Clock as _, SystemClock},
     control::founding::FoundingPlan,
     founding::Founders,
-    node::{Node, NodeConfig},
+    node::{Node, NodeConfig, Repair},
     raft::PlainSync,
 };
 use narthex_promql::{FragmentAnswer, plan::FragmentContent, wire};
@@ -64,6 +65,8 @@ fn config(folder: &Path, listener: TcpListener, founders: &Founders) -> NodeConf
         web: String::new(),
         zone: String::new(),
         founders: Some(founders.clone()),
+        join: Vec::new(),
+        repair: Repair { rebuild_after: Duration::from_secs(300), digest_interval: Duration::ZERO },
         plan: FoundingPlan { shards: 3, replication_factor: factor },
         tls: None,
         accept_log_loss: false,

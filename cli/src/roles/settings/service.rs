@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use narthex_cluster::{ClusterState, Command, Outcome, Settings as ClusterSettings};
+use narthex_cluster::{ClusterState, Command, Outcome};
 use narthex_proto::v1::{Setting, SettingsList, ShowSettingsRequest, settings_server::Settings};
 use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status};
@@ -10,6 +10,8 @@ use tonic::{Request, Response, Status};
 use super::names;
 use crate::proposer::Proposer;
 
+/// How many replicas each shard has.
+const REPLICATION_FACTOR: &str = "cluster.replication-factor";
 /// How long this process may take to hear of what it has set.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -29,7 +31,7 @@ impl Settings for SettingsService {
         if state.shards().is_empty() {
             return Err(Status::unavailable("no node has said what the cluster's settings are"));
         }
-        Ok(Response::new(list(&state.settings())))
+        Ok(Response::new(list(&state)))
     }
 
     async fn change(
@@ -37,10 +39,9 @@ impl Settings for SettingsService {
         request: Request<SettingsList>,
     ) -> Result<Response<SettingsList>, Status> {
         let asked = request.into_inner().settings;
-        let pairs = asked.iter().map(|it| (it.name.as_str(), it.value.as_str()));
         let refused = |error: String| Status::invalid_argument(error);
-        let change = names::change(pairs).map_err(|error| refused(error.to_string()))?;
-        let proposed = self.proposer.propose(Command::ChangeSettings(change)).await;
+        let command = command(&asked).map_err(refused)?;
+        let proposed = self.proposer.propose(command).await;
         let outcome = proposed.map_err(|error| refused(error.to_string()))?;
         if let Outcome::Changed { revision } = outcome {
             // Whoever asks here next is shown what was set.
@@ -48,15 +49,37 @@ impl Settings for SettingsService {
             let followed = state.wait_for(|state| state.revision() >= revision);
             drop(timeout(FOLLOW_TIMEOUT, followed).await);
         }
-        let settings = self.state.borrow().settings();
-        Ok(Response::new(list(&settings)))
+        let state = self.state.borrow().clone();
+        Ok(Response::new(list(&state)))
     }
 }
 
-fn list(settings: &ClusterSettings) -> SettingsList {
+/// What these settings ask for. The replication factor is changed by a request of its own.
+fn command(asked: &[Setting]) -> Result<Command, String> {
+    let pairs = asked.iter().map(|it| (it.name.as_str(), it.value.as_str()));
+    let Some(factor) = asked.iter().find(|it| it.name == REPLICATION_FACTOR) else {
+        let change = names::change(pairs).map_err(|error| error.to_string())?;
+        return Ok(Command::ChangeSettings(change));
+    };
+    if asked.len() > 1 {
+        return Err(format!("{REPLICATION_FACTOR} is changed alone, without other settings"));
+    }
+    let value = factor.value.trim();
+    let number = value.parse().map_err(|_| {
+        format!("{REPLICATION_FACTOR}: {value:?}: want an odd number such as 1, 3 or 5")
+    })?;
+    Ok(Command::SetReplicationFactor(number))
+}
+
+fn list(state: &ClusterState) -> SettingsList {
+    let settings = state.settings();
     let setting = |named: &names::Named| Setting {
         name: named.name.to_owned(),
-        value: (named.show)(settings),
+        value: (named.show)(&settings),
     };
-    SettingsList { settings: names::ALL.iter().map(setting).collect() }
+    let factor = Setting {
+        name: REPLICATION_FACTOR.to_owned(),
+        value: state.replication_factor().to_string(),
+    };
+    SettingsList { settings: names::ALL.iter().map(setting).chain([factor]).collect() }
 }

@@ -1,0 +1,105 @@
+//! `narthex.v1.Membership`: which nodes belong to the cluster, and what is moved between them.
+
+use std::sync::Arc;
+
+use narthex_cluster::{ClusterState, Command, Drain, Member};
+use narthex_proto::{
+    internal::v1::{MovesRequest as AskMoves, MovesResponse as Asked},
+    v1::{
+        DecidedMove, DrainRequest, DrainResponse, MoveUnderWay, MovesRequest, MovesResponse,
+        RemoveRequest, RemoveResponse,
+        membership_server::{Membership, MembershipServer},
+    },
+};
+use narthex_web::Routes;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use crate::proposer::Proposer;
+
+/// Adds the service.
+pub fn add(routes: &mut Routes, proposer: Proposer, state: watch::Receiver<Arc<ClusterState>>) {
+    routes.grpc(MembershipServer::new(MembershipService { proposer, state }));
+}
+
+struct MembershipService {
+    proposer: Proposer,
+    state: watch::Receiver<Arc<ClusterState>>,
+}
+
+impl MembershipService {
+    /// The member of this name or id.
+    fn member(&self, node: &str) -> Result<Member, Status> {
+        let state = self.state.borrow().clone();
+        let mut members = state.members().values();
+        let found = members.find(|it| it.name == node || it.id.to_string() == node);
+        found.cloned().ok_or_else(|| {
+            let names: Vec<&str> = state.members().values().map(|it| it.name.as_str()).collect();
+            Status::not_found(format!("there is no node {node:?}, only {}", names.join(", ")))
+        })
+    }
+
+    async fn propose(&self, command: Command) -> Result<(), Status> {
+        let proposed = self.proposer.propose(command).await;
+        proposed.map(drop).map_err(|error| Status::failed_precondition(error.to_string()))
+    }
+}
+
+#[tonic::async_trait]
+impl Membership for MembershipService {
+    async fn drain(
+        &self,
+        request: Request<DrainRequest>,
+    ) -> Result<Response<DrainResponse>, Status> {
+        let DrainRequest { node, undo } = request.into_inner();
+        let node = self.member(&node)?.id;
+        self.propose(Command::Drain(Drain { node, draining: !undo })).await?;
+        let state = self.state.borrow().clone();
+        let holds = state.shards().values().filter(|it| it.nodes().any(|holder| holder == node));
+        Ok(Response::new(DrainResponse { replicas: holds.count() as u64 }))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveRequest>,
+    ) -> Result<Response<RemoveResponse>, Status> {
+        let node = self.member(&request.into_inner().node)?.id;
+        self.propose(Command::RemoveMember(node)).await?;
+        Ok(Response::new(RemoveResponse {}))
+    }
+
+    async fn moves(&self, _: Request<MovesRequest>) -> Result<Response<MovesResponse>, Status> {
+        let asked = ask_leader(&self.proposer).await?;
+        let state = self.state.borrow().clone();
+        let under_way = state.shards().iter().filter_map(|(shard, placement)| {
+            let moving = placement.moving?;
+            Some(MoveUnderWay {
+                shard_id: shard.0,
+                add_node_id: moving.add.map_or(0, |node| node.0),
+                remove_node_id: moving.remove.map_or(0, |node| node.0),
+            })
+        });
+        let decided = asked.moves.into_iter().map(|it| DecidedMove {
+            time_ms: it.time_ms,
+            what: it.what,
+            why: it.why,
+        });
+        Ok(Response::new(MovesResponse {
+            state: asked.state,
+            under_way: under_way.collect(),
+            decided: decided.collect(),
+        }))
+    }
+}
+
+/// What the leader of the control group says; only it knows.
+async fn ask_leader(proposer: &Proposer) -> Result<Asked, Status> {
+    for node in proposer.nodes() {
+        if let Ok(asked) = node.moves(AskMoves {}).await
+            && asked.leader_node_id.is_none()
+        {
+            return Ok(asked);
+        }
+    }
+    Err(Status::unavailable("no node that was asked leads the control group"))
+}

@@ -1,0 +1,219 @@
+//! What a shard's leader does for its members to be those that cluster state wants: a new one
+//! learns, catches up, and takes the place of the one that goes.
+//!
+//! Each look decides one step from what is the case, so that it does not matter who led before or
+//! how far that one came. Cluster state decides where replicas are, raft who votes: the leader of a
+//! shard takes a step only on a state that it knows to be current.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use narthex_cluster::{Command, NodeId, Placement};
+use narthex_proto::client::ShardClient;
+use tracing::{debug, info, warn};
+
+use super::{Replica, Replicas};
+use crate::{
+    control::{current, founding},
+    node::Shared,
+    raft::{FollowerStatus, GroupStatus, MembershipChange},
+};
+
+/// Pause between looks.
+const TURN: Duration = Duration::from_millis(250);
+/// A learner that lacks fewer entries counts as caught up: it has them within a few syncs.
+const LAG_ENTRIES_MAX: u64 = 64;
+
+/// A step toward the members that are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// Sends this node the log, without giving it a vote.
+    Add(NodeId),
+    /// Drops this learner.
+    Drop(NodeId),
+    /// Makes these the voters, in one joint change.
+    SetVoters(BTreeSet<NodeId>),
+    /// Lets this voter lead, as the leader is to go.
+    HandOver(NodeId),
+    /// Tells cluster state that all is done.
+    Finish,
+}
+
+/// The next step of a shard's leader `me`, or `None` if there is nothing to do but wait.
+fn decide(me: NodeId, placement: &Placement, status: &GroupStatus) -> Option<Step> {
+    let nodes = |ids: &[u64]| -> BTreeSet<NodeId> { ids.iter().copied().map(NodeId).collect() };
+    let (voters, learners) = (nodes(&status.voters), nodes(&status.learners));
+    let wanted: BTreeSet<NodeId> = placement.finished().into_iter().collect();
+    let is_member = |node: &&NodeId| voters.contains(node) || learners.contains(node);
+    if let Some(missing) = wanted.iter().find(|node| !is_member(node)) {
+        return Some(Step::Add(*missing));
+    }
+    if let Some(left) = learners.difference(&wanted).next() {
+        return Some(Step::Drop(*left));
+    }
+    if voters == wanted {
+        return placement.moving.map(|_| Step::Finish);
+    }
+    let new: Vec<NodeId> = wanted.difference(&voters).copied().collect();
+    if !new.iter().all(|node| is_caught_up(*node, &status.followers)) {
+        return None;
+    }
+    let stays = |it: &&FollowerStatus| {
+        let node = NodeId(it.node);
+        wanted.contains(&node) && voters.contains(&node) && is_caught_up(node, &status.followers)
+    };
+    match wanted.contains(&me) {
+        true => Some(Step::SetVoters(wanted)),
+        false => {
+            let next = status.followers.iter().filter(stays).min_by_key(|it| it.lag_entries);
+            Some(next.map_or(Step::SetVoters(wanted.clone()), |it| Step::HandOver(NodeId(it.node))))
+        }
+    }
+}
+
+fn is_caught_up(node: NodeId, followers: &[FollowerStatus]) -> bool {
+    followers.iter().any(|it| {
+        it.node == node.0
+            && it.matched.is_some()
+            && !it.is_cut_off
+            && it.lag_entries <= LAG_ENTRIES_MAX
+    })
+}
+
+/// Takes steps for the shards that this node leads, until it stops.
+pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>, client: ShardClient) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(TURN) => {}
+        }
+        for replica in replicas.all() {
+            if replica.leadership().ready && next(&shared, &replica).is_some() {
+                take_step(&shared, &client, &replica).await;
+            }
+        }
+    }
+}
+
+fn next(shared: &Shared, replica: &Replica) -> Option<Step> {
+    let state = shared.control.state().borrow().clone();
+    decide(shared.node, state.placement(replica.shard)?, &replica.group.status())
+}
+
+/// Takes the step that a current state asks for.
+async fn take_step(shared: &Shared, client: &ShardClient, replica: &Replica) {
+    let shard = replica.shard;
+    if !current::catch_up(&shared.control, client).await {
+        debug!(%shard, "members stay as they are: this node's cluster state may be old");
+        return;
+    }
+    let Some(step) = next(shared, replica) else { return };
+    let change = |change| replica.group.change_membership(change);
+    let problem = match &step {
+        Step::Add(node) => {
+            change(MembershipChange::AddLearner(node.0)).await.err().map(|it| it.to_string())
+        }
+        Step::Drop(node) => {
+            change(MembershipChange::RemoveLearner(node.0)).await.err().map(|it| it.to_string())
+        }
+        Step::SetVoters(voters) => {
+            let voters = voters.iter().map(|node| node.0).collect();
+            change(MembershipChange::SetVoters(voters)).await.err().map(|it| it.to_string())
+        }
+        Step::HandOver(node) => {
+            replica.group.transfer_leader(node.0).await.err().map(|it| it.to_string())
+        }
+        Step::Finish => {
+            let finish = Command::FinishMove(shard);
+            let asked = founding::request(&shared.control, client, finish).await;
+            let refused = asked.map(|outcome| outcome.accepted().err());
+            match refused {
+                Ok(refusal) => refusal.map(|it| it.to_string()),
+                Err(problem) => Some(problem.to_string()),
+            }
+        }
+    };
+    match problem {
+        None => info!(%shard, ?step, "step of a move taken"),
+        Some(problem) => warn!(%shard, ?step, problem, "step of a move not taken"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use narthex_cluster::Move;
+
+    use super::*;
+    use crate::raft::{GroupId, LogPosition};
+
+    const ME: NodeId = NodeId(1);
+
+    fn status(voters: &[u64], learners: &[(u64, u64)]) -> GroupStatus {
+        let follower = |node, lag_entries| FollowerStatus {
+            node,
+            matched: Some(LogPosition { term: 1, index: 9 }),
+            lag_entries,
+            ..FollowerStatus::default()
+        };
+        let voting = voters.iter().filter(|node| **node != ME.0).map(|node| follower(*node, 1));
+        let learning = learners.iter().map(|(node, lag)| follower(*node, *lag));
+        GroupStatus {
+            voters: voters.to_vec(),
+            learners: learners.iter().map(|(node, _)| *node).collect(),
+            followers: voting.chain(learning).collect(),
+            ..GroupStatus::empty(GroupId::shard(0))
+        }
+    }
+
+    fn placement(replicas: &[u64], moving: Option<(Option<u64>, Option<u64>)>) -> Placement {
+        let node = |id: u64| NodeId(id);
+        let moving =
+            moving.map(|(add, remove)| Move { add: add.map(node), remove: remove.map(node) });
+        Placement { replicas: replicas.iter().copied().map(node).collect(), moving }
+    }
+
+    fn set(nodes: &[u64]) -> Option<Step> {
+        Some(Step::SetVoters(nodes.iter().copied().map(NodeId).collect()))
+    }
+
+    #[test]
+    fn a_swap_learns_catches_up_and_takes_the_place() {
+        let swap = placement(&[1, 2, 3], Some((Some(4), Some(3))));
+        let decide =
+            |voters: &[u64], learners: &[(u64, u64)]| decide(ME, &swap, &status(voters, learners));
+        assert_eq!(decide(&[1, 2, 3], &[]), Some(Step::Add(NodeId(4))));
+        assert_eq!(decide(&[1, 2, 3], &[(4, 1000)]), None, "it is far behind");
+        assert_eq!(decide(&[1, 2, 3], &[(4, 2)]), set(&[1, 2, 4]));
+        assert_eq!(decide(&[1, 2, 4], &[]), Some(Step::Finish));
+    }
+
+    #[test]
+    fn a_leader_that_goes_hands_over_first() {
+        let swap = placement(&[1, 2, 3], Some((Some(4), Some(1))));
+        let step = decide(ME, &swap, &status(&[1, 2, 3], &[(4, 0)]));
+        assert_eq!(step, Some(Step::HandOver(NodeId(2))));
+        let alone = placement(&[1], Some((Some(4), Some(1))));
+        assert_eq!(decide(ME, &alone, &status(&[1], &[(4, 0)])), set(&[4]));
+    }
+
+    #[test]
+    fn a_cancelled_move_is_taken_back_from_wherever_it_was() {
+        let settled = placement(&[1, 2, 3], None);
+        let decide = |voters: &[u64], learners: &[(u64, u64)]| {
+            decide(ME, &settled, &status(voters, learners))
+        };
+        assert_eq!(decide(&[1, 2, 3], &[(4, 0)]), Some(Step::Drop(NodeId(4))));
+        assert_eq!(decide(&[1, 2, 4], &[]), Some(Step::Add(NodeId(3))));
+        assert_eq!(decide(&[1, 2, 4], &[(3, 0)]), set(&[1, 2, 3]));
+        assert_eq!(decide(&[1, 2, 3], &[]), None);
+    }
+
+    #[test]
+    fn a_cut_off_learner_is_waited_for() {
+        let grown = placement(&[1], Some((Some(2), None)));
+        let mut status = status(&[1], &[(2, 0)]);
+        status.followers[0].is_cut_off = true;
+        assert_eq!(decide(ME, &grown, &status), None);
+        status.followers[0].is_cut_off = false;
+        assert_eq!(decide(ME, &grown, &status), set(&[1, 2]));
+    }
+}
