@@ -100,6 +100,22 @@ impl Cluster {
         cluster
     }
 
+    /// Three nodes that start from the folder in a `.tar.gz`.
+    pub fn start_from_archive(archive: &Path, more_flags: &[&str]) -> Self {
+        let mut cluster = Self::prepare(3, Some("{}"), more_flags);
+        fs::create_dir(cluster.data()).expect("a folder can be made");
+        let unpacked = Command::new("tar")
+            .args(["--extract", "--gzip", "--file"])
+            .arg(archive)
+            .arg("--directory")
+            .arg(cluster.data())
+            .output()
+            .expect("tar starts");
+        assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
+        cluster.start_again();
+        cluster
+    }
+
     /// Backs the running cluster up to a new folder.
     pub fn back_up(&self, backup: &Path) -> Result<(), String> {
         let output = Command::new(program())

@@ -165,6 +165,14 @@ fn a_cluster_grows_loses_a_disk_and_has_a_node_replaced() {
     grown.settles_on(&[one, &back, &addresses[2]]);
     grown.digests_are_equal();
     asker.none_failed();
+    // Whoever leads now scrapes: the nodes' own pages, in shards that have moved.
+    until("what is left is scraped", DEADLINE, || {
+        let fresh = grown.api().data("/api/v1/query?query=count(up%20==%201)")?;
+        match fresh["result"][0]["value"][1].as_str() {
+            Some("4") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
     let written = writer.stop();
     written.check(&grown.api());
     drop((second, third, fourth));

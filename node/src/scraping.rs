@@ -162,7 +162,8 @@ struct Owners {
     shared: Arc<Shared>,
     replicas: Arc<Replicas>,
     scraper: ScraperHandle,
-    followed: BTreeMap<ShardId, JoinHandle<()>>,
+    /// Each with the replica that is followed: one that was filled anew is another.
+    followed: BTreeMap<ShardId, (Arc<Replica>, JoinHandle<()>)>,
 }
 
 impl Owners {
@@ -170,17 +171,32 @@ impl Owners {
         let mut changes = self.replicas.changes();
         loop {
             changes.borrow_and_update();
-            self.followed.retain(|_, task| !task.is_finished());
-            for replica in self.replicas.all() {
-                let follow = || {
-                    let task = follow_leadership(
-                        replica.clone(),
-                        self.scraper.clone(),
-                        self.shared.clone(),
-                    );
-                    self.shared.tasks.spawn(task)
-                };
-                self.followed.entry(replica.shard).or_insert_with(follow);
+            let open: BTreeMap<ShardId, Arc<Replica>> =
+                self.replicas.all().into_iter().map(|replica| (replica.shard, replica)).collect();
+            let is_open = |shard: &ShardId, followed: &Arc<Replica>| {
+                open.get(shard).is_some_and(|replica| Arc::ptr_eq(replica, followed))
+            };
+            let closed: Vec<ShardId> = self
+                .followed
+                .iter()
+                .filter(|(shard, (replica, _))| !is_open(shard, replica))
+                .map(|(shard, _)| *shard)
+                .collect();
+            for shard in closed {
+                if let Some((_, task)) = self.followed.remove(&shard) {
+                    task.abort();
+                    let _ = task.await;
+                    if self.scraper.leave(shard).await == Err(Stopped) {
+                        return;
+                    }
+                }
+            }
+            for (shard, replica) in open {
+                self.followed.entry(shard).or_insert_with(|| {
+                    let (scraper, shared) = (self.scraper.clone(), self.shared.clone());
+                    let task = follow_leadership(replica.clone(), scraper, shared);
+                    (replica, self.shared.tasks.spawn(task))
+                });
             }
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,

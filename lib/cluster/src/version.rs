@@ -9,7 +9,7 @@ pub struct ClusterVersion(pub u32);
 
 impl ClusterVersion {
     /// The level of this binary.
-    pub const CURRENT: Self = Self(1);
+    pub const CURRENT: Self = Self(2);
 }
 
 impl fmt::Display for ClusterVersion {
@@ -24,16 +24,20 @@ impl fmt::Display for ClusterVersion {
 pub enum Gate {
     /// Everything of the first version.
     Base,
+    /// Members that come and go, replicas that move: a node may hold a replica under another number
+    /// than the first version gives it.
+    Moves,
 }
 
 impl Gate {
     /// All gates, for status pages.
-    pub const ALL: [Self; 1] = [Self::Base];
+    pub const ALL: [Self; 2] = [Self::Base, Self::Moves];
 
     /// The cluster version that opens the gate.
     pub const fn opens_at(self) -> ClusterVersion {
         match self {
             Self::Base => ClusterVersion(1),
+            Self::Moves => ClusterVersion(2),
         }
     }
 
@@ -41,6 +45,7 @@ impl Gate {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Base => "base",
+            Self::Moves => "moves",
         }
     }
 }

@@ -7,8 +7,8 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use narthex_cluster::{
-    AddMember, Addresses, Binary, ClusterId, ClusterVersion, Command, NodeId, Outcome, Refusal,
-    RequestId,
+    AddMember, Addresses, Binary, ClusterId, ClusterVersion, Command, Gate, NodeId, Outcome,
+    Refusal, RequestId,
 };
 use narthex_proto::{
     client::ShardClient,
@@ -86,6 +86,7 @@ pub async fn join(
         level: binary.level.0,
         version: binary.text,
     };
+    let mut told = String::new();
     for seed in seeds.iter().cycle() {
         match connections.node(None, seed)?.join(request.clone()).await {
             Ok(JoinResponse { cluster_id, node_id }) => {
@@ -94,6 +95,12 @@ pub async fn join(
                 return Ok(NodeIdentity { cluster, node: NodeId(node_id) });
             }
             Err(status) if is_final(&status) => return Err(JoinError::Refused(status)),
+            Err(status) if status.code() == Code::Unavailable && !status.message().is_empty() => {
+                if told != status.message() {
+                    status.message().clone_into(&mut told);
+                    info!(seed, why = told, "this node is no member yet");
+                }
+            }
             Err(status) => debug!(seed, %status, "this node is no member yet"),
         }
         tokio::time::sleep(RETRY_PAUSE).await;
@@ -153,6 +160,11 @@ pub(crate) async fn admit(
     let Some(cluster) = control.state().borrow().cluster() else {
         return Err(Status::unavailable("this node belongs to no cluster yet"));
     };
+    if !control.state().borrow().is_open(Gate::Moves) {
+        return Err(Status::unavailable(
+            "the cluster takes no members before all it has run this version for ten minutes",
+        ));
+    }
     let id = RequestId(u128::from(request.folder) << 64 | u128::from(u64::MAX));
     let name = match namesake(control, &request) {
         Namesake::None => request.name,

@@ -11,8 +11,8 @@ use std::{
 };
 
 use narthex_cluster::{
-    ClusterState, Command, Decided, MoveReplica, NodeId, Observed, Preference, RequestId, ShardId,
-    ShardLoad, decide,
+    ClusterState, Command, Decided, Gate, MoveReplica, NodeId, Observed, Preference, RequestId,
+    ShardId, ShardLoad, decide,
 };
 use narthex_proto::{
     client::ShardClient,
@@ -34,6 +34,8 @@ const TURN: Duration = Duration::from_secs(1);
 const CHANGED_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between questions to all nodes what they hold.
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a cluster runs a new version before nothing can be rolled back any more.
+const RAISE_AFTER: Duration = Duration::from_secs(600);
 /// How long a node may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node that was not heard for so long is silent: more than an election, less than a restart.
@@ -42,7 +44,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// Runs until the node stops; does something while the node leads the control group.
 pub(crate) async fn run(shared: Arc<Shared>, client: ShardClient) {
     let mut state = shared.control.state();
-    let mut keeper = Keeper { shared, client, led_since: None, asked: None };
+    let mut keeper = Keeper { shared, client, led_since: None, raisable_since: None, asked: None };
     loop {
         let changed = async {
             let changed = state.changed().await;
@@ -57,7 +59,9 @@ pub(crate) async fn run(shared: Arc<Shared>, client: ShardClient) {
         let leads = keeper.shared.control.group().leadership().borrow().ready;
         match leads {
             true => keeper.turn().await,
-            false => (keeper.led_since, keeper.asked) = (None, None),
+            false => {
+                (keeper.led_since, keeper.raisable_since, keeper.asked) = (None, None, None);
+            }
         }
     }
 }
@@ -66,6 +70,8 @@ struct Keeper {
     shared: Arc<Shared>,
     client: ShardClient,
     led_since: Option<Instant>,
+    /// Since when all members run a newer version than the cluster's.
+    raisable_since: Option<Instant>,
     /// When all nodes were asked last, and what they said.
     asked: Option<(Instant, Asked)>,
 }
@@ -85,6 +91,10 @@ impl Keeper {
         let led_for = now.saturating_duration_since(led_since);
         let quiet = quiet(self.shared.node, &state, (&status, led_for));
         let after = self.shared.repair.rebuild_after;
+        if !state.is_open(Gate::Moves) {
+            self.raise_version(&state, now).await;
+            return;
+        }
         let longer_than =
             |least| quiet.iter().filter(move |it| *it.1 >= least).map(|it| *it.0).collect();
         let (lost, silent): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
@@ -110,6 +120,24 @@ impl Keeper {
             }
             Decided::Step { command, why } => self.propose(command, why).await,
         }
+    }
+
+    /// Raises the cluster's version once all members have run a binary that understands the next one
+    /// for a while: until then they can be rolled back.
+    async fn raise_version(&mut self, state: &ClusterState, now: Instant) {
+        let levels = state.members().values().map(|member| member.binary.level);
+        let lowest = levels.min().unwrap_or_default();
+        if lowest <= state.version() {
+            self.raisable_since = None;
+            self.shared.moves.rests("a member runs an older version, which moves nothing");
+            return;
+        }
+        let since = *self.raisable_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < RAISE_AFTER {
+            self.shared.moves.rests("all members run a new version that may still be rolled back");
+            return;
+        }
+        self.propose(Command::RaiseVersion(lowest), "all members run it".to_owned()).await;
     }
 
     /// What all nodes hold, as they said not long ago.
@@ -191,6 +219,7 @@ fn describe(state: &ClusterState, command: &Command) -> String {
             (None, None) => format!("shard {shard}: nothing moves"),
         },
         Command::CancelMove(shard) => format!("shard {shard}: move taken back"),
+        Command::RaiseVersion(version) => format!("cluster version {version}"),
         Command::SetPreference(Preference { shard, order }) => {
             let order: Vec<String> = order.iter().copied().map(name).collect();
             format!("shard {shard}: to be led by {}", order.join(", then "))
