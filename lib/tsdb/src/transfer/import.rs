@@ -44,7 +44,7 @@ pub enum ImportError {
 }
 
 /// A replica that is being filled, under a number that nothing else has. It survives failed
-/// attempts: each one begins by telling the sender what is [`held`](Self::held).
+/// attempts: each one begins by telling the sender what is here.
 #[derive(Debug)]
 pub struct Import {
     replica: ReplicaNumber,
