@@ -18,7 +18,10 @@ use tonic::{
 };
 use tracing::warn;
 
-use crate::service::{NodeService, RemoteNode};
+use crate::{
+    names::Names,
+    service::{NodeService, RemoteNode},
+};
 
 /// A peer that does not accept a connection for so long counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -114,13 +117,15 @@ impl Interceptor for OwnCluster {
 pub struct Connections {
     tls: Option<PeerTls>,
     cluster: OwnCluster,
+    names: Names,
     open: Arc<Mutex<HashMap<String, Channel>>>,
 }
 
 impl Connections {
     /// No connections yet; plain ones where `tls` is absent.
     pub fn new(tls: Option<PeerTls>) -> Self {
-        Self { tls, cluster: OwnCluster::default(), open: Arc::default() }
+        let (cluster, names) = (OwnCluster::default(), Names::default());
+        Self { tls, cluster, names, open: Arc::default() }
     }
 
     /// The cluster that requests name, once it is known.
@@ -140,7 +145,7 @@ impl Connections {
         if let Some(channel) = open.get(&key) {
             return Ok(RemoteNode::new(channel.clone(), self.cluster.clone()));
         }
-        let channel = self.endpoint(node, address)?.connect_lazy();
+        let channel = self.channel(node, address, &[])?;
         open.insert(key, channel.clone());
         Ok(RemoteNode::new(channel, self.cluster.clone()))
     }
@@ -155,9 +160,21 @@ impl Connections {
     /// A connection of its own for raft, which nothing else may delay. It says so before anything
     /// else, with [`RAFT_GREETING`]. It lives on the runtime of the caller.
     pub fn raft(&self, node: NodeId, address: &str) -> Result<Channel, ConnectError> {
-        let endpoint = self.endpoint(Some(node), address)?;
-        let address: Arc<str> = address.into();
-        let connector = tower::service_fn(move |_: Uri| greet(address.clone()));
+        self.channel(Some(node), address, &RAFT_GREETING)
+    }
+
+    /// An attempt to connect ends in time, with the look-up of the name and TLS, which tonic's own
+    /// connector does not count.
+    fn channel(
+        &self,
+        node: Option<NodeId>,
+        address: &str,
+        greeting: &'static [u8],
+    ) -> Result<Channel, ConnectError> {
+        let endpoint = self.endpoint(node, address)?;
+        let (names, address): (_, Arc<str>) = (self.names.clone(), address.into());
+        let connector =
+            tower::service_fn(move |_: Uri| dial(names.clone(), address.clone(), greeting));
         Ok(endpoint.connect_with_connector_lazy(connector))
     }
 
@@ -166,7 +183,6 @@ impl Connections {
         let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(|source| ConnectError::Address { address: address.to_owned(), source })?
             .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
@@ -189,11 +205,16 @@ impl Connections {
 /// serve raft alone. Anything else begins with a TLS record or with HTTP/2's preface.
 pub const RAFT_GREETING: [u8; 8] = *b"NXRAFT1\n";
 
-async fn greet(address: Arc<str>) -> io::Result<TokioIo<TcpStream>> {
+async fn dial(
+    names: Names,
+    address: Arc<str>,
+    greeting: &'static [u8],
+) -> io::Result<TokioIo<TcpStream>> {
     let connecting = async {
-        let mut stream = TcpStream::connect(&*address).await?;
+        let addresses = names.look_up(&address).await?;
+        let mut stream = TcpStream::connect(&*addresses).await?;
         stream.set_nodelay(true)?;
-        stream.write_all(&RAFT_GREETING).await?;
+        stream.write_all(greeting).await?;
         Ok(TokioIo::new(stream))
     };
     timeout(CONNECT_TIMEOUT, connecting).await?

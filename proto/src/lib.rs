@@ -7,6 +7,7 @@ pub mod batch;
 pub mod client;
 pub mod connect;
 pub mod follow;
+mod names;
 mod otlp_json;
 pub mod service;
 pub mod snapshot;

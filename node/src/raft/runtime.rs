@@ -24,9 +24,10 @@ use tokio::{
 
 use super::metrics::{Durations, now};
 
-/// Threads for reads of old log entries, the only blocking work: a few suffice, since a follower
-/// that needs them is behind already.
-const BLOCKING_THREADS_MAX: usize = 4;
+/// Threads for what blocks. Reads of old log entries: a few suffice, since a follower that needs them
+/// is behind already. And names of peers, of which each holds a thread at the most, for tens of
+/// seconds where nobody knows it any more.
+const BLOCKING_THREADS_MAX: usize = 16;
 
 /// How long the end of the runtime waits for tasks that do not end by themselves.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
