@@ -37,6 +37,11 @@ use crate::{
 /// a question is cheap.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
+/// How long a call passes over a node that it could not reach, whoever names it as the leader:
+/// others do until they have elected another one, and a host that is gone costs an attempt of two
+/// seconds each time. As long as an election may take.
+const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
+
 /// Why a shard gave no answer. Each variant is one thing its caller tells the user.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardError {
@@ -321,10 +326,12 @@ impl ShardClient {
         ask: impl Fn(Arc<dyn NodeService>) -> Asked<T>,
     ) -> Result<T, ShardError> {
         let mut hint = None;
+        let mut unreachable = None;
         let mut reason = "no member hosts it".to_owned();
         for turn in 0.. {
             let replica = hint.take().or_else(|| self.candidate(shard, turn));
-            let reply = match replica.map(|replica| (replica, self.node(replica))) {
+            let asked = replica.filter(|replica| !is_passed_over(*replica, unreachable));
+            let reply = match asked.map(|replica| (replica, self.node(replica))) {
                 Some((_, Ok(node))) => tokio::time::timeout_at(deadline, ask(node)).await,
                 Some((_, Err(status))) => Ok(Reply::Failed(status)),
                 None => Ok(Reply::NotLeader(None)),
@@ -352,6 +359,9 @@ impl ShardClient {
                 }
                 Reply::Failed(status) => {
                     self.believe(shard, None);
+                    if is_unreachable(&status) && self.has_others(shard) {
+                        unreachable = replica.map(|replica| (replica, now()));
+                    }
                     reason = match replica {
                         Some(replica) => format!("node {replica}: {}", status.message()),
                         None => status.message().to_owned(),
@@ -380,6 +390,11 @@ impl ShardClient {
             let replicas: Vec<NodeId> = state.placement(shard)?.nodes().collect();
             replicas.get(turn % replicas.len().max(1)).copied()
         })
+    }
+
+    fn has_others(&self, shard: ShardId) -> bool {
+        let state = self.state.borrow();
+        state.placement(shard).is_some_and(|placement| placement.nodes().count() > 1)
     }
 
     fn believe(&self, shard: ShardId, leader: Option<NodeId>) {
@@ -471,6 +486,15 @@ fn is_final(status: &Status) -> bool {
         status.code(),
         Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented | Code::OutOfRange
     )
+}
+
+/// Whether the connection failed, rather than the node said so.
+fn is_unreachable(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+fn is_passed_over(node: NodeId, unreachable: Option<(NodeId, Instant)>) -> bool {
+    unreachable.is_some_and(|(gone, at)| gone == node && now() < at + UNREACHABLE_PAUSE)
 }
 
 fn node_id(id: u64) -> Option<NodeId> {
