@@ -7,7 +7,7 @@ use narthex_chaos_tests::{
     cluster::Cluster,
     stalls::{Stalls, Verdict, judged},
     targets::{SEQUENCE, Target, config},
-    wait::{now, until, wall_millis},
+    wait::{now, pause_for, until, wall_millis},
     writer::{SERIES, Writer},
 };
 
@@ -135,6 +135,32 @@ fn killing_everything_at_once_loses_nothing() {
 }
 
 /// A query either fails or counts every series that was ever acknowledged.
+/// Longer than a follower must have been up to date to be handed a shard.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Nothing is written, so that a frozen node lacks no more than the election's entries. It is not
+/// up to date all the same: leaderships stay with those who took them.
+#[test]
+fn a_silent_node_is_handed_no_leadership() {
+    let cluster = Cluster::start(&config(&[]));
+    let frozen = until("a leader", RESUME_DEADLINE, || cluster.leader(0));
+    let words = format!("leadership handed to the preferred leader\" shard=0 to={}", &frozen[1..]);
+    let handed = || cluster.log().matches(&words).count();
+    let before = handed();
+    cluster.freeze_node(&frozen);
+    until("another one leads", RESUME_DEADLINE, || match cluster.leader(0)? {
+        leader if leader == frozen => Err(leader),
+        _ => Ok(()),
+    });
+    pause_for(SILENCE);
+    assert_eq!(handed(), before, "{}", cluster.log());
+    cluster.thaw_node(&frozen);
+    until("it is given back what it led", RESUME_DEADLINE, || match handed() {
+        some if some > before => Ok(()),
+        some => Err(some.to_string()),
+    });
+}
+
 fn expect_honest(api: &Api) {
     if let Ok(count) = api.single("count(chaos_written)") {
         assert!(count == f64::from(SERIES), "a short answer without an error: {count}");

@@ -53,6 +53,9 @@ use crate::{
 
 /// How often the leader of a shard asks whether another one should lead it.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(2);
+/// A follower that was not heard for so long is not given what it may not be there to take: several
+/// heartbeats.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its leaderships to be taken over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -202,7 +205,10 @@ fn preferred(placement: &Placement) -> Option<NodeId> {
     placement.preferred_leader().filter(|node| !leaves(node))
 }
 
+/// Voters that were heard just now, and the entries they lack. One that is dead lacks few, too, where
+/// little is written.
 fn followers(status: &GroupStatus) -> Vec<(NodeId, u64)> {
     let voters = status.followers.iter().filter(|it| status.voters.contains(&it.node));
-    voters.map(|follower| (NodeId(follower.node), follower.lag_entries)).collect()
+    let heard = voters.filter(|it| it.silent_for.is_some_and(|silence| silence < SILENCE_MAX));
+    heard.map(|follower| (NodeId(follower.node), follower.lag_entries)).collect()
 }
