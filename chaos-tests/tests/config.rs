@@ -3,8 +3,11 @@
 use std::{fs, process::Command, time::Duration};
 
 use narthex_chaos_tests::{
+    api::Api,
     cluster::{Cluster, program},
+    node::Process,
     peers::{output_of, peer},
+    ports::free_address,
     targets::{Target, config},
     wait::until,
 };
@@ -52,6 +55,54 @@ fn a_section_without_effect_is_said_everywhere() {
         let said = |line: &str| line.contains(warning) && line.contains(section);
         assert!(log.lines().any(said), "{section}: {log}");
     }
+}
+
+#[test]
+fn a_file_is_applied_to_separate_processes() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (cluster, web) = (free_address(), free_address());
+    let start = |role: &str, flags: &[String]| {
+        let mut command = Command::new(program());
+        command.arg(role).args(flags);
+        Process::start(command, folder.path(), role)
+    };
+    let node = start(
+        "node",
+        &[
+            format!("--cluster.listen-address={cluster}"),
+            format!("--cluster.initial-nodes=n1={cluster}"),
+            format!("--storage.tsdb.path={}", folder.path().join("data").display()),
+            "--web.listen-address=127.0.0.1:0".to_owned(),
+            "--awaits-config".to_owned(),
+        ],
+    );
+    let flags = [format!("--cluster.join={cluster}"), format!("--web.listen-address={web}")];
+    let _querier = start("querier", &flags);
+    let file = folder.path().join("prometheus.yml");
+    let apply = |text: &str| {
+        fs::write(&file, text).expect("a temporary file can be written");
+        let mut command = Command::new(program());
+        command.args(["apply", "-f"]).arg(&file).arg(format!("--cluster.join={cluster}"));
+        command.output().expect("the program starts")
+    };
+    let targets = [Target::start()];
+    let good = config(&[("page", 1, &targets)]);
+    for done in ["configured", "unchanged"] {
+        let applied = apply(&good);
+        let said = String::from_utf8_lossy(&applied.stdout).into_owned();
+        assert!(applied.status.success() && said.trim().ends_with(done), "{applied:?}");
+    }
+    let refused = apply("scrape_configs: [{job_name: x, no_such_key: 1}]\n");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("no_such_key"), "{refused:?}");
+
+    let api = Api::new(&format!("http://{web}"), DEADLINE);
+    until("the target is up", DEADLINE, || match api.vector("up", "job") {
+        Ok(up) if up.get("page") == Some(&1.0) => Ok(()),
+        other => Err(format!("{other:?}\n{}", node.log())),
+    });
+    let ever = api.vector("count by (job) (last_over_time(up[1h]))", "job").expect("an answer");
+    assert_eq!(ever.into_keys().collect::<Vec<_>>(), ["page"]);
 }
 
 #[test]

@@ -127,8 +127,7 @@ impl Importer {
 
     async fn import(&self, config: &Config) -> Result<(), String> {
         let file = self.path.display();
-        let content = ImportScrapeConfig { owner: Owner::File, content: config.encode().into() };
-        match self.proposer.propose(Command::ImportScrapeConfig(content)).await {
+        match self.proposer.propose(command(config)).await {
             Ok(Outcome::Unchanged) => info!(%file, "configuration is in force already"),
             Ok(_) => info!(%file, "configuration imported"),
             Err(error) => {
@@ -145,6 +144,12 @@ impl Importer {
         });
         Ok(())
     }
+}
+
+/// What makes it state of the cluster.
+pub fn command(config: &Config) -> Command {
+    let content = config.encode().into();
+    Command::ImportScrapeConfig(ImportScrapeConfig { owner: Owner::File, content })
 }
 
 /// Reads and checks the file, and warns of what has no effect yet.

@@ -5,6 +5,7 @@
 //! samples, shards or queries here; those are in the roles' crates.
 
 mod addresses;
+mod apply;
 mod backup;
 mod certs;
 mod client;
@@ -96,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(roles::run_querier(&arguments)?)
         }
         Command::Query(arguments) => ask(query::run(&arguments)),
+        Command::Apply(arguments) => ask(apply::run(&arguments)),
         Command::Cluster(ClusterCommand::Init(arguments)) => ask(cluster::init(&arguments)),
         Command::Cluster(ClusterCommand::Status(flags)) => ask(cluster::status(&flags)),
         Command::Cluster(ClusterCommand::Certs(arguments)) => {

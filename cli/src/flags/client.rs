@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::server::JoinFlags;
+
 /// Which cluster to ask, and how to print what it says.
 #[derive(Debug, Clone, Args)]
 pub struct ClientFlags {
@@ -32,6 +34,16 @@ pub struct QueryArguments {
     pub time: Option<f64>,
     #[command(flatten)]
     pub client: ClientFlags,
+}
+
+/// `narthex apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArguments {
+    /// A prometheus.yml; files that it names are read on the nodes
+    #[arg(short, long = "filename", env = "NARTHEX_FILENAME")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub cluster: JoinFlags,
 }
 
 /// `narthex cluster`.

@@ -10,9 +10,10 @@ mod server;
 use clap::{Parser, Subcommand};
 
 pub use client::{
-    BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand, DrainArguments,
-    GetArguments, ImportArguments, ImportCommand, InitArguments, Output, QueryArguments,
-    RemoveArguments, RestoreArguments, RetentionArguments, SetArguments, TestArguments,
+    ApplyArguments, BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand,
+    DrainArguments, GetArguments, ImportArguments, ImportCommand, InitArguments, Output,
+    QueryArguments, RemoveArguments, RestoreArguments, RetentionArguments, SetArguments,
+    TestArguments,
 };
 pub use server::{
     IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,
@@ -41,6 +42,8 @@ pub enum Command {
     Querier(QuerierArguments),
     /// Evaluate a PromQL expression
     Query(QueryArguments),
+    /// Put a prometheus.yml in force in a cluster of separate processes
+    Apply(ApplyArguments),
     /// Found, inspect and equip a cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),

@@ -64,8 +64,8 @@ pub struct NodeArguments {
     /// Ends when standard input does and leaves Ctrl-C to the parent: for `up --nodes`
     #[arg(long, hide = true)]
     pub supervised: bool,
-    /// Scrapes nothing before a configuration is imported: for `up --nodes` with `--config.file`
-    #[arg(long, hide = true)]
+    /// Scrape nothing before the cluster has a configuration, rather than Narthex and its hosts
+    #[arg(long, env = "NARTHEX_AWAITS_CONFIG")]
     pub awaits_config: bool,
 }
 
@@ -181,7 +181,7 @@ pub struct ClusterFlags {
     pub certs: Option<PathBuf>,
 }
 
-/// How a process without state meets its cluster.
+/// How a process without state meets its cluster, or a verb asks it.
 #[derive(Debug, Args)]
 pub struct JoinFlags {
     /// Cluster listeners of any nodes as HOST:PORT,…
