@@ -1,11 +1,16 @@
 # Each target first checks what it needs; build/needs installs what apt can provide.
-.PHONY: up test check fix bench
+.PHONY: up image test check fix bench
 
 # A three-node cluster on this machine, in the foreground; its data is in ./narthex-data.
 up:
 	@build/needs
 	@build/cargo build --release --locked --workspace --bins
 	@build/up
+
+# The image for containers, from the program that is built here, as narthex-image.tar;
+# build/image names the variables that choose another name or base.
+image:
+	@build/image
 
 # All tests, with the cluster's own processes. Ends with what was skipped and why.
 test:
