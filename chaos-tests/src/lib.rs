@@ -5,14 +5,16 @@
 //! targets that log what they served ([`targets`]), kills processes or cuts the power of their disks
 //! ([`disk`]), and checks one thing above all: an acknowledged sample is there, once, with its bits.
 //!
-//! Clusters talk over loopback, so faults of networks are not here. Nothing sleeps for a fixed
-//! time and hopes: everything waits for a condition, with a deadline ([`wait`]).
+//! Most clusters talk over loopback; hosts of their own are namespaces ([`namespaces`]) and
+//! containers ([`containers`]). Nothing sleeps for a fixed time and hopes: everything waits for a
+//! condition, with a deadline ([`wait`]).
 
 #![allow(clippy::missing_panics_doc, reason = "a harness reports failures by panicking")]
 
 pub mod api;
 pub mod asker;
 pub mod cluster;
+pub mod containers;
 pub mod disk;
 pub mod namespaces;
 pub mod node;
