@@ -78,6 +78,20 @@ impl Project {
         output_of(&mut self.compose_command(arguments))
     }
 
+    fn remove_with_volume(&self, service: &str) {
+        self.compose(&["rm", "--stop", "--force", service]);
+        docker(&["volume", "rm", &format!("{}_{service}", self.name)]);
+    }
+
+    /// Starts n3, whose volume was lost, as a new member, with a folder that nobody has begun.
+    pub fn rejoin(&self) {
+        self.remove_with_volume("n3");
+        let file = repository().join("deploy/compose/rejoin.yaml");
+        let file = format!("--file={}", file.display());
+        self.compose(&[&file, "run", "--rm", "certs"]);
+        self.compose(&[&file, "up", "--detach", "--no-deps", "n3"]);
+    }
+
     fn compose_command(&self, arguments: &[&str]) -> Command {
         let port = |address: &str| address.rsplit(':').next().map(str::to_owned);
         let mut command = Command::new(self.compose[0]);
@@ -87,6 +101,7 @@ impl Project {
             .arg("--file")
             .arg(repository().join("deploy/compose/compose.yaml"))
             .args(arguments)
+            .env("NARTHEX_REBUILD_AFTER", "10s")
             .env("NARTHEX_IMAGE", self.image("narthex"))
             .env("NODE_EXPORTER_IMAGE", self.image("node-exporter"))
             .env("NARTHEX_ROUTER_PORT", port(&self.router).unwrap_or_default())
@@ -113,8 +128,7 @@ impl Project {
 
     /// Starts a service anew whose volume of the same name is gone.
     pub fn lose_volume(&self, service: &str) {
-        self.compose(&["rm", "--stop", "--force", service]);
-        docker(&["volume", "rm", &format!("{}_{service}", self.name)]);
+        self.remove_with_volume(service);
         self.compose(&["up", "--detach", "--no-deps", service]);
     }
 
@@ -172,6 +186,19 @@ impl Project {
         name.ok_or_else(|| format!("no leader: {status}"))
     }
 
+    /// Whether this node has a replica of every shard that lacks nothing but what is under way.
+    pub fn is_filled(&self, node: u64) -> Result<(), String> {
+        let status = self.status()?;
+        let shards = status["shards"].as_array().map_or(&[][..], Vec::as_slice);
+        let is_there = |replica: &Value| {
+            replica["node"] == node && replica["lagEntries"].as_u64().is_some_and(|lag| lag < 20)
+        };
+        let has_one =
+            |shard: &Value| shard["replicas"].as_array().is_some_and(|it| it.iter().any(is_there));
+        let is_filled = shards.len() == 6 && shards.iter().all(has_one);
+        if is_filled { Ok(()) } else { Err(status.to_string()) }
+    }
+
     /// Whether so many nodes answer, and every shard is led and has three replicas that lack
     /// nothing but what is under way.
     pub fn is_whole(&self, nodes: usize) -> Result<(), String> {
@@ -208,8 +235,9 @@ impl Drop for Project {
         for stranger in self.strangers() {
             quietly(docker(&["rm", "--force", &stranger]));
         }
-        quietly(self.compose_command(&["kill"]));
-        quietly(self.compose_command(&["down", "--volumes", "--remove-orphans"]));
+        let file = format!("--file={}", repository().join("deploy/compose/rejoin.yaml").display());
+        quietly(self.compose_command(&[&file, "kill"]));
+        quietly(self.compose_command(&[&file, "down", "--volumes", "--remove-orphans"]));
         for image in ["narthex", "node-exporter", "base"] {
             quietly(docker(&["image", "rm", &self.image(image)]));
         }

@@ -101,7 +101,7 @@ fn cut_off_and_bring_back(project: &Project, writer: &Writer) {
 }
 
 /// A node whose volume is empty does not come back as the one that it was, and says so; the others
-/// go on.
+/// go on. It joins as a new one and is filled.
 fn lose_a_volume(project: &Project, writer: &Writer) {
     project.lose_volume("n3");
     until("it is refused", DEADLINE, || {
@@ -109,6 +109,11 @@ fn lose_a_volume(project: &Project, writer: &Writer) {
         let reason = "it was a member before and has lost its folder";
         if log.contains(reason) { Ok(()) } else { Err(log) }
     });
+    some_batches(writer);
+    let joined = now();
+    project.rejoin();
+    until("the new node has everything", START_DEADLINE, || project.is_filled(4));
+    eprintln!("node 4 was filled after {:?}", joined.elapsed());
     some_batches(writer);
 }
 
