@@ -60,6 +60,8 @@ use crate::{
     waiting,
 };
 
+/// The raft log, in the node's folder.
+const LOG: &str = "log";
 /// The control group's checkpoint, in the node's folder.
 const CONTROL: &str = "control";
 /// Threads of the raft runtime: the log thread and apply have their own.
@@ -454,6 +456,10 @@ async fn join_cluster(
     if folder.identity().is_some() || config.join.is_empty() {
         return Ok(());
     }
+    if config.folder.join(LOG).exists() {
+        // It is another node's, which the cluster would not know of.
+        return Err(JoinError::Used(config.folder.clone()).into());
+    }
     (config.on_wait)(StartPhase::Joining);
     let joiner = Joiner {
         folder: folder.number(),
@@ -506,7 +512,7 @@ fn open_raft(
 ) -> Result<RaftNode, StartError> {
     let io = |step| move |source| StartError::Io { step, source };
     let identity = LogIdentity { node: node.0, folder: folder.number() };
-    let log = config.folder.join("log");
+    let log = config.folder.join(LOG);
     let mut log = LogConfig::new(log, config.folder.join("WATERMARK"), identity);
     log.accept_log_loss = config.accept_log_loss;
     log.sync = config.sync.clone();

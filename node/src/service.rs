@@ -514,6 +514,8 @@ fn replica_status(status: &GroupStatus) -> ReplicaStatus {
         group_id: status.group.number(),
         leader_node_id: status.leadership.leader.unwrap_or(0),
         is_leader_ready: status.leadership.ready,
+        member_node_ids: status.voters.iter().chain(&status.learners).copied().collect(),
+        members_settled: status.members_settled,
         term: status.leadership.term,
         last_index: status.last_index.unwrap_or(0),
         commit_index: index(status.committed),

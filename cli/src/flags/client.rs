@@ -81,7 +81,7 @@ pub struct DrainArguments {
     /// Name or id of the node
     pub node: String,
     /// Let it take replicas again
-    #[arg(long)]
+    #[arg(long, env = "NARTHEX_UNDO")]
     pub undo: bool,
     #[command(flatten)]
     pub client: ClientFlags,

@@ -59,6 +59,11 @@ impl ReplicaNumbers {
         self.numbers.get(&shard).copied()
     }
 
+    /// The shards that have a replica here.
+    pub fn shards(&self) -> impl Iterator<Item = u32> {
+        self.numbers.keys().copied()
+    }
+
     /// The number for a shard that begins empty.
     pub fn begin(&mut self, shard: u32) -> Result<ReplicaNumber, KvError> {
         let number = ReplicaNumber(shard + 1);

@@ -36,6 +36,12 @@ pub enum JoinError {
     /// What the cluster said.
     #[error("the cluster refuses this node: {}", .0.message())]
     Refused(Status),
+    /// Give the node an empty folder.
+    #[error(
+        "{} has the raft log of a node that never became a member of a cluster: a node joins with \
+         an empty folder", .0.display()
+    )]
+    Used(std::path::PathBuf),
     /// An address is none.
     #[error(transparent)]
     Address(#[from] narthex_proto::connect::ConnectError),

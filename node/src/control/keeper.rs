@@ -56,11 +56,14 @@ pub(crate) async fn run(shared: Arc<Shared>, client: ShardClient) {
             () = tokio::time::sleep(TURN) => {}
             changed = changed => if changed.is_err() { return },
         }
-        let leads = keeper.shared.control.group().leadership().borrow().ready;
-        match leads {
-            true => keeper.turn().await,
-            false => {
-                (keeper.led_since, keeper.raisable_since, keeper.asked) = (None, None, None);
+        let leadership = *keeper.shared.control.group().leadership().borrow();
+        if !leadership.ready || keeper.led_since.is_some_and(|(term, _)| term != leadership.term) {
+            (keeper.led_since, keeper.raisable_since, keeper.asked) = (None, None, None);
+        }
+        if leadership.ready {
+            let stop = keeper.shared.stop.clone();
+            if stop.run_until_cancelled(keeper.turn(leadership.term)).await.is_none() {
+                return;
             }
         }
     }
@@ -69,7 +72,8 @@ pub(crate) async fn run(shared: Arc<Shared>, client: ShardClient) {
 struct Keeper {
     shared: Arc<Shared>,
     client: ShardClient,
-    led_since: Option<Instant>,
+    /// In which term it leads, and since when.
+    led_since: Option<(u64, Instant)>,
     /// Since when all members run a newer version than the cluster's.
     raisable_since: Option<Instant>,
     /// When all nodes were asked last, and what they said.
@@ -83,9 +87,9 @@ struct Asked {
 }
 
 impl Keeper {
-    async fn turn(&mut self) {
+    async fn turn(&mut self, term: u64) {
         let now = self.shared.clock.monotonic();
-        let led_since = *self.led_since.get_or_insert(now);
+        let (_, led_since) = *self.led_since.get_or_insert((term, now));
         let state = self.shared.control.state().borrow().clone();
         let status = self.shared.control.group().status();
         let led_for = now.saturating_duration_since(led_since);

@@ -48,10 +48,13 @@ pub fn decide(
         let mut followers = status.followers.iter().filter(|it| it.node == node.0);
         *node == me || followers.any(|it| it.matched.is_some() && it.lag_entries <= LAG_ENTRIES_MAX)
     };
-    let is_candidate = |member: &&Member| voters.contains(&member.id) || caught_up(&member.id);
+    // One that has not announced itself may have lost its folder since.
+    let is_candidate = |member: &&Member| {
+        voters.contains(&member.id) || (caught_up(&member.id) && member.incarnation.0 > 0)
+    };
     let candidates: Vec<&Member> = members.values().filter(is_candidate).collect();
     let wanted = choose(&candidates, &voters, unwell);
-    if wanted.is_empty() || wanted == voters {
+    if wanted.is_empty() || (wanted == voters && status.members_settled) {
         return None;
     }
     match wanted.contains(&me) {
@@ -92,8 +95,8 @@ fn choose(
 #[cfg(test)]
 mod tests {
     use narthex_cluster::{
-        Addresses, Binary, ClusterId, ClusterVersion, Command, Drain, Found, Founder, Request,
-        RequestId,
+        AddMember, Addresses, Binary, ClusterId, ClusterVersion, Command, Drain, Found, Founder,
+        Incarnation, Request, RequestId, StartMember,
     };
     use narthex_model::Timestamp;
 
@@ -109,16 +112,26 @@ mod tests {
             binary: Binary { level: ClusterVersion(1), text: String::new() },
         };
         let mut state = ClusterState::new();
-        apply(
-            &mut state,
-            Command::Found(Found {
-                cluster: ClusterId::from_random_bytes([9; 16]),
-                members: (1..=members).map(founder).collect(),
-                shards: 1,
-                replication_factor: 1,
-            }),
-        );
+        let found = Found {
+            cluster: ClusterId::from_random_bytes([9; 16]),
+            members: (1..=members).map(founder).collect(),
+            shards: 1,
+            replication_factor: 1,
+        };
+        apply(&mut state, Command::Found(found));
+        (1..=members).for_each(|id| start(&mut state, id));
         state
+    }
+
+    fn start(state: &mut ClusterState, id: u64) {
+        let start = StartMember {
+            node: NodeId(id),
+            incarnation: Incarnation(1),
+            addresses: Addresses::default(),
+            zone: String::new(),
+            binary: Binary { level: ClusterVersion(1), text: String::new() },
+        };
+        apply(state, Command::StartMember(start));
     }
 
     fn apply(state: &mut ClusterState, command: Command) {
@@ -138,6 +151,7 @@ mod tests {
         GroupStatus {
             voters: voters.to_vec(),
             learners: learners.iter().map(|(node, _)| *node).collect(),
+            members_settled: true,
             followers: voting.chain(learners.iter().map(|(n, lag)| follower(*n, *lag))).collect(),
             ..GroupStatus::empty(GroupId::CONTROL)
         }
@@ -180,6 +194,29 @@ mod tests {
         apply(&mut state, Command::Drain(Drain { node: NodeId(1), draining: true }));
         let step = decide(&state, &status(&[1, 2, 3], &[(4, 0)]), &[]);
         assert_eq!(step, Some(Step::HandOver(NodeId(2))));
+    }
+
+    #[test]
+    fn who_has_not_started_does_not_vote() {
+        let mut state = founded(2);
+        let add = AddMember {
+            node: Some(NodeId(3)),
+            name: "n3".to_owned(),
+            addresses: Addresses::default(),
+            zone: String::new(),
+            binary: Binary { level: ClusterVersion(1), text: String::new() },
+        };
+        apply(&mut state, Command::AddMember(add));
+        let status = status(&[1], &[(2, 0), (3, 0)]);
+        assert_eq!(decide(&state, &status, &[]), None);
+        start(&mut state, 3);
+        assert_eq!(decide(&state, &status, &[]), set(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn voters_on_the_way_to_others_are_not_there_yet() {
+        let joint = GroupStatus { members_settled: false, ..status(&[1, 2, 3], &[]) };
+        assert_eq!(decide(&founded(3), &joint, &[]), set(&[1, 2, 3]));
     }
 
     #[test]

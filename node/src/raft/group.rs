@@ -233,8 +233,11 @@ pub(super) struct Core {
     pub cut_off: Mutex<BTreeSet<NodeId>>,
     /// Entries below are persisted by every member: what a leader computes and tells.
     pub purge_end: AtomicU64,
-    /// Whether the leader says that this replica lacks entries that were purged.
+    /// Whether the leader says that this replica lacks entries that were purged, or that what it
+    /// holds is wrong.
     pub lacks_entries: watch::Sender<bool>,
+    /// Whether what it holds is wrong.
+    pub is_wrong: AtomicBool,
     /// Whether votes are given: not before a lease that this replica may have granted is over.
     pub votes: AtomicBool,
     /// Whether this replica may campaign, and take a leadership that is handed to it.
@@ -290,6 +293,7 @@ impl Group {
             cut_off: Mutex::new(BTreeSet::new()),
             purge_end: AtomicU64::new(0),
             lacks_entries: watch::Sender::new(false),
+            is_wrong: AtomicBool::new(false),
             votes: AtomicBool::new(false),
             may_lead: AtomicBool::new(true),
             commit_durations: Durations::default(),
@@ -419,10 +423,16 @@ impl Group {
         self.core.lacks_entries.subscribe()
     }
 
-    /// Says that this replica must be filled anew, whatever its log has.
+    /// Says that what this replica holds is wrong: it must be filled anew, whatever its log has.
     pub fn must_be_filled(&self) {
+        self.core.is_wrong.store(true, Ordering::Relaxed);
         self.core.lacks_entries.send_replace(true);
-        self.may_lead(false);
+        self.core.let_campaign();
+    }
+
+    /// Whether what this replica holds is wrong, and must not be opened again.
+    pub fn is_wrong(&self) -> bool {
+        self.core.is_wrong.load(Ordering::Relaxed)
     }
 
     /// The newest members that are part of the state, voters first.
@@ -569,9 +579,14 @@ impl Core {
     /// Tells openraft whether to campaign: only where votes are given, too, and this replica may.
     pub fn let_campaign(&self) {
         if let Some(raft) = self.raft() {
-            let may = self.votes.load(Ordering::Relaxed) && self.may_lead.load(Ordering::Relaxed);
+            let may = self.votes.load(Ordering::Relaxed) && self.can_lead();
             raft.runtime_config().elect(may);
         }
+    }
+
+    /// Whether this replica may lead: its clock is right, and so is what it holds.
+    pub fn can_lead(&self) -> bool {
+        self.may_lead.load(Ordering::Relaxed) && !*self.lacks_entries.borrow()
     }
 
     /// Takes note that `leader` has purged entries that this replica lacks.

@@ -20,6 +20,9 @@ pub struct GroupStatus {
     pub voters: Vec<NodeId>,
     /// Members without a vote.
     pub learners: Vec<NodeId>,
+    /// Whether these members are committed, and not on the way from others: until then the voters
+    /// of before count, too.
+    pub members_settled: bool,
     /// Index of the newest entry in the log.
     pub last_index: Option<u64>,
     /// The newest entry known to be committed.
@@ -69,6 +72,7 @@ impl GroupStatus {
             leadership: Leadership::default(),
             voters: Vec::new(),
             learners: Vec::new(),
+            members_settled: false,
             last_index: None,
             committed: None,
             applied: None,
@@ -105,6 +109,9 @@ impl GroupStatus {
         let members = metrics.membership_config.membership();
         self.voters = members.voter_ids().collect();
         self.learners = members.learner_ids().collect();
+        let committed = metrics.committed_membership_config.log_id();
+        self.members_settled = members.get_joint_config().len() == 1
+            && metrics.membership_config.log_id() == committed;
         self.last_index = metrics.last_log_index;
         self.committed = metrics.local_committed.map(LogPosition::from);
         self.purged = metrics.purged.map(LogPosition::from);

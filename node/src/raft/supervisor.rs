@@ -187,6 +187,10 @@ fn publish(core: &Core, now: Leadership) {
     let group = core.config.group;
     core.leadership.send_if_modified(|before| {
         let changed = *before != now;
+        if now.role == Role::Leader && before.role != Role::Leader {
+            // What was said to an earlier leadership may be of an earlier life.
+            core.peers_persisted.lock().clear();
+        }
         if (before.role, before.term, before.leader) != (now.role, now.term, now.leader) {
             // Told once for each leadership, by who has it.
             if [before.role, now.role].contains(&Role::Leader) {

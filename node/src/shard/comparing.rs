@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use tonic::Code;
 use tracing::{debug, error, info, warn};
 
-use super::{Replica, Replicas, digest};
+use super::{Replica, Replicas, digest, followers};
 use crate::node::Shared;
 
 /// Pause between looks at which shards are due.
@@ -109,7 +109,10 @@ pub(crate) async fn run(
             let at = due.entry(replica.shard).or_insert_with(first);
             if *at <= now {
                 *at = now + interval;
-                compare(&shared, &client, replica).await;
+                let compare = compare(&shared, &client, replica);
+                if shared.stop.run_until_cancelled(compare).await.is_none() {
+                    return;
+                }
             }
         }
     }
@@ -168,10 +171,10 @@ async fn compare(shared: &Arc<Shared>, client: &ShardClient, replica: &Arc<Repli
 async fn rebuild(shared: &Shared, client: &ShardClient, (replica, node): (&Replica, NodeId)) {
     let shard = replica.shard;
     if node == shared.node {
-        let mut followers = replica.group.status().followers;
-        followers.sort_by_key(|it| it.lag_entries);
-        let Some(next) = followers.first() else { return };
-        if let Err(problem) = replica.group.transfer_leader(next.node).await {
+        let mut heard = followers(&replica.group.status());
+        heard.retain(|(node, _)| !shared.clocks.is_off(*node));
+        let Some((next, _)) = heard.into_iter().min_by_key(|(_, lag)| *lag) else { return };
+        if let Err(problem) = replica.group.transfer_leader(next.0).await {
             warn!(%shard, %problem, "leadership of a replica that differs was not handed over");
             return;
         }

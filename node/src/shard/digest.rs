@@ -39,6 +39,9 @@ pub enum DigestError {
         /// The one that replaced it.
         newest: u64,
     },
+    /// Whoever asked first went away: ask for another one.
+    #[error("an earlier reading was cut off")]
+    CutOff,
     /// Content on disk cannot be read.
     #[error("content cannot be read: {0}")]
     Unreadable(String),
@@ -49,7 +52,7 @@ pub enum DigestError {
 pub(super) struct AskedDigest {
     index: u64,
     task: Mutex<Option<DigestTask>>,
-    result: OnceCell<Result<Digest, String>>,
+    result: OnceCell<Result<Digest, DigestError>>,
 }
 
 impl AskedDigest {
@@ -60,11 +63,12 @@ impl AskedDigest {
 
     async fn result(&self) -> Result<Digest, DigestError> {
         let compute = || async {
-            let task = self.task.lock().take().ok_or("an earlier reading was cut off")?;
+            let task = self.task.lock().take().ok_or(DigestError::CutOff)?;
             let computed = tokio::task::spawn_blocking(move || task.run()).await;
-            computed.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
+            let computed = computed.map_err(|_| DigestError::CutOff)?;
+            computed.map_err(|error| DigestError::Unreadable(error.to_string()))
         };
-        self.result.get_or_init(compute).await.clone().map_err(DigestError::Unreadable)
+        self.result.get_or_init(compute).await.clone()
     }
 }
 

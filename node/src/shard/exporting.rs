@@ -1,6 +1,6 @@
 //! A replica's checkpoint for a node that lacks it: the sending side of what `filling.rs` does.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use narthex_cluster::ShardId;
 use narthex_proto::{
@@ -11,7 +11,7 @@ use narthex_tsdb::{
     kv::Space,
     transfer::{HeldPart, PartRange, TransferPart},
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::{error, info};
@@ -23,7 +23,22 @@ const MESSAGE_BYTES: usize = 1 << 20;
 /// Messages read ahead of the network.
 const MESSAGES_WAITING: usize = 4;
 
-type Messages = mpsc::Sender<Result<CheckpointPart, Status>>;
+/// A receiver that takes nothing for so long has gone, or hangs: nothing is kept for it.
+const STALLED_MAX: Duration = Duration::from_secs(60);
+
+/// The way to the receiver, from a thread that may wait.
+struct Messages {
+    queue: mpsc::Sender<Result<CheckpointPart, Status>>,
+    runtime: Handle,
+}
+
+impl Messages {
+    /// Whether there is still a receiver.
+    fn send(&self, message: Result<CheckpointPart, Status>) -> bool {
+        let sent = self.runtime.block_on(timeout(STALLED_MAX, self.queue.send(message)));
+        matches!(sent, Ok(Ok(())))
+    }
+}
 
 /// Streams a checkpoint of a replica to a member of its group.
 pub(crate) async fn checkpoint(
@@ -45,7 +60,8 @@ pub(crate) async fn checkpoint(
     }
     let held: Result<Vec<HeldPart>, Status> = request.held.into_iter().map(held_part).collect();
     let (held, index) = (held?, request.index);
-    let (messages, answers) = mpsc::channel(MESSAGES_WAITING);
+    let (queue, answers) = mpsc::channel(MESSAGES_WAITING);
+    let messages = Messages { queue, runtime: Handle::current() };
     tokio::task::spawn_blocking(move || send_all(&replica, caller, (&held, index), &messages));
     Ok(Box::pin(ReceiverStream::new(answers)))
 }
@@ -61,7 +77,7 @@ fn send_all(
         let is_enough = applied.position.is_some_and(|at| at.index >= index);
         if !is_enough {
             let problem = format!("the replica of shard {shard} has not come to index {index} yet");
-            let _ = messages.blocking_send(Err(Status::failed_precondition(problem)));
+            messages.send(Err(Status::failed_precondition(problem)));
         }
         is_enough
     };
@@ -81,7 +97,7 @@ fn send_all(
         }
         Err(problem) => {
             error!(%shard, error = &problem as &dyn std::error::Error, "checkpoint was not sent");
-            let _ = messages.blocking_send(Err(Status::unavailable(problem.to_string())));
+            messages.send(Err(Status::unavailable(problem.to_string())));
         }
     }
 }
@@ -97,7 +113,7 @@ fn send(part: TransferPart, messages: &Messages) -> bool {
         is_last: is_held,
         ..CheckpointPart::default()
     };
-    if messages.blocking_send(Ok(head)).is_err() {
+    if !messages.send(Ok(head)) {
         return false;
     }
     let Some(content) = content.map(bytes::Bytes::from) else {
@@ -110,7 +126,7 @@ fn send(part: TransferPart, messages: &Messages) -> bool {
         let is_last = piece + 1 == pieces;
         let message =
             CheckpointPart { content: content.slice(start..end), is_last, ..Default::default() };
-        messages.blocking_send(Ok(message)).is_ok()
+        messages.send(Ok(message))
     })
 }
 

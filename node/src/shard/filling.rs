@@ -19,7 +19,7 @@ use narthex_proto::{
     service::NodeService as _,
 };
 use narthex_tsdb::{
-    ReplicaNumber,
+    ReplicaNumber, delete_replica,
     kv::{DataDb, KeyValue as _, KvError},
     transfer::{HeldPart, Import, ImportError, TransferPart},
 };
@@ -36,6 +36,8 @@ use crate::{node::Shared, raft::GroupId};
 const BYTES_PER_SECOND: u64 = 64 << 20;
 /// A sender that says nothing for so long has gone. It writes a checkpoint before its first word.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Parts that are told to be here: what fits a message. The others are sent again.
+const HELD_PARTS_MAX: usize = 50_000;
 /// Content of one part that is taken: one record may have many megabytes of labels.
 const PART_BYTES_MAX: usize = 512 << 20;
 
@@ -101,6 +103,14 @@ impl Filling {
         Ok(())
     }
 
+    /// Deletes what has arrived.
+    pub async fn give_up(self, shared: &Arc<Shared>) -> Result<(), FillError> {
+        let data = shared.data.clone();
+        let delete = move || delete_replica(data.as_ref(), self.import.lock().replica());
+        let deleted = tokio::task::spawn_blocking(delete).await;
+        Ok(deleted.expect("BUG: deleting what has arrived panicked")?)
+    }
+
     async fn receive(
         &mut self,
         shared: &Arc<Shared>,
@@ -112,7 +122,10 @@ impl Filling {
         let request = CheckpointRequest {
             shard_id: self.shard.0,
             node_id: shared.node.0,
-            held: self.import.lock().begin().into_iter().map(held_message).collect(),
+            held: {
+                let held = self.import.lock().begin().into_iter();
+                held.take(HELD_PARTS_MAX).map(held_message).collect()
+            },
             index: acknowledged.map_or(0, |last| last.index),
         };
         let sender = client.bulk(node).map_err(failed)?;

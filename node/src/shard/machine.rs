@@ -3,7 +3,10 @@
 //! Apply runs on the group's thread; a checkpoint is frozen under the same lock and written
 //! elsewhere, so that apply waits for a copy and never for the disk.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use narthex_tsdb::{
@@ -26,6 +29,8 @@ pub struct ReplicaState {
     checkpointing: Arc<Mutex<Writable>>,
     data: Arc<DataDb>,
     number: ReplicaNumber,
+    /// See [`bytes`](Self::bytes).
+    bytes: Arc<AtomicU64>,
 }
 
 /// Whether anything may still be written: not of a replica that has left the node.
@@ -62,7 +67,9 @@ impl ReplicaState {
         let applied = Applied { position, members };
         let digest = watch::Sender::default();
         let inner = Arc::new(Mutex::new(Inner { shard, applied, digest }));
-        Ok(Self { inner, checkpointing: Arc::new(Mutex::new(Writable(true))), data, number })
+        let checkpointing = Arc::new(Mutex::new(Writable(true)));
+        let bytes = Arc::new(AtomicU64::new(file_bytes(data.as_ref(), number)?));
+        Ok(Self { inner, checkpointing, data, number, bytes })
     }
 
     /// Reads the replica while it is written.
@@ -98,32 +105,38 @@ impl ReplicaState {
         };
         let position = frozen.write()?;
         self.inner.lock().shard.checkpointed(position);
+        self.bytes.store(file_bytes(self.data.as_ref(), self.number)?, Ordering::Relaxed);
         Ok(applied)
     }
 
     /// Writes a checkpoint and sends it, but for what of `held` is still the same, while others are
-    /// written; gives what it covers. `accept` may end this before anything is sent. Blocks on the
-    /// disk, and on `send`.
+    /// written; gives what it covers. `accept` may end this before anything is written. Blocks on
+    /// the disk, and on `send`.
     pub fn export(
         &self,
         held: &[HeldPart],
         accept: impl FnOnce(&Applied) -> bool,
         send: &mut SendPart<'_>,
     ) -> Result<Applied, CheckpointError> {
-        let (data, number) = (self.data.clone(), self.number);
+        let applied = self.inner.lock().applied.clone();
+        if !accept(&applied) {
+            return Ok(applied);
+        }
         let (applied, view) = {
             let alone = self.checkpointing.lock();
-            (self.write_alone(&alone)?, data.view())
+            (self.write_alone(&alone)?, self.data.view())
         };
-        if accept(&applied) {
-            export(view.as_ref(), number, held, send)?;
+        export(view.as_ref(), self.number, held, send)?;
+        // Files of a replica that leaves go although a view is open: something may be missing.
+        if *self.checkpointing.lock() == Writable(false) {
+            return Err(CheckpointError::Left);
         }
         Ok(applied)
     }
 
-    /// Bytes that the replica takes in the store's files, near enough.
+    /// Bytes that the replica took in the store's files at the last checkpoint, near enough.
     pub fn bytes(&self) -> u64 {
-        file_bytes(self.data.as_ref(), self.number).unwrap_or_default()
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Writes nothing any more: what is on disk may be deleted. Waits for what is being written.

@@ -11,7 +11,7 @@ use narthex_cluster::{Command, NodeId, Placement};
 use narthex_proto::client::ShardClient;
 use tracing::{debug, info, warn};
 
-use super::{Replica, Replicas};
+use super::{Replica, Replicas, followers};
 use crate::{
     control::{current, founding},
     node::Shared,
@@ -38,8 +38,14 @@ enum Step {
     Finish,
 }
 
-/// The next step of a shard's leader `me`, or `None` if there is nothing to do but wait.
-fn decide(me: NodeId, placement: &Placement, status: &GroupStatus) -> Option<Step> {
+/// The next step of a shard's leader `me`, or `None` if there is nothing to do but wait. A node that
+/// `may_not_lead` refuses a leadership, and openraft does not take a handing over back.
+fn decide(
+    me: NodeId,
+    placement: &Placement,
+    status: &GroupStatus,
+    may_not_lead: impl Fn(NodeId) -> bool,
+) -> Option<Step> {
     let nodes = |ids: &[u64]| -> BTreeSet<NodeId> { ids.iter().copied().map(NodeId).collect() };
     let (voters, learners) = (nodes(&status.voters), nodes(&status.learners));
     let wanted: BTreeSet<NodeId> = placement.finished().into_iter().collect();
@@ -50,24 +56,23 @@ fn decide(me: NodeId, placement: &Placement, status: &GroupStatus) -> Option<Ste
     if let Some(left) = learners.difference(&wanted).next() {
         return Some(Step::Drop(*left));
     }
-    if voters == wanted {
+    if voters == wanted && status.members_settled {
         return placement.moving.map(|_| Step::Finish);
     }
+    // Of voters on the way to others the old ones count, too: asking again takes the rest of it.
     let new: Vec<NodeId> = wanted.difference(&voters).copied().collect();
     if !new.iter().all(|node| is_caught_up(*node, &status.followers)) {
         return None;
     }
-    let stays = |it: &&FollowerStatus| {
-        let node = NodeId(it.node);
-        wanted.contains(&node) && voters.contains(&node) && is_caught_up(node, &status.followers)
-    };
-    match wanted.contains(&me) {
-        true => Some(Step::SetVoters(wanted)),
-        false => {
-            let next = status.followers.iter().filter(stays).min_by_key(|it| it.lag_entries);
-            Some(next.map_or(Step::SetVoters(wanted.clone()), |it| Step::HandOver(NodeId(it.node))))
-        }
+    let staying: Vec<NodeId> = wanted.intersection(&voters).copied().collect();
+    if wanted.contains(&me) || staying.is_empty() {
+        return Some(Step::SetVoters(wanted));
     }
+    let can_lead = |(node, lag): &(NodeId, u64)| {
+        staying.contains(node) && *lag <= LAG_ENTRIES_MAX && !may_not_lead(*node)
+    };
+    let next = followers(status).into_iter().filter(can_lead).min_by_key(|(_, lag)| *lag);
+    next.map(|(node, _)| Step::HandOver(node))
 }
 
 fn is_caught_up(node: NodeId, followers: &[FollowerStatus]) -> bool {
@@ -88,7 +93,10 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>, client: Sh
         }
         for replica in replicas.all() {
             if replica.leadership().ready && next(&shared, &replica).is_some() {
-                take_step(&shared, &client, &replica).await;
+                let step = take_step(&shared, &client, &replica);
+                if shared.stop.run_until_cancelled(step).await.is_none() {
+                    return;
+                }
             }
         }
     }
@@ -96,7 +104,8 @@ pub(crate) async fn run(shared: Arc<Shared>, replicas: Arc<Replicas>, client: Sh
 
 fn next(shared: &Shared, replica: &Replica) -> Option<Step> {
     let state = shared.control.state().borrow().clone();
-    decide(shared.node, state.placement(replica.shard)?, &replica.group.status())
+    let may_not_lead = |node| shared.clocks.is_off(node);
+    decide(shared.node, state.placement(replica.shard)?, &replica.group.status(), may_not_lead)
 }
 
 /// Takes the step that a current state asks for.
@@ -152,6 +161,7 @@ mod tests {
             node,
             matched: Some(LogPosition { term: 1, index: 9 }),
             lag_entries,
+            silent_for: Some(Duration::ZERO),
             ..FollowerStatus::default()
         };
         let voting = voters.iter().filter(|node| **node != ME.0).map(|node| follower(*node, 1));
@@ -160,6 +170,7 @@ mod tests {
             voters: voters.to_vec(),
             learners: learners.iter().map(|(node, _)| *node).collect(),
             followers: voting.chain(learning).collect(),
+            members_settled: true,
             ..GroupStatus::empty(GroupId::shard(0))
         }
     }
@@ -171,6 +182,10 @@ mod tests {
         Placement { replicas: replicas.iter().copied().map(node).collect(), moving }
     }
 
+    fn nobody(_: NodeId) -> bool {
+        false
+    }
+
     fn set(nodes: &[u64]) -> Option<Step> {
         Some(Step::SetVoters(nodes.iter().copied().map(NodeId).collect()))
     }
@@ -178,8 +193,9 @@ mod tests {
     #[test]
     fn a_swap_learns_catches_up_and_takes_the_place() {
         let swap = placement(&[1, 2, 3], Some((Some(4), Some(3))));
-        let decide =
-            |voters: &[u64], learners: &[(u64, u64)]| decide(ME, &swap, &status(voters, learners));
+        let decide = |voters: &[u64], learners: &[(u64, u64)]| {
+            decide(ME, &swap, &status(voters, learners), nobody)
+        };
         assert_eq!(decide(&[1, 2, 3], &[]), Some(Step::Add(NodeId(4))));
         assert_eq!(decide(&[1, 2, 3], &[(4, 1000)]), None, "it is far behind");
         assert_eq!(decide(&[1, 2, 3], &[(4, 2)]), set(&[1, 2, 4]));
@@ -189,17 +205,35 @@ mod tests {
     #[test]
     fn a_leader_that_goes_hands_over_first() {
         let swap = placement(&[1, 2, 3], Some((Some(4), Some(1))));
-        let step = decide(ME, &swap, &status(&[1, 2, 3], &[(4, 0)]));
+        let status = status(&[1, 2, 3], &[(4, 0)]);
+        let step = decide(ME, &swap, &status, nobody);
         assert_eq!(step, Some(Step::HandOver(NodeId(2))));
+        let step = decide(ME, &swap, &status, |node| node == NodeId(2));
+        assert_eq!(step, Some(Step::HandOver(NodeId(3))));
+        assert_eq!(decide(ME, &swap, &status, |_| true), None);
+    }
+
+    #[test]
+    fn an_only_replica_moves_without_handing_over() {
         let alone = placement(&[1], Some((Some(4), Some(1))));
-        assert_eq!(decide(ME, &alone, &status(&[1], &[(4, 0)])), set(&[4]));
+        assert_eq!(decide(ME, &alone, &status(&[1], &[(4, 0)]), nobody), set(&[4]));
+    }
+
+    #[test]
+    fn voters_on_the_way_to_others_are_not_there_yet() {
+        let grown = placement(&[1, 2], Some((Some(3), None)));
+        let joint = GroupStatus { members_settled: false, ..status(&[1, 2, 3], &[]) };
+        assert_eq!(decide(ME, &grown, &joint, nobody), set(&[1, 2, 3]));
+        assert_eq!(decide(ME, &grown, &status(&[1, 2, 3], &[]), nobody), Some(Step::Finish));
+        let done = placement(&[1, 2, 3], None);
+        assert_eq!(decide(ME, &done, &joint, nobody), set(&[1, 2, 3]));
     }
 
     #[test]
     fn a_cancelled_move_is_taken_back_from_wherever_it_was() {
         let settled = placement(&[1, 2, 3], None);
         let decide = |voters: &[u64], learners: &[(u64, u64)]| {
-            decide(ME, &settled, &status(voters, learners))
+            decide(ME, &settled, &status(voters, learners), nobody)
         };
         assert_eq!(decide(&[1, 2, 3], &[(4, 0)]), Some(Step::Drop(NodeId(4))));
         assert_eq!(decide(&[1, 2, 4], &[]), Some(Step::Add(NodeId(3))));
@@ -212,8 +246,8 @@ mod tests {
         let grown = placement(&[1], Some((Some(2), None)));
         let mut status = status(&[1], &[(2, 0)]);
         status.followers[0].is_cut_off = true;
-        assert_eq!(decide(ME, &grown, &status), None);
+        assert_eq!(decide(ME, &grown, &status, nobody), None);
         status.followers[0].is_cut_off = false;
-        assert_eq!(decide(ME, &grown, &status), set(&[1, 2]));
+        assert_eq!(decide(ME, &grown, &status, nobody), set(&[1, 2]));
     }
 }

@@ -4,15 +4,20 @@
 //! * a replica that this node has acknowledged entries for never comes back with less: what cannot
 //!   go on from its own disk is filled;
 //! * one replica is filled at a time; the others are opened meanwhile;
-//! * what has left the node is deleted, but for the vote and the name of the last entry in its log.
+//! * what has left the node is deleted, but for the vote and the name of the last entry in its log,
+//!   and only once the shard's own leader counts on it no more;
+//! * what is wrong is deleted before it is filled anew.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use narthex_cluster::{ClusterState, NodeId, Placement, ShardId};
-use narthex_proto::client::ShardClient;
+use narthex_proto::{client::ShardClient, internal::v1::NodeStatusRequest};
 use narthex_tsdb::{OpenError, ReplicaNumber, kv::KvError, persisted};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -22,8 +27,9 @@ use super::{
     task::WriteTask,
 };
 use crate::{
+    control::current,
     node::Shared,
-    raft::{Group, GroupConfig, GroupId, LogPosition, OpenGroupError},
+    raft::{Group, GroupConfig, GroupId, GroupLog, LogPosition, OpenGroupError},
 };
 
 /// How long the preferred leader of a new shard has the first election to itself.
@@ -33,6 +39,10 @@ const INITIALIZE_PAUSE: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(1);
 /// Pause before a replica is tried to be filled again.
 const FILL_PAUSE: Duration = Duration::from_millis(250);
+/// The pause doubles up to this.
+const FILL_PAUSE_LAST: Duration = Duration::from_secs(10);
+/// How long a node may take to say who the members of a shard are.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a replica was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -110,20 +120,29 @@ struct Placing {
 
 impl Placing {
     async fn turn(self: &Arc<Self>, state: &ClusterState) {
+        let shared = self.shared.clone();
+        let numbered = move || shared.numbers.lock().shards().collect::<BTreeSet<u32>>();
+        let numbered = tokio::task::spawn_blocking(numbered).await;
+        let numbered = numbered.expect("BUG: looking for replicas panicked");
         for (shard, placement) in state.shards() {
-            let is_here = placement.nodes().any(|node| node == self.shared.node);
             if self.filling.lock().contains(shard) {
                 continue;
             }
+            let is_here = placement.nodes().any(|node| node == self.shared.node);
+            let has_data = numbered.contains(&shard.0);
             let settled = match (is_here, self.replicas.get(*shard)) {
                 (true, None) => self.begin(*shard, placement).await,
                 (true, Some(replica)) if *replica.group.lacks_entries().borrow() => {
-                    self.close(&replica).await;
-                    self.fill(*shard);
-                    Ok(())
+                    self.fill_again(&replica).await
                 }
                 (true, Some(_)) => Ok(()),
-                (false, replica) => self.leave(*shard, replica).await,
+                (false, None) if !has_data && self.log_of(*shard).bytes() == 0 => Ok(()),
+                (false, replica) => match (self.has_left(*shard).await, replica) {
+                    (true, replica) => self.leave(*shard, replica).await,
+                    // It may still be counted on.
+                    (false, None) if has_data => self.begin(*shard, placement).await,
+                    (false, _) => Ok(()),
+                },
             };
             if let Err(problem) = settled {
                 error!(%shard, error = &problem as &dyn std::error::Error, "replica was not opened");
@@ -131,13 +150,56 @@ impl Placing {
         }
     }
 
+    fn log_of(&self, shard: ShardId) -> GroupLog {
+        self.shared.raft.log.group(GroupId::shard(shard.0))
+    }
+
+    /// Whether nobody counts on this node's replica of a shard any more: cluster state that is
+    /// current places it elsewhere, and the shard's leader has members without it, for good. What
+    /// cluster state says alone is not enough: a move may have been taken back after raft had made
+    /// it.
+    async fn has_left(&self, shard: ShardId) -> bool {
+        if !current::catch_up(&self.shared.control, &self.client).await {
+            return false;
+        }
+        let state = self.shared.control.state().borrow().clone();
+        let Some(placement) = state.placement(shard) else { return false };
+        if placement.nodes().any(|node| self.is_here(node)) {
+            return false;
+        }
+        for node in placement.nodes() {
+            let asked = async { self.client.node(node)?.node_status(NodeStatusRequest {}).await };
+            let Ok(Ok(status)) = timeout(ASK_TIMEOUT, asked).await else { continue };
+            let group = GroupId::shard(shard.0).number();
+            let mut replicas = status.replicas.iter().filter(|it| it.group_id == group);
+            if let Some(led) = replicas.next().filter(|it| it.is_leader_ready) {
+                return led.members_settled && !led.member_node_ids.contains(&self.shared.node.0);
+            }
+        }
+        false
+    }
+
+    /// Closes a replica that cannot go on, and fills it. One that holds what is wrong is deleted
+    /// before, so that it never opens again.
+    async fn fill_again(self: &Arc<Self>, replica: &Arc<Replica>) -> Result<(), OpenReplicaError> {
+        let shard = replica.shard;
+        self.close(replica).await;
+        if replica.group.is_wrong() {
+            let shared = self.shared.clone();
+            let deleted =
+                tokio::task::spawn_blocking(move || shared.numbers.lock().assign(shard.0, None));
+            deleted.await.expect("BUG: deleting a replica panicked")?;
+        }
+        self.fill(shard);
+        Ok(())
+    }
+
     async fn begin(
         self: &Arc<Self>,
         shard: ShardId,
         placement: &Placement,
     ) -> Result<(), OpenReplicaError> {
-        let shared = self.shared.clone();
-        let log = shared.raft.log.group(GroupId::shard(shard.0));
+        let (shared, log) = (self.shared.clone(), self.log_of(shard));
         let looked = tokio::task::spawn_blocking(move || {
             let Some(number) = shared.numbers.lock().of(shard.0) else { return Ok(None) };
             let checkpoint = persisted(shared.data.as_ref(), number)?;
@@ -169,7 +231,9 @@ impl Placing {
                 self.open(shard, placement, number).await
             }
             Beginning::Filled => {
-                self.fill(shard);
+                if placement.nodes().any(|node| self.is_here(node)) {
+                    self.fill(shard);
+                }
                 Ok(())
             }
         }
@@ -215,7 +279,6 @@ impl Placing {
         let this = self.clone();
         let stop = self.shared.stop.clone();
         self.shared.tasks.spawn(stop.run_until_cancelled_owned(async move {
-            let _one = this.one.acquire().await;
             if let Err(problem) = this.fill_until_done(shard).await {
                 let problem = &problem as &dyn std::error::Error;
                 error!(%shard, problem, "replica was not filled");
@@ -227,24 +290,45 @@ impl Placing {
 
     async fn fill_until_done(&self, shard: ShardId) -> Result<(), FillError> {
         let mut filling = Filling::begin(&self.shared, shard).await?;
+        let mut pause = FILL_PAUSE;
         loop {
-            let placement = self.shared.control.state().borrow().placement(shard).cloned();
+            let mut state = self.shared.control.state();
+            let placement = state.borrow_and_update().placement(shard).cloned();
             let Some(placement) = placement.filter(|it| it.nodes().any(|id| self.is_here(id)))
             else {
-                // Placed elsewhere meanwhile: what has arrived is deleted at the next start.
-                return Ok(());
+                // Placed elsewhere meanwhile.
+                return filling.give_up(&self.shared).await;
             };
-            match filling.attempt(&self.shared, &self.client, &placement).await {
+            if let Err(reason) = self.shared.disk.check_writes() {
+                debug!(%shard, reason, "not filled before there is disk space");
+                tokio::time::sleep(FILL_PAUSE_LAST).await;
+                continue;
+            }
+            let attempt = async {
+                let _one = self.one.acquire().await;
+                filling.attempt(&self.shared, &self.client, &placement).await
+            };
+            let moved = state.wait_for(|state| state.placement(shard) != Some(&placement));
+            let attempted = tokio::select! {
+                biased;
+                attempted = attempt => Some(attempted),
+                _ = moved => None,
+            };
+            match attempted {
                 // It is opened at the next turn, from its own disk.
-                Ok(()) => return Ok(()),
-                Err(problem @ FillError::Sender { .. }) => {
-                    debug!(%shard, error = &problem as &dyn std::error::Error, "not filled yet");
-                }
-                Err(problem) => {
-                    warn!(%shard, error = &problem as &dyn std::error::Error, "not filled yet");
+                Some(Ok(())) => return Ok(()),
+                // The placement has changed.
+                None => continue,
+                Some(Err(problem)) => {
+                    let error = &problem as &dyn std::error::Error;
+                    match pause < FILL_PAUSE_LAST {
+                        true => debug!(%shard, error, "not filled yet"),
+                        false => warn!(%shard, error, "not filled yet"),
+                    }
                 }
             }
-            tokio::time::sleep(FILL_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(FILL_PAUSE_LAST);
         }
     }
 
@@ -252,11 +336,14 @@ impl Placing {
         node == self.shared.node
     }
 
-    /// Takes a replica out of its group's work here.
+    /// Takes a replica out of its group's work here, and lets nothing more be written of it.
     async fn close(&self, replica: &Replica) {
         self.replicas.remove(replica.shard);
         replica.stop.cancel();
         replica.group.close().await;
+        let state = replica.state.clone();
+        let left = tokio::task::spawn_blocking(move || state.leave()).await;
+        left.expect("BUG: closing a replica panicked");
     }
 
     /// Deletes what this node has of a shard that is placed elsewhere.
@@ -265,24 +352,15 @@ impl Placing {
         shard: ShardId,
         replica: Option<Arc<Replica>>,
     ) -> Result<(), OpenReplicaError> {
-        if replica.is_none() && self.shared.numbers.lock().of(shard.0).is_none() {
-            return Ok(());
-        }
         if let Some(replica) = &replica {
             self.close(replica).await;
         }
-        let log = self.shared.raft.log.group(GroupId::shard(shard.0));
-        if let Err(problem) = log.forget().await {
+        if let Err(problem) = self.log_of(shard).forget().await {
             // The log has failed, and the node ends.
             warn!(%shard, %problem, "log of a replica that left was not purged");
         }
         let shared = self.shared.clone();
-        let left = tokio::task::spawn_blocking(move || {
-            if let Some(replica) = replica {
-                replica.state.leave();
-            }
-            shared.numbers.lock().assign(shard.0, None)
-        });
+        let left = tokio::task::spawn_blocking(move || shared.numbers.lock().assign(shard.0, None));
         left.await.expect("BUG: deleting a replica panicked")?;
         info!(%shard, "replica has left this node");
         Ok(())

@@ -5,6 +5,7 @@ mod backing_up;
 mod clocks;
 mod crash;
 mod deleting;
+mod joining;
 mod keeping;
 mod large;
 mod limits;

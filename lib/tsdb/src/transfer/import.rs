@@ -110,7 +110,11 @@ impl Import {
     }
 
     fn holds(&self, range: &PartRange, hash: u64) -> bool {
-        self.held.iter().any(|held| held.range == *range && held.hash == hash)
+        let place = |part: &HeldPart| {
+            (part.range.space, part.range.start.as_slice()).cmp(&(range.space, &range.start))
+        };
+        let found = self.held.binary_search_by(place).ok().map(|at| &self.held[at]);
+        found.is_some_and(|held| held.range == *range && held.hash == hash)
     }
 
     fn write(

@@ -114,10 +114,12 @@ impl Raft for RaftService {
         let v1::TransferLeaderRequest { group, request } = request.into_inner();
         let request = wire::decode_transfer(request).map_err(malformed)?;
         let core = self.network.group(GroupId::from_number(group));
-        let may_lead = core.as_ref().is_some_and(|core| core.may_lead.load(Ordering::Relaxed));
+        let may_lead = core.as_ref().is_some_and(|core| core.can_lead());
         let refusal = match core.and_then(|core| core.raft()) {
             None => "the group is not open here".to_owned(),
-            Some(_) if !may_lead => "the clock of this node is off".to_owned(),
+            Some(_) if !may_lead => {
+                "the clock of this node is off, or its replica is to be filled".to_owned()
+            }
             Some(raft) => match raft.handle_transfer_leader(request).await {
                 Ok(Ok(())) => String::new(),
                 Ok(Err(refusal)) => refusal.to_string(),
