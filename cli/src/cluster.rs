@@ -85,7 +85,7 @@ fn print_tables(members: &MembersResponse, shards: &ShardsResponse) -> io::Resul
         shards.replication_factor
     ))?;
     let mut nodes =
-        vec![["NODE", "ID", "ADDRESS", "ZONE", "VERSION", "REACHABLE"].map(str::to_owned)];
+        vec![["NODE", "ID", "ADDRESS", "ZONE", "VERSION", "STATE", "REACHABLE"].map(str::to_owned)];
     for member in &members.members {
         nodes.push([
             member.name.clone(),
@@ -93,6 +93,7 @@ fn print_tables(members: &MembersResponse, shards: &ShardsResponse) -> io::Resul
             member.address.clone(),
             member.zone.clone(),
             member.version.clone(),
+            member.state.clone(),
             if member.reachable { "yes" } else { "no" }.to_owned(),
         ]);
     }
@@ -153,6 +154,7 @@ fn to_json(members: &MembersResponse, shards: &ShardsResponse) -> serde_json::Va
             "webAddress": member.web_address,
             "zone": member.zone,
             "version": member.version,
+            "state": member.state,
             "reachable": member.reachable,
             "diskProblem": member.disk_problem,
         })

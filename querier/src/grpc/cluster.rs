@@ -93,6 +93,7 @@ fn members(status: &ClusterStatus) -> MembersResponse {
         reachable: node.error.is_none(),
         web_address: node.web_address.clone(),
         disk_problem: node.disk_problem.clone(),
+        state: node.state.to_owned(),
     };
     MembersResponse {
         cluster_id: status.cluster_id.clone(),
