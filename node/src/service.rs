@@ -17,7 +17,7 @@ use narthex_proto::{
     client::ShardClient,
     internal::v1::{
         self as internal, AppendRequest, AppendResponse, CheckpointPart, CheckpointRequest,
-        CleanTombstonesRequest, CleanTombstonesResponse, ControlCheckpointPart,
+        CleanTombstonesRequest, CleanTombstonesResponse, Consistency, ControlCheckpointPart,
         ControlCheckpointRequest, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
         DigestRequest, DigestResponse, ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart,
         FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest,
@@ -96,6 +96,23 @@ impl LocalNode {
     }
 }
 
+impl LocalNode {
+    /// Evaluates on what this node's replica has, whether or not it has all that was acknowledged.
+    /// It is no older than the newest entry that it has applied.
+    fn fragment_of_old(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
+        refuse_other_tenants(request.tenant)?;
+        let shard = ShardId(request.shard_id);
+        let replica = self.replicas.get(shard);
+        let replica = replica.filter(|it| !*it.group.lacks_entries().borrow());
+        let replica =
+            replica.ok_or_else(|| Status::unavailable(format!("no replica of {shard}")))?;
+        let newest = replica.reader.leader_time();
+        let age = self.shared.clock.now().millis_since(newest).max(1);
+        let age = Duration::from_millis(u64::try_from(age).unwrap_or(u64::MAX));
+        Ok(fragment::evaluate(replica.reader.clone(), request, age))
+    }
+}
+
 #[tonic::async_trait]
 impl NodeService for LocalNode {
     async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
@@ -160,8 +177,11 @@ impl NodeService for LocalNode {
     }
 
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
+        if request.consistency() == Consistency::Bounded {
+            return self.fragment_of_old(request);
+        }
         match self.reading(request.tenant, request.shard_id).await? {
-            Ok(replica) => Ok(fragment::evaluate(replica.reader.clone(), request)),
+            Ok(replica) => Ok(fragment::evaluate(replica.reader.clone(), request, Duration::ZERO)),
             Err(not_leader) => {
                 let part = Some(fragment_part::Part::NotLeader(not_leader));
                 Ok(ready(vec![FragmentPart { part }]))

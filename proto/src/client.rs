@@ -25,8 +25,8 @@ use tonic::{Code, Status};
 use crate::{
     connect::Connections,
     internal::v1::{
-        AppendRequest, AppendResponse, Appended, DeleteRequest, DeleteResponse, Deleted,
-        DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
+        AppendRequest, AppendResponse, Appended, Consistency, DeleteRequest, DeleteResponse,
+        Deleted, DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
         FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NamesPart,
         SelectRequest, SeriesPart, append_response, delete_response, fragment_part,
     },
@@ -36,6 +36,8 @@ use crate::{
 /// Pause before a shard that has no leader is asked again: an election takes over a second, and
 /// a question is cheap.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
+/// How long a leader is looked for, or a replica waited for, where an old state will do, too.
+const LEADER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a call passes over a node that it could not reach, whoever names it as the leader:
 /// others do until they have elected another one, and a host that is gone costs an attempt of two
@@ -196,8 +198,54 @@ impl ShardClient {
         .await
     }
 
-    /// Starts evaluating a fragment; the answers after the first are the caller's to read.
+    /// Starts evaluating a fragment; the answers after the first are the caller's to read. Where
+    /// an old state will do, too, any replica is asked once no leader has answered for a moment.
     pub async fn fragment(
+        &self,
+        shard: ShardId,
+        request: FragmentRequest,
+        deadline: Instant,
+    ) -> Result<Answers<FragmentPart>, ShardError> {
+        if request.consistency() != Consistency::Bounded {
+            return self.fragment_of_leader(shard, request, deadline).await;
+        }
+        let current =
+            FragmentRequest { consistency: Consistency::Linearizable.into(), ..request.clone() };
+        let patience = deadline.min(now() + LEADER_PATIENCE);
+        match self.fragment_of_leader(shard, current, patience).await {
+            Err(ShardError::Unavailable { reason, .. }) => {
+                let old = self.fragment_of_any(shard, request, deadline).await;
+                old.ok_or(ShardError::Unavailable { shard, reason })
+            }
+            answered => answered,
+        }
+    }
+
+    /// What the first replica says that says anything.
+    async fn fragment_of_any(
+        &self,
+        shard: ShardId,
+        request: FragmentRequest,
+        deadline: Instant,
+    ) -> Option<Answers<FragmentPart>> {
+        let state = self.state();
+        for replica in state.placement(shard)?.replicas.clone() {
+            let asked = async {
+                let answers = self.node(replica)?.fragment(request.clone()).await;
+                match first_of(answers, |_| None).await {
+                    Reply::Answer(answers) => Ok(answers),
+                    _ => Err(Status::unavailable("no answer")),
+                }
+            };
+            let until = deadline.min(now() + LEADER_PATIENCE);
+            if let Ok(Ok(answers)) = tokio::time::timeout_at(until, asked).await {
+                return Some(answers);
+            }
+        }
+        None
+    }
+
+    async fn fragment_of_leader(
         &self,
         shard: ShardId,
         request: FragmentRequest,

@@ -50,6 +50,8 @@ pub struct QueryRequest {
     pub lookback: Option<Duration>,
     /// Answer without the shards that are missing.
     pub partial_response: bool,
+    /// Whether an old state will do for a shard without a majority.
+    pub consistency: Consistency,
 }
 
 /// A query's answer.
@@ -154,7 +156,9 @@ impl Querier {
         let asked = plan.fragments().iter().map(|fragment| {
             let (plan, shards, bytes_left) = (&plan, shards.iter().copied(), &bytes_left);
             ask_all(shards, range, partial_response, move |shard| {
-                self.ask(shard, fragment_request(plan, fragment, shard), bytes_left)
+                let asked = fragment_request(plan, fragment, shard);
+                let consistency = request.consistency.into();
+                self.ask(shard, FragmentRequest { consistency, ..asked }, bytes_left)
             })
         });
         let told = try_join_all(asked).await?;
@@ -226,6 +230,12 @@ impl Querier {
             warnings: answer.annotations.warnings(&request.text),
             infos: answer.annotations.infos(&request.text),
         };
+        if !age.is_zero() {
+            let age = age.as_secs_f64();
+            remarks.warnings.push(format!(
+                "a shard has no majority of its replicas: its samples are as of {age:.3}s ago"
+            ));
+        }
         remarks.warnings.extend(warnings);
         let stats = QueryStats {
             samples_read: answer.stats.samples_read,

@@ -31,8 +31,13 @@ const PART_BYTES: usize = 256 << 10;
 /// Parts under way to a caller: back-pressure for large answers.
 const PARTS_QUEUE_LEN: usize = 4;
 
-/// Starts evaluating; the parts come as they are read by the caller.
-pub fn evaluate(reader: ShardReader, request: FragmentRequest) -> Answers<FragmentPart> {
+/// Starts evaluating on a state that is up to `age` old; the parts come as they are read by the
+/// caller.
+pub fn evaluate(
+    reader: ShardReader,
+    request: FragmentRequest,
+    age: Duration,
+) -> Answers<FragmentPart> {
     let (parts, stream) = mpsc::channel(PARTS_QUEUE_LEN);
     let cancel = CancelToken::new();
     let guard = CancelOnDrop { cancel: cancel.clone(), stream: ReceiverStream::new(stream) };
@@ -45,7 +50,9 @@ pub fn evaluate(reader: ShardReader, request: FragmentRequest) -> Answers<Fragme
                         return;
                     }
                 }
-                Part::End(FragmentEnd { age_ms: 0 })
+                Part::End(FragmentEnd {
+                    age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                })
             }
             Err(error) => Part::Error(error),
         };

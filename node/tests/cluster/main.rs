@@ -12,6 +12,7 @@ mod limits;
 mod parts;
 mod repair;
 mod rich;
+mod stale;
 mod syncs;
 
 use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};

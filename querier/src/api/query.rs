@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::response::Response;
 use http::HeaderValue;
 use narthex_promql::Steps;
+use narthex_proto::internal::v1::Consistency;
 
 use crate::{
     Querier,
@@ -67,6 +68,14 @@ fn request(api: &Querier, params: &Params, steps: Steps) -> Result<QueryRequest,
             Some(crate::params::parse_duration(text).map_err(wrong)?)
         }
     };
+    let consistency = match params.value("consistency") {
+        "" | "linearizable" => Consistency::Linearizable,
+        "bounded" => Consistency::Bounded,
+        other => {
+            let why = format!("{other:?}: want linearizable or bounded");
+            return Err(ApiError::invalid_parameter("consistency", &why));
+        }
+    };
     // Zero and less mean the default, as in Prometheus.
     let lookback = lookback.filter(|nanos| *nanos > 0).map(duration);
     Ok(QueryRequest {
@@ -75,6 +84,7 @@ fn request(api: &Querier, params: &Params, steps: Steps) -> Result<QueryRequest,
         timeout,
         lookback,
         partial_response: api.options.partial_response || params.is_set("partial_response"),
+        consistency,
     })
 }
 

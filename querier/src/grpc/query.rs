@@ -4,6 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use narthex_model::{FloatHistogram, Labels, Timestamp};
 use narthex_promql::{MatrixSeries, Steps, Value, value::Sample};
+use narthex_proto::internal::v1::Consistency;
 use narthex_proto::v1::{
     Bucket, Histogram, HistogramPoint, InstantRequest, InstantResponse, InstantSample, Label,
     Matrix, Point, RangeRequest, RangeResponse, Series, Text, Vector, instant_response,
@@ -43,6 +44,7 @@ impl Query for QueryService {
                 timeout: millis(request.timeout_ms),
                 lookback: millis(request.lookback_delta_ms),
                 partial_response: self.0.options.partial_response,
+                consistency: Consistency::Linearizable,
             })
             .await?;
         let Answered { value, remarks, age, .. } = answered;
@@ -73,6 +75,7 @@ impl Query for QueryService {
                 timeout: millis(request.timeout_ms),
                 lookback: millis(request.lookback_delta_ms),
                 partial_response: self.0.options.partial_response,
+                consistency: Consistency::Linearizable,
             })
             .await?;
         let age = answered.age;
