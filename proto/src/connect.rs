@@ -153,7 +153,7 @@ impl Connections {
     /// The node at `address`, by a connection that is used for nothing else and ends with what this
     /// gives.
     pub fn bulk(&self, node: NodeId, address: &str) -> Result<RemoteNode, ConnectError> {
-        let channel = self.endpoint(Some(node), address)?.connect_lazy();
+        let channel = self.channel(Some(node), address, &[])?;
         Ok(RemoteNode::new(channel, self.cluster.clone()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use narthex_cluster::{ClusterState, Command, Drain, Member};
+use narthex_cluster::{ClusterState, Command, Drain, Member, MemberState};
 use narthex_proto::{
     internal::v1::{MovesRequest as AskMoves, MovesResponse as Asked},
     v1::{
@@ -52,8 +52,12 @@ impl Membership for MembershipService {
         request: Request<DrainRequest>,
     ) -> Result<Response<DrainResponse>, Status> {
         let DrainRequest { node, undo } = request.into_inner();
-        let node = self.member(&node)?.id;
-        self.propose(Command::Drain(Drain { node, draining: !undo })).await?;
+        let member = self.member(&node)?;
+        let (node, is_draining) = (member.id, member.state == MemberState::Draining);
+        // Asked again and again by who waits for the node to be empty.
+        if is_draining == undo {
+            self.propose(Command::Drain(Drain { node, draining: !undo })).await?;
+        }
         let state = self.state.borrow().clone();
         let holds = state.shards().values().filter(|it| it.nodes().any(|holder| holder == node));
         Ok(Response::new(DrainResponse { replicas: holds.count() as u64 }))

@@ -22,11 +22,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::voters::{self, Step};
-use crate::{
-    node::Shared,
-    raft::{GroupStatus, MembershipChange},
-    service::shard_of_group,
-};
+use crate::{node::Shared, raft::GroupStatus, service::shard_of_group};
 
 /// Pause between looks.
 const TURN: Duration = Duration::from_secs(1);
@@ -103,7 +99,8 @@ impl Keeper {
             |least| quiet.iter().filter(move |it| *it.1 >= least).map(|it| *it.0).collect();
         let (lost, silent): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
             (longer_than(after), longer_than(SILENT_AFTER));
-        if let Some(step) = voters::decide(self.shared.node, &state, &status, &lost) {
+        let (me, is_off) = (self.shared.node, |node| self.shared.clocks.is_off(node));
+        if let Some(step) = voters::decide(me, &state, &status, &lost, is_off) {
             self.take(step).await;
             return;
         }
@@ -183,27 +180,19 @@ impl Keeper {
 
     async fn take(&self, step: Step) {
         let group = self.shared.control.group();
-        let problem = match &step {
-            Step::Add(node) => {
-                let change = MembershipChange::AddLearner(node.0);
-                group.change_membership(change).await.err().map(|it| it.to_string())
-            }
-            Step::Drop(node) => {
-                let change = MembershipChange::RemoveLearner(node.0);
-                group.change_membership(change).await.err().map(|it| it.to_string())
-            }
-            Step::SetVoters(voters) => {
-                let voters = voters.iter().map(|node| node.0).collect();
-                let change = MembershipChange::SetVotersOfAll(voters);
-                group.change_membership(change).await.err().map(|it| it.to_string())
+        let taken = match &step {
+            Step::Change(change) => {
+                let changed = group.change_membership(change.clone()).await;
+                changed.map_err(|problem| problem.to_string())
             }
             Step::HandOver(node) => {
-                group.transfer_leader(node.0).await.err().map(|it| it.to_string())
+                let asked = group.transfer_leader(node.0).await;
+                asked.map_err(|problem| problem.to_string())
             }
         };
-        match problem {
-            None => info!(?step, "members of the control group changed"),
-            Some(problem) => warn!(?step, problem, "members of the control group not changed"),
+        match taken {
+            Ok(()) => info!(?step, "members of the control group changed"),
+            Err(problem) => warn!(?step, problem, "members of the control group not changed"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use narthex_cluster::{ClusterState, Member, MemberState, NodeId};
 
-use crate::raft::GroupStatus;
+use crate::raft::{GroupStatus, MembershipChange};
 
 /// More voters make every change of cluster state slower and survive what hardly happens.
 const VOTERS_MAX: usize = 5;
@@ -17,36 +17,34 @@ const LAG_ENTRIES_MAX: u64 = 16;
 /// A step toward the members that are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Sends this member the log.
-    Add(NodeId),
-    /// Drops this learner.
-    Drop(NodeId),
-    /// Makes these the voters.
-    SetVoters(BTreeSet<NodeId>),
+    /// Changes the members of the group.
+    Change(MembershipChange),
     /// Lets this voter lead, as the leader is to go.
     HandOver(NodeId),
 }
 
-/// The next step of the leader `me`, or `None`. `unwell` are members that were not heard for long.
+/// The next step of the leader `me`, or `None`. `unwell` are members that were not heard for long; a
+/// node that `may_not_lead` refuses a leadership.
 pub fn decide(
     me: NodeId,
     state: &ClusterState,
     status: &GroupStatus,
     unwell: &BTreeSet<NodeId>,
+    may_not_lead: impl Fn(NodeId) -> bool,
 ) -> Option<Step> {
     let nodes = |ids: &[u64]| -> BTreeSet<NodeId> { ids.iter().copied().map(NodeId).collect() };
     let (voters, learners) = (nodes(&status.voters), nodes(&status.learners));
     let members = state.members();
     let is_known = |node: &&NodeId| voters.contains(node) || learners.contains(node);
     if let Some(new) = members.keys().find(|node| !is_known(node)) {
-        return Some(Step::Add(*new));
+        return Some(Step::Change(MembershipChange::AddLearner(new.0)));
     }
     if let Some(gone) = learners.iter().find(|node| !members.contains_key(node)) {
-        return Some(Step::Drop(*gone));
+        return Some(Step::Change(MembershipChange::RemoveLearner(gone.0)));
     }
     let caught_up = |node: &NodeId| {
         let mut followers = status.followers.iter().filter(|it| it.node == node.0);
-        *node == me || followers.any(|it| it.matched.is_some() && it.lag_entries <= LAG_ENTRIES_MAX)
+        *node == me || followers.any(|it| it.is_up_to_date(LAG_ENTRIES_MAX))
     };
     // One that has not announced itself may have lost its folder since.
     let is_candidate = |member: &&Member| {
@@ -57,11 +55,14 @@ pub fn decide(
     if wanted.is_empty() || (wanted == voters && status.members_settled) {
         return None;
     }
-    match wanted.contains(&me) {
-        true => Some(Step::SetVoters(wanted)),
-        false => {
-            let next = wanted.iter().find(|node| voters.contains(node) && caught_up(node)).copied();
-            Some(next.map_or(Step::SetVoters(wanted), Step::HandOver))
+    let can_lead =
+        |node: &&NodeId| voters.contains(node) && caught_up(node) && !may_not_lead(**node);
+    let successor = wanted.iter().find(can_lead).copied();
+    match successor.filter(|_| !wanted.contains(&me)) {
+        Some(next) => Some(Step::HandOver(next)),
+        None => {
+            let wanted = wanted.into_iter().map(|node| node.0).collect();
+            Some(Step::Change(MembershipChange::SetVotersOfAll(wanted)))
         }
     }
 }
@@ -94,6 +95,8 @@ fn choose(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use narthex_cluster::{
         AddMember, Addresses, Binary, ClusterId, ClusterVersion, Command, Drain, Found, Founder,
         Incarnation, Request, RequestId, StartMember,
@@ -145,6 +148,7 @@ mod tests {
             node,
             matched: Some(LogPosition { term: 1, index: 9 }),
             lag_entries,
+            silent_for: Some(Duration::ZERO),
             ..FollowerStatus::default()
         };
         let voting = voters.iter().map(|node| follower(*node, 0));
@@ -158,17 +162,20 @@ mod tests {
     }
 
     fn set(nodes: &[u64]) -> Option<Step> {
-        Some(Step::SetVoters(nodes.iter().copied().map(NodeId).collect()))
+        Some(Step::Change(MembershipChange::SetVotersOfAll(nodes.iter().copied().collect())))
     }
 
     fn decide(state: &ClusterState, status: &GroupStatus, unwell: &[u64]) -> Option<Step> {
         let unwell = unwell.iter().copied().map(NodeId).collect();
-        super::decide(NodeId(1), state, status, &unwell)
+        super::decide(NodeId(1), state, status, &unwell, |_| false)
     }
 
     #[test]
     fn a_cluster_that_grows_has_an_odd_number_of_voters() {
-        assert_eq!(decide(&founded(2), &status(&[1], &[]), &[]), Some(Step::Add(NodeId(2))));
+        assert_eq!(
+            decide(&founded(2), &status(&[1], &[]), &[]),
+            Some(Step::Change(MembershipChange::AddLearner(2)))
+        );
         assert_eq!(decide(&founded(2), &status(&[1], &[(2, 0)]), &[]), None);
         let behind = status(&[1], &[(2, 0), (3, 99)]);
         assert_eq!(decide(&founded(3), &behind, &[]), None);
@@ -222,6 +229,9 @@ mod tests {
     #[test]
     fn who_is_no_member_leaves() {
         let status = status(&[1], &[(2, 0), (9, 0)]);
-        assert_eq!(decide(&founded(2), &status, &[]), Some(Step::Drop(NodeId(9))));
+        assert_eq!(
+            decide(&founded(2), &status, &[]),
+            Some(Step::Change(MembershipChange::RemoveLearner(9)))
+        );
     }
 }

@@ -64,6 +64,23 @@ pub struct FollowerStatus {
     pub silent_for: Option<Duration>,
 }
 
+/// A follower that was not heard for so long is dead or cut off: some heartbeats.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
+impl FollowerStatus {
+    /// Whether it was heard just now.
+    pub fn is_heard(&self) -> bool {
+        self.silent_for.is_some_and(|silence| silence < SILENCE_MAX)
+    }
+
+    /// Whether it was heard just now and lacks no more entries than these. One that is dead lacks few,
+    /// too, where little is written.
+    pub fn is_up_to_date(&self, lag_entries_max: u64) -> bool {
+        let has_all = self.matched.is_some() && self.lag_entries <= lag_entries_max;
+        self.is_heard() && has_all && !self.is_cut_off
+    }
+}
+
 impl GroupStatus {
     /// Of a group that nothing is known of.
     pub fn empty(group: GroupId) -> Self {

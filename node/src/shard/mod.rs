@@ -53,9 +53,6 @@ use crate::{
 
 /// How often the leader of a shard asks whether another one should lead it.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(2);
-/// A follower that was not heard for so long is not given what it may not be there to take: several
-/// heartbeats.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its leaderships to be taken over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -209,6 +206,6 @@ fn preferred(placement: &Placement) -> Option<NodeId> {
 /// little is written.
 fn followers(status: &GroupStatus) -> Vec<(NodeId, u64)> {
     let voters = status.followers.iter().filter(|it| status.voters.contains(&it.node));
-    let heard = voters.filter(|it| it.silent_for.is_some_and(|silence| silence < SILENCE_MAX));
+    let heard = voters.filter(|it| it.is_heard());
     heard.map(|follower| (NodeId(follower.node), follower.lag_entries)).collect()
 }

@@ -26,12 +26,8 @@ const LAG_ENTRIES_MAX: u64 = 64;
 /// A step toward the members that are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// Sends this node the log, without giving it a vote.
-    Add(NodeId),
-    /// Drops this learner.
-    Drop(NodeId),
-    /// Makes these the voters, in one joint change.
-    SetVoters(BTreeSet<NodeId>),
+    /// Changes the members.
+    Change(MembershipChange),
     /// Lets this voter lead, as the leader is to go.
     HandOver(NodeId),
     /// Tells cluster state that all is done.
@@ -51,10 +47,10 @@ fn decide(
     let wanted: BTreeSet<NodeId> = placement.finished().into_iter().collect();
     let is_member = |node: &&NodeId| voters.contains(node) || learners.contains(node);
     if let Some(missing) = wanted.iter().find(|node| !is_member(node)) {
-        return Some(Step::Add(*missing));
+        return Some(Step::Change(MembershipChange::AddLearner(missing.0)));
     }
     if let Some(left) = learners.difference(&wanted).next() {
-        return Some(Step::Drop(*left));
+        return Some(Step::Change(MembershipChange::RemoveLearner(left.0)));
     }
     if voters == wanted && status.members_settled {
         return placement.moving.map(|_| Step::Finish);
@@ -66,7 +62,8 @@ fn decide(
     }
     let staying: Vec<NodeId> = wanted.intersection(&voters).copied().collect();
     if wanted.contains(&me) || staying.is_empty() {
-        return Some(Step::SetVoters(wanted));
+        let wanted = wanted.into_iter().map(|node| node.0).collect();
+        return Some(Step::Change(MembershipChange::SetVoters(wanted)));
     }
     let can_lead = |(node, lag): &(NodeId, u64)| {
         staying.contains(node) && *lag <= LAG_ENTRIES_MAX && !may_not_lead(*node)
@@ -76,12 +73,7 @@ fn decide(
 }
 
 fn is_caught_up(node: NodeId, followers: &[FollowerStatus]) -> bool {
-    followers.iter().any(|it| {
-        it.node == node.0
-            && it.matched.is_some()
-            && !it.is_cut_off
-            && it.lag_entries <= LAG_ENTRIES_MAX
-    })
+    followers.iter().any(|it| it.node == node.0 && it.is_up_to_date(LAG_ENTRIES_MAX))
 }
 
 /// Takes steps for the shards that this node leads, until it stops.
@@ -116,34 +108,26 @@ async fn take_step(shared: &Shared, client: &ShardClient, replica: &Replica) {
         return;
     }
     let Some(step) = next(shared, replica) else { return };
-    let change = |change| replica.group.change_membership(change);
-    let problem = match &step {
-        Step::Add(node) => {
-            change(MembershipChange::AddLearner(node.0)).await.err().map(|it| it.to_string())
-        }
-        Step::Drop(node) => {
-            change(MembershipChange::RemoveLearner(node.0)).await.err().map(|it| it.to_string())
-        }
-        Step::SetVoters(voters) => {
-            let voters = voters.iter().map(|node| node.0).collect();
-            change(MembershipChange::SetVoters(voters)).await.err().map(|it| it.to_string())
+    let taken = match &step {
+        Step::Change(change) => {
+            let changed = replica.group.change_membership(change.clone()).await;
+            changed.map_err(|problem| problem.to_string())
         }
         Step::HandOver(node) => {
-            replica.group.transfer_leader(node.0).await.err().map(|it| it.to_string())
+            let asked = replica.group.transfer_leader(node.0).await;
+            asked.map_err(|problem| problem.to_string())
         }
         Step::Finish => {
             let finish = Command::FinishMove(shard);
-            let asked = founding::request(&shared.control, client, finish).await;
-            let refused = asked.map(|outcome| outcome.accepted().err());
-            match refused {
-                Ok(refusal) => refusal.map(|it| it.to_string()),
-                Err(problem) => Some(problem.to_string()),
+            match founding::request(&shared.control, client, finish).await {
+                Ok(outcome) => outcome.accepted().map(drop).map_err(|refusal| refusal.to_string()),
+                Err(problem) => Err(problem.to_string()),
             }
         }
     };
-    match problem {
-        None => info!(%shard, ?step, "step of a move taken"),
-        Some(problem) => warn!(%shard, ?step, problem, "step of a move not taken"),
+    match taken {
+        Ok(()) => info!(%shard, ?step, "step of a move taken"),
+        Err(problem) => warn!(%shard, ?step, problem, "step of a move not taken"),
     }
 }
 
@@ -187,7 +171,11 @@ mod tests {
     }
 
     fn set(nodes: &[u64]) -> Option<Step> {
-        Some(Step::SetVoters(nodes.iter().copied().map(NodeId).collect()))
+        Some(Step::Change(MembershipChange::SetVoters(nodes.iter().copied().collect())))
+    }
+
+    fn add(node: u64) -> Option<Step> {
+        Some(Step::Change(MembershipChange::AddLearner(node)))
     }
 
     #[test]
@@ -196,7 +184,7 @@ mod tests {
         let decide = |voters: &[u64], learners: &[(u64, u64)]| {
             decide(ME, &swap, &status(voters, learners), nobody)
         };
-        assert_eq!(decide(&[1, 2, 3], &[]), Some(Step::Add(NodeId(4))));
+        assert_eq!(decide(&[1, 2, 3], &[]), add(4));
         assert_eq!(decide(&[1, 2, 3], &[(4, 1000)]), None, "it is far behind");
         assert_eq!(decide(&[1, 2, 3], &[(4, 2)]), set(&[1, 2, 4]));
         assert_eq!(decide(&[1, 2, 4], &[]), Some(Step::Finish));
@@ -235,8 +223,11 @@ mod tests {
         let decide = |voters: &[u64], learners: &[(u64, u64)]| {
             decide(ME, &settled, &status(voters, learners), nobody)
         };
-        assert_eq!(decide(&[1, 2, 3], &[(4, 0)]), Some(Step::Drop(NodeId(4))));
-        assert_eq!(decide(&[1, 2, 4], &[]), Some(Step::Add(NodeId(3))));
+        assert_eq!(
+            decide(&[1, 2, 3], &[(4, 0)]),
+            Some(Step::Change(MembershipChange::RemoveLearner(4)))
+        );
+        assert_eq!(decide(&[1, 2, 4], &[]), add(3));
         assert_eq!(decide(&[1, 2, 4], &[(3, 0)]), set(&[1, 2, 3]));
         assert_eq!(decide(&[1, 2, 3], &[]), None);
     }
@@ -248,6 +239,9 @@ mod tests {
         status.followers[0].is_cut_off = true;
         assert_eq!(decide(ME, &grown, &status, nobody), None);
         status.followers[0].is_cut_off = false;
+        status.followers[0].silent_for = None;
+        assert_eq!(decide(ME, &grown, &status, nobody), None, "it is not there");
+        status.followers[0].silent_for = Some(Duration::ZERO);
         assert_eq!(decide(ME, &grown, &status, nobody), set(&[1, 2]));
     }
 }
