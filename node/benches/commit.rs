@@ -2,16 +2,17 @@
 //! the sync, and a state machine that does nothing. Alone it waits for a sync of its own; of many
 //! at once, from several groups, most share one.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use narthex_node::raft::{
     Applied, ApplyPool, Command, CommittedEntry, Group, GroupConfig, GroupId, LogConfig, LogDb,
     LogIdentity, MachineError, Network, NodeId, PeerHello, PeerRefusal, Peers, RaftNode,
     RaftRuntime, StateMachine,
 };
+use narthex_proto::connect::RaftStream;
 use tokio::runtime::{Builder, Runtime};
 use tonic::{Extensions, transport::Channel};
 
@@ -59,6 +60,14 @@ impl Peers for Nobody {
 
     fn channel(&self, _: NodeId) -> Option<Channel> {
         None
+    }
+
+    fn stream(&self, _: NodeId) -> Option<BoxFuture<'static, io::Result<RaftStream>>> {
+        None
+    }
+
+    fn may_be_older(&self) -> bool {
+        false
     }
 }
 

@@ -18,9 +18,13 @@ use narthex_tsdb::{
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
+use tokio_stream::StreamExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::service::Routes;
+use tonic::{Extensions, service::Routes, transport::server::Connected as _};
 use tracing::{error, info};
 
 use crate::{
@@ -550,10 +554,31 @@ fn serve(
     let (others, raft) = Incoming::with_raft(listener, tls);
     let stop = &shared.stop;
     shared.tasks.spawn(serve_until_stopped(others, routes, stop.clone()));
-    let routes = Routes::new(shared.raft.network.service());
-    let serving = serve_until_stopped(raft, routes, stop.clone());
-    shared.tasks.spawn_on(serving, shared.raft.runtime.handle());
+    let network = &shared.raft.network;
+    let calls = serve_until_stopped(raft.calls, Routes::new(network.service()), stop.clone());
+    shared.tasks.spawn_on(calls, shared.raft.runtime.handle());
+    let streams = serve_streams(raft.streams, network.clone(), stop.clone());
+    shared.tasks.spawn_on(streams, shared.raft.runtime.handle());
     Ok(())
+}
+
+/// Serves raft's streams of appends, each until it ends, all until `stop`.
+async fn serve_streams(mut incoming: Incoming, network: Network, stop: CancellationToken) {
+    let mut serving = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(accepted) = incoming.next() => if let Ok(stream) = accepted {
+                let (network, peer) = (network.clone(), stream.connect_info());
+                serving.spawn(async move {
+                    let mut extensions = Extensions::new();
+                    extensions.insert(peer);
+                    network.serve(Box::new(stream), &extensions).await;
+                });
+            },
+            Some(_) = serving.join_next() => {}
+        }
+    }
 }
 
 async fn serve_until_stopped(incoming: Incoming, routes: Routes, stop: CancellationToken) {

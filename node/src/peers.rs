@@ -7,10 +7,11 @@
 //! * a caller over TLS is the node that its certificate names;
 //! * before the cluster has an id, only those speak that were given the same list of founders.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
-use narthex_cluster::{ClusterId, ClusterState, Incarnation, NodeId};
-use narthex_proto::connect::Connections;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use narthex_cluster::{ClusterId, ClusterState, Gate, Incarnation, NodeId};
+use narthex_proto::connect::{Connections, RaftStream};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tonic::{Extensions, transport::Channel};
@@ -36,8 +37,17 @@ pub struct ClusterPeers {
     pub state: watch::Receiver<Arc<ClusterState>>,
     /// How to reach an address.
     pub connections: Connections,
-    /// How often each peer was called.
-    pub calls: Mutex<BTreeMap<NodeId, usize>>,
+    /// How often each peer was called, for either purpose.
+    pub calls: Mutex<BTreeMap<(NodeId, Purpose), usize>>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Appends, one stream of them.
+    Stream,
+    /// What is rare.
+    Calls,
 }
 
 impl ClusterPeers {
@@ -53,6 +63,29 @@ impl ClusterPeers {
 
     fn is_founder(&self, node: u64) -> bool {
         self.founders.iter().flat_map(Founders::iter).any(|founder| founder.node.0 == node)
+    }
+
+    /// Where the peer was when it announced itself last, and where our flags say it is, in turn: if
+    /// all addresses change at once nobody can announce a new one, and flags may be old.
+    fn address(&self, node: NodeId, purpose: Purpose) -> Option<String> {
+        let announced = {
+            let state = self.state.borrow();
+            state.member(node).map(|member| member.addresses.cluster.clone())
+        };
+        let founder = {
+            let mut founders = self.founders.iter().flat_map(Founders::iter);
+            founders.find(|founder| founder.node == node).map(|founder| founder.address.clone())
+        };
+        let mut addresses: Vec<String> = announced.into_iter().chain(founder).collect();
+        addresses.dedup();
+        let turn = {
+            let mut calls = self.calls.lock();
+            let calls = calls.entry((node, purpose)).or_default();
+            *calls += 1;
+            *calls - 1
+        };
+        let chosen = turn.checked_rem(addresses.len())?;
+        Some(addresses.swap_remove(chosen))
     }
 
     /// A founder without a cluster id is late, unless the cluster has seen it start before: then
@@ -112,28 +145,22 @@ impl Peers for ClusterPeers {
         }
     }
 
-    /// Where the peer was when it announced itself last, and where our flags say it is, in turn: if
-    /// all addresses change at once nobody can announce a new one, and flags may be old.
     fn channel(&self, peer: u64) -> Option<Channel> {
         let node = NodeId(peer);
-        let announced = {
-            let state = self.state.borrow();
-            state.member(node).map(|member| member.addresses.cluster.clone())
-        };
-        let founder = {
-            let mut founders = self.founders.iter().flat_map(Founders::iter);
-            founders.find(|founder| founder.node == node).map(|founder| founder.address.clone())
-        };
-        let mut addresses: Vec<String> = announced.into_iter().chain(founder).collect();
-        addresses.dedup();
-        let turn = {
-            let mut calls = self.calls.lock();
-            let calls = calls.entry(node).or_default();
-            *calls += 1;
-            *calls - 1
-        };
-        let address = addresses.get(turn % addresses.len().max(1))?;
-        self.connections.raft(node, address).ok()
+        self.connections.raft(node, &self.address(node, Purpose::Calls)?).ok()
+    }
+
+    fn stream(&self, peer: u64) -> Option<BoxFuture<'static, io::Result<RaftStream>>> {
+        let node = NodeId(peer);
+        let address = self.address(node, Purpose::Stream)?;
+        let connections = self.connections.clone();
+        Some(async move { connections.raft_stream(node, &address).await }.boxed())
+    }
+
+    /// A cluster that is being founded is of one version.
+    fn may_be_older(&self) -> bool {
+        let state = self.state.borrow();
+        state.cluster().is_some() && !state.is_open(Gate::Streams)
     }
 }
 

@@ -9,7 +9,17 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use narthex_cluster::{ClusterId, NodeId};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 use tonic::{
     Request, Status,
     metadata::{AsciiMetadataValue, MetadataMap},
@@ -163,6 +173,17 @@ impl Connections {
         self.channel(Some(node), address, &RAFT_GREETING)
     }
 
+    /// A connection that carries raft's appends without HTTP, behind [`STREAM_GREETING`]. It lives on
+    /// the runtime of the caller. A node of a version that does not know it closes it at once.
+    pub async fn raft_stream(&self, node: NodeId, address: &str) -> io::Result<RaftStream> {
+        let stream = dial(self.names.clone(), address.into(), &STREAM_GREETING).await?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(server_name(Some(node))).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::new(client_config(tls)?));
+        let secured = timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await??;
+        Ok(Box::new(secured))
+    }
+
     /// An attempt to connect ends in time, with the look-up of the name and TLS, which tonic's own
     /// connector does not count.
     fn channel(
@@ -173,8 +194,10 @@ impl Connections {
     ) -> Result<Channel, ConnectError> {
         let endpoint = self.endpoint(node, address)?;
         let (names, address): (_, Arc<str>) = (self.names.clone(), address.into());
-        let connector =
-            tower::service_fn(move |_: Uri| dial(names.clone(), address.clone(), greeting));
+        let connector = tower::service_fn(move |_: Uri| {
+            let dialled = dial(names.clone(), address.clone(), greeting);
+            async move { dialled.await.map(TokioIo::new) }
+        });
         Ok(endpoint.connect_with_connector_lazy(connector))
     }
 
@@ -205,17 +228,40 @@ impl Connections {
 /// serve raft alone. Anything else begins with a TLS record or with HTTP/2's preface.
 pub const RAFT_GREETING: [u8; 8] = *b"NXRAFT1\n";
 
-async fn dial(
-    names: Names,
-    address: Arc<str>,
-    greeting: &'static [u8],
-) -> io::Result<TokioIo<TcpStream>> {
+/// What a connection begins with that carries raft's appends, and them alone, without HTTP.
+pub const STREAM_GREETING: [u8; 8] = *b"NXRAFT2\n";
+
+/// The bytes of a connection, whatever is below.
+pub trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
+
+/// A connection of [`Connections::raft_stream`], behind its greeting and TLS.
+pub type RaftStream = Box<dyn Bytestream>;
+
+/// As tonic makes it for the other connections: the cluster's authority, our certificate.
+fn client_config(tls: &PeerTls) -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(&tls.ca_pem) {
+        roots.add(authority.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&tls.certificate_pem).collect();
+    let key = PrivateKeyDer::from_pem_slice(&tls.key_pem).map_err(io::Error::other)?;
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain.map_err(io::Error::other)?, key)
+        .map_err(io::Error::other)
+}
+
+async fn dial(names: Names, address: Arc<str>, greeting: &'static [u8]) -> io::Result<TcpStream> {
     let connecting = async {
         let addresses = names.look_up(&address).await?;
         let mut stream = TcpStream::connect(&*addresses).await?;
         stream.set_nodelay(true)?;
         stream.write_all(greeting).await?;
-        Ok(TokioIo::new(stream))
+        Ok(stream)
     };
     timeout(CONNECT_TIMEOUT, connecting).await?
 }

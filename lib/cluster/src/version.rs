@@ -27,17 +27,19 @@ pub enum Gate {
     /// Members that come and go, replicas that move: a node may hold a replica under another number
     /// than the first version gives it.
     Moves,
+    /// Raft's appends between nodes go without gRPC: every node takes them.
+    Streams,
 }
 
 impl Gate {
     /// All gates, for status pages.
-    pub const ALL: [Self; 2] = [Self::Base, Self::Moves];
+    pub const ALL: [Self; 3] = [Self::Base, Self::Moves, Self::Streams];
 
     /// The cluster version that opens the gate.
     pub const fn opens_at(self) -> ClusterVersion {
         match self {
             Self::Base => ClusterVersion(1),
-            Self::Moves => ClusterVersion(2),
+            Self::Moves | Self::Streams => ClusterVersion(2),
         }
     }
 
@@ -46,6 +48,7 @@ impl Gate {
         match self {
             Self::Base => "base",
             Self::Moves => "moves",
+            Self::Streams => "streams",
         }
     }
 }

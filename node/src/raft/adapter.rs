@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use super::{
     codec::{self, entry_bytes},
+    jobs::Urgency,
     machine::{Applied, Command, CommittedEntry, Machine},
     types::{Entry, LogId, Membership, Opaque, StoredMembership, TypeConfig},
 };
@@ -71,12 +72,16 @@ impl Adapter {
         let core = self.core().await?;
         let (entries, waiting): (Vec<_>, Vec<_>) =
             chunk.into_iter().map(|(entry, responder)| (committed(entry), responder)).unzip();
+        let urgency = match waiting.iter().any(Option::is_some) {
+            true => Urgency::Now,
+            false => Urgency::Someday,
+        };
         let answer_all = |outcomes: Vec<Bytes>| {
             for (responder, outcome) in waiting.into_iter().zip(outcomes) {
                 answer(responder, outcome);
             }
         };
-        Ok(self.machine.hand_over(core, (entries, bytes), answer_all).await?)
+        Ok(self.machine.hand_over(core, (entries, bytes, urgency), answer_all).await?)
     }
 }
 

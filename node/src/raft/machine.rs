@@ -13,19 +13,19 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread::JoinHandle,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::types::{GroupId, LogPosition};
+use super::{
+    jobs::{Closed, Jobs, Urgency},
+    types::{GroupId, LogPosition},
+};
 
 /// Where a state machine stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,11 +74,6 @@ pub trait StateMachine: Send + 'static {
     fn checkpoint(&mut self) -> Result<(), MachineError>;
 }
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Jobs that may wait for a thread. Beyond that raft waits with its next entries.
-const JOB_QUEUE_LEN: usize = 1024;
-
 /// Entries that a group may have handed over and not applied yet, in KiB (4 MiB): some thousand
 /// requests, as many as come during a slow checkpoint.
 const ROOM_KIB: usize = 4 << 10;
@@ -86,28 +81,20 @@ const ROOM_KIB: usize = 4 << 10;
 /// The threads that state machines run on. Dropping it waits for the jobs already accepted.
 #[derive(Debug)]
 pub struct ApplyPool {
-    queues: Vec<mpsc::Sender<Job>>,
+    queues: Vec<Arc<Jobs>>,
     threads: Vec<JoinHandle<()>>,
-    stopping: Arc<AtomicBool>,
 }
 
 impl ApplyPool {
     /// Starts `threads` threads, at least one.
     pub fn start(threads: usize) -> io::Result<Self> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let mut pool = Self { queues: Vec::new(), threads: Vec::new(), stopping };
+        let mut pool = Self { queues: Vec::new(), threads: Vec::new() };
         for number in 0..threads.max(1) {
-            let (queue, mut jobs) = mpsc::channel::<Job>(JOB_QUEUE_LEN);
-            let stopping = pool.stopping.clone();
-            let run = move || {
-                while let Some(job) = jobs.blocking_recv() {
-                    job();
-                    if stopping.load(Ordering::Acquire) {
-                        jobs.close();
-                    }
-                }
-            };
-            let thread = std::thread::Builder::new().name(format!("apply-{number}")).spawn(run)?;
+            let queue = Arc::new(Jobs::default());
+            let jobs = queue.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("apply-{number}"))
+                .spawn(move || jobs.run())?;
             pool.queues.push(queue);
             pool.threads.push(thread);
         }
@@ -131,11 +118,7 @@ impl ApplyPool {
 
 impl Drop for ApplyPool {
     fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Release);
-        for queue in self.queues.drain(..) {
-            // Wakes an idle thread; one with a full queue looks after its next job.
-            queue.try_send(Box::new(|| {})).ok();
-        }
+        self.queues.iter().for_each(|queue| queue.close());
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }
@@ -181,7 +164,7 @@ impl From<MachineFailure> for io::Error {
 #[derive(Clone)]
 pub(super) struct Machine {
     slot: Arc<Mutex<Slot>>,
-    queue: mpsc::Sender<Job>,
+    queue: Arc<Jobs>,
     progress: Arc<Progress>,
 }
 
@@ -200,7 +183,7 @@ impl Machine {
     pub async fn hand_over(
         &self,
         core: u64,
-        (entries, bytes): (Vec<CommittedEntry>, usize),
+        (entries, bytes, urgency): (Vec<CommittedEntry>, usize, Urgency),
         answer: impl FnOnce(Vec<Bytes>) + Send + 'static,
     ) -> Result<(), MachineFailure> {
         let kib = u32::try_from((bytes / 1024 + 1).min(ROOM_KIB)).unwrap_or(u32::MAX);
@@ -218,7 +201,7 @@ impl Machine {
             }
             drop(room);
         });
-        self.queue.send(job).await.map_err(|_| MachineFailure::Superseded)
+        self.queue.push(job, urgency).map_err(|Closed| MachineFailure::Superseded)
     }
 
     /// Returns once the entry at `index` is applied.
@@ -273,7 +256,7 @@ impl Machine {
         let job = Box::new(move || {
             answer.send(guarded(&mut slot.lock(), job)).ok();
         });
-        self.queue.send(job).await.map_err(|_| MachineFailure::Superseded)?;
+        self.queue.push(job, Urgency::Now).map_err(|Closed| MachineFailure::Superseded)?;
         result.await.map_err(|_| MachineFailure::Superseded)?
     }
 }

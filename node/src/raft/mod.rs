@@ -14,6 +14,7 @@
 mod adapter;
 mod codec;
 mod group;
+mod jobs;
 mod log;
 mod machine;
 mod metrics;

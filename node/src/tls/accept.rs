@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
-use narthex_proto::connect::RAFT_GREETING;
+use narthex_proto::connect::{RAFT_GREETING, STREAM_GREETING};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -54,7 +54,7 @@ pub struct Incoming {
     source: Source,
     tls: Option<ServerTls>,
     /// Takes the connections that say they are raft's; without it they are refused.
-    raft: Option<mpsc::Sender<RaftConnection>>,
+    raft: Option<RaftQueues>,
     handshakes: FuturesUnordered<Handshake>,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -66,19 +66,21 @@ impl Incoming {
         Self::of(Source::Listener(listener), tls, None)
     }
 
-    /// As [`Incoming::new`], with raft's connections handed to the second half, which may be polled
-    /// on another runtime: a connection then lives there.
-    pub fn with_raft(listener: TcpListener, tls: Option<ServerTls>) -> (Self, Self) {
-        let (raft, connections) = mpsc::channel(RAFT_QUEUE_LEN);
+    /// As [`Incoming::new`], with raft's connections handed over, its calls and its streams apart.
+    /// Those may be polled on another runtime: a connection then lives there.
+    pub fn with_raft(listener: TcpListener, tls: Option<ServerTls>) -> (Self, RaftIncoming) {
+        let (calls, calling) = mpsc::channel(RAFT_QUEUE_LEN);
+        let (streams, streaming) = mpsc::channel(RAFT_QUEUE_LEN);
+        let raft = RaftQueues { calls, streams };
         let others = Self::of(Source::Listener(listener), tls.clone(), Some(raft));
-        (others, Self::of(Source::Raft(connections), tls, None))
+        let raft = RaftIncoming {
+            calls: Self::of(Source::Raft(calling), tls.clone(), None),
+            streams: Self::of(Source::Raft(streaming), tls, None),
+        };
+        (others, raft)
     }
 
-    fn of(
-        source: Source,
-        tls: Option<ServerTls>,
-        raft: Option<mpsc::Sender<RaftConnection>>,
-    ) -> Self {
+    fn of(source: Source, tls: Option<ServerTls>, raft: Option<RaftQueues>) -> Self {
         Self { source, tls, raft, handshakes: FuturesUnordered::new(), pause: None }
     }
 
@@ -130,6 +132,31 @@ impl Stream for Incoming {
     }
 }
 
+/// The raft connections of a listener.
+pub struct RaftIncoming {
+    /// Those that speak gRPC.
+    pub calls: Incoming,
+    /// Those that carry appends alone.
+    pub streams: Incoming,
+}
+
+/// Where raft's connections are handed over.
+#[derive(Clone)]
+struct RaftQueues {
+    calls: mpsc::Sender<RaftConnection>,
+    streams: mpsc::Sender<RaftConnection>,
+}
+
+impl RaftQueues {
+    fn of(&self, greeting: [u8; RAFT_GREETING.len()]) -> Option<&mpsc::Sender<RaftConnection>> {
+        match greeting {
+            RAFT_GREETING => Some(&self.calls),
+            STREAM_GREETING => Some(&self.streams),
+            _ => None,
+        }
+    }
+}
+
 /// Where connections come from.
 enum Source {
     Listener(TcpListener),
@@ -155,10 +182,7 @@ impl Source {
 }
 
 /// Hands a raft connection over; gives any other back untouched.
-async fn not_raft(
-    mut stream: TcpStream,
-    raft: Option<mpsc::Sender<RaftConnection>>,
-) -> Option<TcpStream> {
+async fn not_raft(mut stream: TcpStream, raft: Option<RaftQueues>) -> Option<TcpStream> {
     let mut first = [0];
     let mut greeting = [0; RAFT_GREETING.len()];
     let greeted = async {
@@ -172,12 +196,10 @@ async fn not_raft(
     if first[0] != RAFT_GREETING[0] {
         return Some(stream);
     }
-    match raft {
-        Some(raft) if greeting == RAFT_GREETING => {
-            // What is not taken is closed, and the peer dials again.
-            raft.try_send(RaftConnection(stream.into_std().ok()?)).ok();
-        }
-        _ => debug!("a connection began with an unknown greeting, or raft is not served yet"),
+    match raft.as_ref().and_then(|raft| raft.of(greeting)) {
+        // What is not taken is closed, and the peer dials again.
+        Some(queue) => drop(queue.try_send(RaftConnection(stream.into_std().ok()?))),
+        None => debug!("a connection began with an unknown greeting, or raft is not served yet"),
     }
     None
 }

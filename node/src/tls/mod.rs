@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 mod accept;
 mod server;
 
-pub use accept::{Incoming, PeerAddress, PeerStream};
+pub use accept::{Incoming, PeerAddress, PeerStream, RaftIncoming};
 pub use server::{InvalidTls, Peer, ServerTls, own_node};
 
 /// The name in the certificate of a router or querier.

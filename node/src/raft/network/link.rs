@@ -4,21 +4,22 @@
 //! by id. When the connection breaks, everything under way fails at once, and the next call tries
 //! a new one. The task ends when nobody holds the link any more.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use narthex_proto::internal::v1::{
-    RaftAppend, RaftFrame, RaftReply, RaftReplyFrame, raft_client::RaftClient,
-};
+use narthex_proto::internal::v1::{RaftAppend, RaftReply, raft_client::RaftClient};
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
     time::{sleep, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
+use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
 
-use super::{MESSAGE_BYTES_MAX, PeerHello, Peers};
+use super::{
+    MESSAGE_BYTES_MAX, PeerHello, Peers,
+    older::{self, OlderStream},
+    stream::{self, OpenError, OpenStream},
+};
 use crate::raft::{runtime::Polled, types::NodeId};
 
 pub const CLUSTER_KEY: &str = "narthex-cluster";
@@ -28,13 +29,7 @@ pub const TO_KEY: &str = "narthex-to";
 
 /// Calls that may wait for the connection: a few for each group. More means that the peer or the
 /// network is behind, and the groups wait.
-const CALL_QUEUE_LEN: usize = 256;
-
-/// Frames between the task and the socket. Few, so that what waits is gathered into larger frames.
-const FRAME_QUEUE_LEN: usize = 4;
-
-/// Bytes of requests put into one frame, unless one alone is larger.
-const FRAME_BYTES_MAX: usize = 2 << 20;
+pub const CALL_QUEUE_LEN: usize = 256;
 
 /// Until a stream is open; beyond that the peer counts as unreachable.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
@@ -43,15 +38,12 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 const FIRST_CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 const FIRST_CONNECT_PAUSE: Duration = Duration::from_millis(50);
 
-enum Call {
-    Append {
-        request: RaftAppend,
-        reply: oneshot::Sender<RaftReply>,
-    },
+/// What a link is asked to do.
+pub enum Call {
+    /// To be sent, and answered in its time.
+    Append { request: RaftAppend, reply: oneshot::Sender<RaftReply> },
     /// Answered once a stream is open.
-    Connect {
-        opened: oneshot::Sender<()>,
-    },
+    Connect { opened: oneshot::Sender<()> },
 }
 
 /// A handle on the connection to one peer.
@@ -60,8 +52,7 @@ pub struct Link {
     peer: NodeId,
     peers: Arc<dyn Peers>,
     calls: mpsc::Sender<Call>,
-    /// Shared by the stream and by rare calls; dropped when it fails, since the peer's address may
-    /// have changed.
+    /// For rare calls; dropped when it fails, since the peer's address may have changed.
     channel: Arc<Mutex<Option<Channel>>>,
 }
 
@@ -74,6 +65,9 @@ pub enum LinkError {
     /// It does not answer, or refuses.
     #[error("node {0} is unreachable")]
     Call(NodeId, #[source] Status),
+    /// There is no stream to it.
+    #[error("no stream to node {0}")]
+    Stream(NodeId, #[source] OpenError),
     /// The connection broke with the call under way.
     #[error("connection to node {0} broke")]
     Broken(NodeId),
@@ -150,18 +144,35 @@ impl Link {
         LinkError::Call(self.peer, status)
     }
 
-    async fn open(
-        &self,
-    ) -> Result<(mpsc::Sender<RaftFrame>, Streaming<RaftReplyFrame>), LinkError> {
-        let mut client = self.client()?;
-        let (frames, outgoing) = mpsc::channel(FRAME_QUEUE_LEN);
-        let call = client.append(self.request(ReceiverStream::new(outgoing)));
-        match timeout(CONNECT_DEADLINE, call).await {
-            Ok(Ok(replies)) => Ok((frames, replies.into_inner())),
+    async fn open(&self) -> Result<Opened, LinkError> {
+        let dialling = self.peers.stream(self.peer).ok_or(LinkError::NoAddress(self.peer))?;
+        let dialled = timeout(CONNECT_DEADLINE, dialling).await;
+        let opened = match dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(connection) => stream::open(connection, self.peers.hello(), self.peer).await,
+            Err(error) => Err(error.into()),
+        };
+        match opened {
+            Ok(stream) => Ok(Opened::Stream(stream)),
+            Err(OpenError::Closed) if self.peers.may_be_older() => self.open_older().await,
+            Err(error) => Err(LinkError::Stream(self.peer, error)),
+        }
+    }
+
+    async fn open_older(&self) -> Result<Opened, LinkError> {
+        let client = self.client()?;
+        let open = older::open(client, |outgoing| self.request(outgoing));
+        match timeout(CONNECT_DEADLINE, open).await {
+            Ok(Ok(stream)) => Ok(Opened::Older(stream)),
             Ok(Err(status)) => Err(self.failed(status)),
             Err(_) => Err(self.failed(Status::deadline_exceeded("open stream"))),
         }
     }
+}
+
+/// A way for appends.
+enum Opened {
+    Stream(OpenStream),
+    Older(OlderStream),
 }
 
 /// Who calls, from the metadata of a request.
@@ -180,10 +191,13 @@ async fn run(link: Link, mut calls: mpsc::Receiver<Call>) {
     let mut reached = true;
     while let Some(first) = calls.recv().await {
         match link.open().await {
-            Ok((frames, replies)) => {
+            Ok(opened) => {
                 tracing::info!(peer = link.peer, "raft stream to peer is open");
-                let ended = stream(&mut calls, first, frames, replies).await;
-                tracing::warn!(peer = link.peer, reason = %ended, "raft stream to peer ended");
+                let reason = match opened {
+                    Opened::Stream(stream) => stream::carry(&mut calls, first, stream).await,
+                    Opened::Older(stream) => older::carry(&mut calls, first, stream).await,
+                };
+                tracing::warn!(peer = link.peer, %reason, "raft stream to peer ended");
                 *link.channel.lock() = None;
                 reached = true;
             }
@@ -197,81 +211,4 @@ async fn run(link: Link, mut calls: mpsc::Receiver<Call>) {
             }
         }
     }
-}
-
-/// Carries calls until the stream or the link ends; says why.
-async fn stream(
-    calls: &mut mpsc::Receiver<Call>,
-    first: Call,
-    frames: mpsc::Sender<RaftFrame>,
-    mut replies: Streaming<RaftReplyFrame>,
-) -> Status {
-    let waiting = Mutex::new(HashMap::new());
-    let send = async {
-        let (mut gathered, mut next_id) = (vec![first], 0);
-        loop {
-            for frame in frames_of(gathered.drain(..), &waiting, &mut next_id) {
-                if frames.send(frame).await.is_err() {
-                    // The other half learns why.
-                    return std::future::pending().await;
-                }
-            }
-            if calls.recv_many(&mut gathered, CALL_QUEUE_LEN).await == 0 {
-                return Status::cancelled("the network ends");
-            }
-        }
-    };
-    let receive = async {
-        loop {
-            match replies.message().await {
-                Ok(Some(frame)) => {
-                    for reply in frame.replies {
-                        let waiting: Option<oneshot::Sender<_>> = waiting.lock().remove(&reply.id);
-                        if let Some(waiting) = waiting {
-                            waiting.send(reply).ok();
-                        }
-                    }
-                }
-                Ok(None) => return Status::unavailable("closed by the peer"),
-                Err(status) => return status,
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        status = receive => status,
-        status = send => status,
-    }
-}
-
-type Waiting = Mutex<HashMap<u64, oneshot::Sender<RaftReply>>>;
-
-fn frames_of(
-    calls: impl Iterator<Item = Call>,
-    waiting: &Waiting,
-    next_id: &mut u64,
-) -> Vec<RaftFrame> {
-    let mut frames: Vec<RaftFrame> = Vec::new();
-    let mut bytes = FRAME_BYTES_MAX;
-    for call in calls {
-        match call {
-            Call::Connect { opened } => {
-                opened.send(()).ok();
-            }
-            Call::Append { mut request, reply } => {
-                request.id = *next_id;
-                *next_id += 1;
-                waiting.lock().insert(request.id, reply);
-                if bytes + request.entries.len() > FRAME_BYTES_MAX {
-                    frames.push(RaftFrame::default());
-                    bytes = 0;
-                }
-                bytes += request.entries.len();
-                if let Some(frame) = frames.last_mut() {
-                    frame.requests.push(request);
-                }
-            }
-        }
-    }
-    frames
 }

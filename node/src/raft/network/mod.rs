@@ -10,21 +10,26 @@
 //! group opens again.
 
 mod client;
+mod frame;
 mod held;
 mod link;
+mod older;
 mod server;
+mod serving;
+mod stream;
 mod wire;
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use futures_util::future::join_all;
-use narthex_proto::internal::v1::raft_server::RaftServer;
+use futures_util::future::{BoxFuture, join_all};
+use narthex_proto::{connect::RaftStream, internal::v1::raft_server::RaftServer};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tonic::{Extensions, Status, transport::Channel};
@@ -33,12 +38,16 @@ pub use self::server::RaftService;
 use self::{client::PeerFactory, link::Link};
 use super::{
     group::Core,
+    runtime::Polled,
     types::{GroupId, NodeId},
 };
 
 /// Largest message either side accepts: an entry of 4 MiB, the largest there is, and the frame
 /// around it with room.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of requests that are written at once, unless one alone is larger.
+const FRAME_BYTES_MAX: usize = 2 << 20;
 
 /// Who calls, as it says in the metadata of each call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +120,12 @@ pub trait Peers: Send + Sync + 'static {
     /// A connection of its own to a peer's current address; `None` while none is known. Asked anew
     /// for each attempt, so an address may change. It need not be connected yet.
     fn channel(&self, peer: NodeId) -> Option<Channel>;
+
+    /// Likewise a connection for the stream of appends, to be made.
+    fn stream(&self, peer: NodeId) -> Option<BoxFuture<'static, io::Result<RaftStream>>>;
+
+    /// Whether a peer may be of a version that takes appends by gRPC alone.
+    fn may_be_older(&self) -> bool;
 }
 
 /// The raft network of a node. Clones share it.
@@ -148,6 +163,29 @@ impl Network {
         RaftServer::new(RaftService::new(self.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Takes the stream of another node, behind its greeting, and serves it until it ends.
+    /// `extensions` show who is at its other end.
+    pub async fn serve(&self, stream: RaftStream, extensions: &Extensions) {
+        Polled::new(serving::serve(self, stream, extensions)).await;
+    }
+
+    fn admit(
+        &self,
+        hello: &PeerHello,
+        wanted: NodeId,
+        extensions: &Extensions,
+    ) -> Result<(), PeerRefusal> {
+        let inner = &self.inner;
+        let admitted = if wanted == inner.node {
+            inner.peers.admit(hello, extensions)
+        } else {
+            Err(PeerRefusal::OtherNode { wanted, this: inner.node })
+        };
+        admitted.inspect_err(
+            |refusal| tracing::warn!(caller = hello.node, %refusal, "refused a raft peer"),
+        )
     }
 
     /// Connects to peers, or gives up after a second: whoever is there then is.

@@ -1,6 +1,6 @@
-//! What other nodes call.
+//! What other nodes call, and the stream of appends as those of an older version open it.
 //!
-//! Each group of each stream has a queue of its own: its appends are handed to the core in order
+//! Each group of such a stream has a queue of its own: its appends are handed to the core in order
 //! and answered in order, while other groups' go on.
 
 use std::{
@@ -48,17 +48,9 @@ impl RaftService {
 
     /// Who calls, if it may.
     fn admit<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
-        let inner = &self.network.inner;
         let (hello, wanted) = read_hello(request.metadata()).ok_or(PeerRefusal::NoHello)?;
-        let admitted = if wanted == inner.node {
-            inner.peers.admit(&hello, request.extensions())
-        } else {
-            Err(PeerRefusal::OtherNode { wanted, this: inner.node })
-        };
-        admitted.map(|()| hello.node).map_err(|refusal| {
-            tracing::warn!(caller = hello.node, %refusal, "refused a raft peer");
-            refusal.into()
-        })
+        self.network.admit(&hello, wanted, request.extensions())?;
+        Ok(hello.node)
     }
 }
 
@@ -185,7 +177,8 @@ async fn serve(
     }
 }
 
-async fn append(network: &Network, request: RaftAppend) -> RaftReply {
+/// Hands an append to its group. What is polled first is appended first.
+pub async fn append(network: &Network, request: RaftAppend) -> RaftReply {
     let RaftAppend { id, group, entries, purge_end } = request;
     let mut reply = RaftReply { id, group, ..RaftReply::default() };
     let Some(core) = network.group(GroupId::from_number(group)) else { return reply };

@@ -5,14 +5,17 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use narthex_proto::connect::RaftStream;
 use parking_lot::Mutex;
 use tempfile::TempDir;
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Extensions,
@@ -107,7 +110,11 @@ impl SyncSeam for SlowSync {
 #[derive(Debug, Default)]
 pub struct AddressBook {
     addresses: Mutex<BTreeMap<NodeId, SocketAddr>>,
-    /// When each peer was first dialled.
+    /// Where they take streams.
+    streams: Mutex<BTreeMap<NodeId, SocketAddr>>,
+    /// Whether nodes close streams at once, as those of an older version do.
+    pub is_older: AtomicBool,
+    /// When each peer was first dialled for a call.
     pub dialled: Mutex<BTreeMap<NodeId, std::time::Instant>>,
 }
 
@@ -133,6 +140,19 @@ impl Peers for TestPeers {
         self.book.dialled.lock().entry(peer).or_insert_with(now);
         let address = *self.book.addresses.lock().get(&peer)?;
         Some(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
+    }
+
+    fn stream(&self, peer: NodeId) -> Option<BoxFuture<'static, std::io::Result<RaftStream>>> {
+        let address = *self.book.streams.lock().get(&peer)?;
+        let dialling = async move {
+            let stream = TcpStream::connect(address).await?;
+            Ok(Box::new(stream) as RaftStream)
+        };
+        Some(dialling.boxed())
+    }
+
+    fn may_be_older(&self) -> bool {
+        self.book.is_older.load(Ordering::Relaxed)
     }
 }
 
@@ -230,6 +250,7 @@ impl TestCluster {
             let incoming = TcpListenerStream::new(listener);
             Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
+        self.serve_streams(node, &runtime, network.clone()).await;
         let log = LogDb::open(config).unwrap();
         let pool = ApplyPool::start(1).unwrap();
         let raft = RaftNode { node, runtime, log, pool, network };
@@ -238,6 +259,26 @@ impl TestCluster {
         let config = GroupConfig { log_bytes_max, ..GroupConfig::new(GROUP) };
         let group = Group::open(&raft, config, machine).await.unwrap();
         self.nodes.insert(node, TestNode { group, ledger, raft });
+    }
+
+    async fn serve_streams(&self, node: NodeId, runtime: &RaftRuntime, network: Network) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.book.streams.lock().insert(node, listener.local_addr().unwrap());
+        let (listener, book) = (listener.into_std().unwrap(), self.book.clone());
+        runtime.handle().spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let mut serving = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if !book.is_older.load(Ordering::Relaxed) {
+                    let network = network.clone();
+                    let serve = async move {
+                        network.serve(Box::new(stream), &Extensions::new()).await;
+                    };
+                    serving.spawn(serve);
+                }
+            }
+        });
     }
 
     /// Ends a node without a word to anyone. Gives its state machine.

@@ -37,6 +37,16 @@ async fn a_killed_leader_is_replaced_and_catches_up_from_its_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_of_an_older_version_take_appends_by_their_own_way() {
+    let cluster = TestCluster::start(3).await;
+    cluster.book.is_older.store(true, Ordering::Relaxed);
+    cluster.nodes[&1].group.initialize(&(1..=3).collect()).await.unwrap();
+    let (leader, term) = cluster.leader().await;
+    cluster.nodes[&leader].propose(term, "x").await;
+    assert_eq!(cluster.agreed(1).await, ["x"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_point_to_the_leader_and_leaderships_move_on_request() {
     let cluster = TestCluster::found(3).await;
     let (first, term) = cluster.leader().await;

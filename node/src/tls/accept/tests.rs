@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use narthex_cluster::NodeId;
-use narthex_proto::connect::{PeerTls, server_name};
+use narthex_proto::connect::{Connections, PeerTls, server_name};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -204,7 +204,7 @@ async fn raft_has_connections_of_its_own() {
             let name = ServerName::try_from(server_name(Some(NodeId(1)))).unwrap();
             caller.connect(name, stream).await?.read_exact(&mut [0]).await.map(drop)
         };
-        let both = serve(&mut raft, greeting);
+        let both = serve(&mut raft.calls, greeting);
         tokio::select! {
             (peers, outcome) = both => {
                 outcome.unwrap();
@@ -216,9 +216,41 @@ async fn raft_has_connections_of_its_own() {
 }
 
 #[tokio::test]
+async fn streams_of_appends_come_apart() {
+    let authority = Authority::new();
+    for secured in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = secured.then(|| ServerTls::new(&authority.node(1)).unwrap());
+        let peer = if secured { Peer::Node(NodeId(2)) } else { Peer::Loopback };
+        let (mut others, mut raft) = Incoming::with_raft(listener, server);
+        let call = async |wanted| {
+            let connections = Connections::new(secured.then(|| authority.node(2)));
+            let mut stream = connections.raft_stream(NodeId(wanted), &address).await?;
+            stream.read_exact(&mut [0]).await.map(drop)
+        };
+        tokio::select! {
+            (peers, outcome) = serve(&mut raft.streams, call(1)) => {
+                outcome.unwrap();
+                assert_eq!(peers, [peer]);
+            }
+            other = others.next() => panic!("{other:?} is no connection for the others"),
+        }
+        if secured {
+            tokio::select! {
+                (_, outcome) = serve(&mut raft.streams, call(3)) => {
+                    assert!(outcome.is_err(), "the certificate names another node");
+                }
+                other = others.next() => panic!("{other:?} is no connection for the others"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_greeting_and_a_raft_peer_where_raft_is_not_served_are_closed() {
     let (mut incoming, address) = listen(None).await;
-    for greeting in [&RAFT_GREETING, b"NXRAFT9\n"] {
+    for greeting in [&RAFT_GREETING, &STREAM_GREETING, b"NXRAFT9\n"] {
         let (peers, outcome) = serve(&mut incoming, say(address, greeting)).await;
         assert!(outcome.is_err() && peers.is_empty(), "{peers:?}");
     }
