@@ -17,6 +17,8 @@ const RESUME_MAX: Duration = Duration::from_secs(3);
 const RESUME_DEADLINE: Duration = Duration::from_secs(20);
 /// Kills in a row, each of the leader of the next shard.
 const KILLS: u64 = 10;
+/// Freezes in a row, likewise.
+const FREEZES: u64 = 4;
 const SHARDS: u64 = 6;
 const FAST_SECONDS: u64 = 1;
 const SLOW_SECONDS: u64 = 5;
@@ -134,7 +136,33 @@ fn killing_everything_at_once_loses_nothing() {
     until("replicas hold the same", RESUME_DEADLINE, || cluster.digests_equal());
 }
 
-/// A query either fails or counts every series that was ever acknowledged.
+/// Nobody is told that a frozen node is gone: its connections stay as they are.
+#[test]
+fn writes_go_on_without_a_leader_that_falls_silent() {
+    judged(|| {
+        let stalls = Stalls::watch();
+        let cluster = Cluster::start(&config(&[]));
+        let writer = Writer::start(cluster.api());
+        let mut pauses = Vec::new();
+        for freeze in 0..FREEZES {
+            let leader = until("a leader", RESUME_DEADLINE, || cluster.leader(freeze % SHARDS));
+            let (since, frozen_at) = (now(), wall_millis());
+            cluster.freeze_node(&leader);
+            let resumed = millis(writer.resumed_after(since, RESUME_DEADLINE));
+            pauses.push((resumed, resumed - stalls.within(frozen_at, frozen_at + resumed)));
+            cluster.thaw_node(&leader);
+            until("it is heard again", RESUME_DEADLINE, || cluster.all_reachable());
+        }
+        let written = writer.stop();
+        eprintln!("{} batches; writes resumed after {pauses:?}", written.batches());
+        written.check(&cluster.api());
+        until("replicas hold the same", RESUME_DEADLINE, || cluster.digests_equal());
+        let late: Vec<_> = pauses.iter().filter(|(_, ours)| *ours > millis(RESUME_MAX)).collect();
+        assert!(late.is_empty(), "writes resumed only after {late:?}, with and without stalls");
+        stalls.verdict()
+    });
+}
+
 /// Longer than a follower must have been up to date to be handed a shard.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -161,6 +189,7 @@ fn a_silent_node_is_handed_no_leadership() {
     });
 }
 
+/// A query either fails or counts every series that was ever acknowledged.
 fn expect_honest(api: &Api) {
     if let Ok(count) = api.single("count(chaos_written)") {
         assert!(count == f64::from(SERIES), "a short answer without an error: {count}");

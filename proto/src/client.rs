@@ -380,7 +380,10 @@ impl ShardClient {
             let replica = hint.take().or_else(|| self.candidate(shard, turn));
             let asked = replica.filter(|replica| !is_passed_over(*replica, unreachable));
             let reply = match asked.map(|replica| (replica, self.node(replica))) {
-                Some((_, Ok(node))) => tokio::time::timeout_at(deadline, ask(node)).await,
+                Some((replica, Ok(node))) => {
+                    let reply = self.unless_deposed(shard, replica, ask(node));
+                    tokio::time::timeout_at(deadline, reply).await
+                }
                 Some((_, Err(status))) => Ok(Reply::Failed(status)),
                 None => Ok(Reply::NotLeader(None)),
             };
@@ -425,6 +428,23 @@ impl ShardClient {
             }
         }
         Err(ShardError::Unavailable { shard, reason })
+    }
+
+    /// The answer of a replica, or who leads instead of it by now.
+    async fn unless_deposed<T>(
+        &self,
+        shard: ShardId,
+        replica: NodeId,
+        asked: Asked<T>,
+    ) -> Reply<T> {
+        if !self.has_others(shard) {
+            return asked.await;
+        }
+        tokio::select! {
+            biased;
+            reply = asked => reply,
+            leader = self.another_leader(shard, replica) => Reply::NotLeader(Some(leader)),
+        }
     }
 
     /// Whom to ask in the given turn: the believed leader first, then the replicas in order.

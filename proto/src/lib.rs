@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod client;
 pub mod connect;
+mod deposed;
 pub mod follow;
 mod names;
 mod otlp_json;
