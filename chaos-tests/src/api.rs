@@ -98,6 +98,15 @@ impl Api {
 
     /// The `data` of a successful answer without warnings; everything else is an error.
     pub fn query(&self, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let mut answer = self.answer(parameters)?;
+        match answer["warnings"].is_null() {
+            true => Ok(answer["data"]["result"].take()),
+            false => Err(answer["warnings"].to_string()),
+        }
+    }
+
+    /// A successful answer with all that comes with it.
+    fn answer(&self, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let mut response = self
             .agent
             .get(format!("{}/api/v1/query", self.url))
@@ -110,17 +119,23 @@ impl Api {
             .limit(256 << 20)
             .read_to_string()
             .map_err(|error| error.to_string())?;
-        let mut answer: Value =
+        let answer: Value =
             serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
-        if answer["status"] != "success" || !answer["warnings"].is_null() {
-            return Err(body);
-        }
-        Ok(answer["data"]["result"].take())
+        if answer["status"] == "success" { Ok(answer) } else { Err(body) }
     }
 
     /// The values of an instant vector, by the value of one label.
     pub fn vector(&self, expression: &str, label: &str) -> Result<BTreeMap<String, f64>, String> {
-        let result = self.query(&[("query", expression)])?;
+        self.vector_of(&[("query", expression)], label)
+    }
+
+    /// The same for a query with these parameters.
+    pub fn vector_of(
+        &self,
+        parameters: &[(&str, &str)],
+        label: &str,
+    ) -> Result<BTreeMap<String, f64>, String> {
+        let result = self.query(parameters)?;
         let rows = result.as_array().ok_or_else(|| format!("no vector: {result}"))?;
         rows.iter()
             .map(|row| {
@@ -142,20 +157,40 @@ impl Api {
         selector: &str,
         label: &str,
     ) -> Result<BTreeMap<String, Samples>, String> {
-        let result = self.query(&[("query", selector)])?;
-        let rows = result.as_array().ok_or_else(|| format!("no matrix: {result}"))?;
-        let mut series = BTreeMap::new();
-        for row in rows {
-            let name = row["metric"][label].as_str().unwrap_or_default().to_owned();
-            let values = row["values"].as_array().ok_or_else(|| format!("no floats: {row}"))?;
-            let samples: Result<Samples, String> =
-                values.iter().map(|pair| Ok((millis(&pair[0])?, number(&pair[1])?))).collect();
-            if series.insert(name.clone(), samples?).is_some() {
-                return Err(format!("two series with {label}={name:?} match {selector}"));
-            }
-        }
-        Ok(series)
+        samples(&self.query(&[("query", selector)])?, (selector, label))
     }
+
+    /// The same of whatever replicas are left, and a warning that says so: without one it is an
+    /// error.
+    pub fn old_samples(
+        &self,
+        selector: &str,
+        label: &str,
+    ) -> Result<BTreeMap<String, Samples>, String> {
+        let answer = self.answer(&[("query", selector), ("consistency", "bounded")])?;
+        if answer["warnings"].is_null() {
+            return Err("the answer is not old".to_owned());
+        }
+        samples(&answer["data"]["result"], (selector, label))
+    }
+}
+
+fn samples(
+    result: &Value,
+    (selector, label): (&str, &str),
+) -> Result<BTreeMap<String, Samples>, String> {
+    let rows = result.as_array().ok_or_else(|| format!("no matrix: {result}"))?;
+    let mut series = BTreeMap::new();
+    for row in rows {
+        let name = row["metric"][label].as_str().unwrap_or_default().to_owned();
+        let values = row["values"].as_array().ok_or_else(|| format!("no floats: {row}"))?;
+        let samples: Result<Samples, String> =
+            values.iter().map(|pair| Ok((millis(&pair[0])?, number(&pair[1])?))).collect();
+        if series.insert(name.clone(), samples?).is_some() {
+            return Err(format!("two series with {label}={name:?} match {selector}"));
+        }
+    }
+    Ok(series)
 }
 
 fn number(value: &Value) -> Result<f64, String> {

@@ -13,19 +13,29 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{api::Api, disk::Disk, ports::free_address, wait::until};
+use crate::{
+    api::Api,
+    disk::Disk,
+    ports::free_address,
+    view::{Size, View, digests_equal},
+    wait::until,
+};
 
 /// From the start of the process until it answers, on a loaded machine.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// Hashing all that three nodes hold.
-const DIGEST_DEADLINE: Duration = Duration::from_secs(60);
+/// What `narthex up --nodes 3` makes, and what is asked of one with more nodes.
+const SIZE: Size = Size { nodes: 3, shards: 6, replicas: 3 };
 /// One answer over HTTP.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// From SIGTERM until every process has ended.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Clusters are measured: two at once on two cores would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Clusters are measured: two at once on two cores would measure each other. This waits until no
+/// other one of this process is there.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// `narthex up --nodes 3` in a folder of its own. Dropping it kills what is left of it.
 #[derive(Debug)]
@@ -130,7 +140,7 @@ impl Cluster {
     }
 
     fn prepare(nodes: u32, config: Option<&str>, more_flags: &[&str]) -> Self {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
         let folder = folder.expect("a temporary folder can be made");
         let mut flags = vec!["up".to_owned(), format!("--nodes={nodes}")];
@@ -238,40 +248,17 @@ impl Cluster {
 
     /// Whether all three nodes answer and every shard is led.
     pub fn all_reachable(&self) -> Result<(), String> {
-        let status = self.status()?;
-        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
-        let reachable = nodes.iter().filter(|node| node["reachable"] == true).count();
-        let led = status["shards"].as_array().is_some_and(|shards| {
-            shards.len() == 6 && shards.iter().all(|shard| shard["leader"] != 0)
-        });
-        if reachable == 3 && led { Ok(()) } else { Err(status.to_string()) }
+        View::of(self.status()?).is_whole(SIZE)
     }
 
     /// Whether the three replicas of every shard hold the same at the same log index.
     pub fn digests_equal(&self) -> Result<(), String> {
-        let api = Api::new(&self.running().url, DIGEST_DEADLINE);
-        let (_, body) = api.post("/api/v1/admin/tsdb/digests")?;
-        let answer: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
-        let shards = answer["data"]["shards"].as_array().cloned().unwrap_or_default();
-        let is_whole = |shard: &Value| shard["replicas"].as_array().is_some_and(|it| it.len() == 3);
-        let equal = answer["data"]["equal"] == true;
-        let samples: u64 =
-            shards.iter().filter_map(|it| it["replicas"][0]["samples"].as_u64()).sum();
-        match equal && shards.len() == 6 && shards.iter().all(is_whole) && samples > 0 {
-            true => Ok(()),
-            false => Err(body),
-        }
+        digests_equal(&self.api(), SIZE).map(drop)
     }
 
     /// The name of the node that leads this shard.
     pub fn leader(&self, shard: u64) -> Result<String, String> {
-        let status = self.status()?;
-        let of = |list: &str| status[list].as_array().cloned().unwrap_or_default();
-        let shard = of("shards").into_iter().find(|row| row["id"] == shard);
-        let leader = shard.ok_or("no such shard")?["leader"].clone();
-        let node = of("nodes").into_iter().find(|node| node["id"] == leader);
-        let name = node.and_then(|node| node["name"].as_str().map(str::to_owned));
-        name.ok_or_else(|| format!("no leader: {status}"))
+        View::of(self.status()?).leader(shard)
     }
 
     /// The process ids of child nodes, by name.
@@ -353,9 +340,11 @@ pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("NARTHEX_BIN") {
         return path.into();
     }
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let built = test.parent().and_then(Path::parent).expect("tests lie in deps");
-    built.join("narthex")
+    let here = std::env::current_exe().expect("a test knows its own path");
+    // Programs lie beside it, tests one folder deeper.
+    let folders = here.ancestors().skip(1).take(2).map(|folder| folder.join("narthex"));
+    let built = folders.clone().find(|path| path.is_file());
+    built.unwrap_or_else(|| panic!("none of {:?} is there", folders.collect::<Vec<_>>()))
 }
 
 /// Reads the line with the URL. The rest of the output is read too, so that no write of the

@@ -10,9 +10,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::ioctl::{Setter, ioctl, opcode};
+use rustix::{
+    fs::{FallocateFlags, fallocate, statvfs},
+    ioctl::{Setter, ioctl, opcode},
+};
 
-use crate::wait::until;
+use crate::{node::run, wait::until};
 
 /// Sparse: it takes what is written.
 const BYTES: u64 = 1 << 30;
@@ -23,6 +26,18 @@ const UNMOUNT_DEADLINE: Duration = Duration::from_secs(60);
 const SHUTDOWN: rustix::ioctl::Opcode = opcode::read::<u32>(b'X', 125);
 /// Without flushing the journal: nothing that is in memory is saved.
 const NO_LOG_FLUSH: u32 = 2;
+
+/// Left free of a disk that is filled: below its twentieth, where samples are refused.
+const LEFT_BYTES: u64 = 30 << 20;
+
+/// Takes all of the disk that `file` lies on but a little, until the file is removed.
+pub fn fill(file: &Path) -> Result<(), String> {
+    let folder = file.parent().ok_or("it lies in no folder")?;
+    let space = statvfs(folder).map_err(|error| error.to_string())?;
+    let bytes = (space.f_bavail * space.f_frsize).saturating_sub(LEFT_BYTES);
+    let file = File::create(file).map_err(|error| error.to_string())?;
+    fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(|error| error.to_string())
+}
 
 /// One mounted disk. Dropping it unmounts it.
 #[derive(Debug)]
@@ -70,13 +85,5 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // Also while a process that is being killed still has files open.
         let _ = run(Command::new("umount").arg("-l").arg(&self.folder));
-    }
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }

@@ -13,15 +13,20 @@
 
 pub mod api;
 pub mod asker;
+pub mod check;
 pub mod cluster;
 pub mod containers;
 pub mod disk;
+pub mod hosts;
 pub mod namespaces;
 pub mod node;
 pub mod peers;
 pub mod ports;
 pub mod senders;
 pub mod stalls;
+pub mod switches;
 pub mod targets;
+pub mod view;
 pub mod wait;
+pub mod worker;
 pub mod writer;

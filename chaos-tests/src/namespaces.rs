@@ -1,8 +1,19 @@
-//! Hosts on one machine: network namespaces joined by a bridge. Needs root and iproute2.
+//! Hosts on one machine: network namespaces joined by a bridge. Needs root and iproute2, and
+//! iptables where packets are to be lost.
 
-use std::{fs::File, os::fd::AsFd as _, process::Command};
+use std::{
+    fs::File,
+    os::fd::AsFd as _,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::node::run;
+
+/// How many networks this process has made.
+static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Namespaces with the addresses `10.77.0.1`, `10.77.0.2` and so on. Dropping it removes them.
 #[derive(Debug)]
@@ -11,10 +22,20 @@ pub struct Network {
     hosts: usize,
 }
 
+/// One direction between two hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Who does not hear.
+    pub at: usize,
+    /// Who is not heard.
+    pub from: usize,
+}
+
 impl Network {
     /// Sets up so many hosts, or says why this machine cannot.
     pub fn open(hosts: usize) -> Result<Self, String> {
-        let network = Self { prefix: format!("nx{}", std::process::id()), hosts };
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let network = Self { prefix: format!("nx{}x{made}", std::process::id()), hosts };
         let hub = network.hub();
         ip(&["netns", "add", &hub])?;
         ip(&["-n", &hub, "link", "add", "bridge", "type", "bridge"])?;
@@ -38,11 +59,34 @@ impl Network {
         format!("10.77.0.{host}")
     }
 
-    /// What runs a program on a host: the program and its arguments follow.
+    /// What runs a program on a host: the program and its arguments follow. It stays among the
+    /// mounts of this process, so that a disk can be taken from it.
     pub fn command(&self, host: usize) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name(host)]);
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name(host)));
         command
+    }
+
+    /// From here on a host hears nothing of what another one sends.
+    pub fn cut(&self, cut: Cut) -> Result<(), String> {
+        self.filter("-A", cut)
+    }
+
+    /// Ends a cut. Returns how many packets were lost by it.
+    pub fn mend(&self, cut: Cut) -> Result<u64, String> {
+        let mut list = self.command(cut.at);
+        let output = list.args(["iptables", "-L", "INPUT", "-v", "-n", "-x"]).output();
+        let output = output.map_err(|error| format!("iptables: {error}"))?;
+        let lost = lost(&String::from_utf8_lossy(&output.stdout), &Self::address(cut.from));
+        self.filter("-D", cut)?;
+        Ok(lost)
+    }
+
+    fn filter(&self, change: &str, cut: Cut) -> Result<(), String> {
+        let from = Self::address(cut.from);
+        let mut command = self.command(cut.at);
+        command.args(["iptables", change, "INPUT", "-s", &from, "-j", "DROP"]);
+        run(&mut command)
     }
 
     /// Moves this thread, and those that it starts from now on, to a host.
@@ -73,11 +117,26 @@ impl Drop for Network {
 }
 
 fn ip(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(arguments).output();
-    let output = output.map_err(|error| format!("ip: {error}"))?;
-    if output.status.success() {
-        return Ok(());
+    run(Command::new("ip").args(arguments))
+}
+
+/// Packets from `address` that the first rule about it has dropped, as `iptables -L -v` lists them.
+fn lost(rules: &str, address: &str) -> u64 {
+    let mut rules = rules.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let found = rules.find(|words| words.get(2) == Some(&"DROP") && words.contains(&address));
+    found.and_then(|words| words[0].parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_packets_are_counted_by_sender() {
+        let rules = "Chain INPUT (policy ACCEPT 31 packets, 5 bytes)\n    \
+             pkts      bytes target     prot opt in     out     source               destination\n     \
+             12     720 DROP       0    --  *      *       10.77.0.2            0.0.0.0/0\n";
+        assert_eq!(lost(rules, "10.77.0.2"), 12);
+        assert_eq!(lost(rules, "10.77.0.3"), 0);
     }
-    let error = String::from_utf8_lossy(&output.stderr);
-    Err(format!("ip {}: {}", arguments.join(" "), error.trim()))
 }

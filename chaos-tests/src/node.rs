@@ -32,6 +32,21 @@ impl Process {
         Self { name: name.to_owned(), log, child: child.expect("the program starts") }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.child.id(), signal);
+    }
+
+    /// Whether it has ended by itself, or by a signal.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// What it has said, and what starts of the same name before it have.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -48,7 +63,7 @@ impl Process {
 
     /// Stops it as a service manager would.
     pub fn stop(mut self) {
-        kill(self.child.id(), Signal::TERM);
+        self.signal(Signal::TERM);
         let status = self.ended(STOP_DEADLINE);
         assert!(status.success(), "{}: {status}\n{}", self.name, self.log());
     }
@@ -70,5 +85,14 @@ impl Drop for Process {
         if std::thread::panicking() {
             eprintln!("{}:\n{}", self.name, self.log());
         }
+    }
+}
+
+/// Runs a program to its end; what it complains of is the error.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }

@@ -3,11 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
+
+use crate::wait::wall_millis;
 
 /// The gauge that every page shows: how many pages were served before this one.
 pub const SEQUENCE: &str = "chaos_page_sequence";
@@ -15,30 +14,38 @@ pub const SEQUENCE: &str = "chaos_page_sequence";
 /// What a target answers with, given how many pages it served before.
 type Pages = Arc<dyn Fn(u64) -> String + Send + Sync>;
 
+/// When each page was served, in wall-clock milliseconds.
+type Served = Arc<Mutex<Vec<i64>>>;
+
 /// One target on a port of its own. It serves until the process ends.
 #[derive(Debug)]
 pub struct Target {
     address: String,
-    served: Arc<AtomicU64>,
+    served: Served,
 }
 
 impl Target {
     /// Listens and serves pages with [`SEQUENCE`].
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1")
+    }
+
+    /// The same at another address of this host.
+    pub fn start_at(host: &str) -> Self {
         let page = |sequence| format!("# TYPE {SEQUENCE} gauge\n{SEQUENCE} {sequence}\n");
-        Self::serving("127.0.0.1", Arc::new(page))
+        Self::serving(host, Arc::new(page))
     }
 
     fn serving(host: &str, pages: Pages) -> Self {
-        let listener = TcpListener::bind((host, 0)).expect("loopback has a free port");
+        let listener = TcpListener::bind((host, 0)).expect("a host has a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let served = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&served);
+        let served = Served::default();
+        let log = Arc::clone(&served);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (counter, pages) = (Arc::clone(&counter), Arc::clone(&pages));
+                let (log, pages) = (Arc::clone(&log), Arc::clone(&pages));
                 // A client that goes away in the middle of a page is not our concern.
-                std::thread::spawn(move || drop(serve(&stream, &counter, &pages)));
+                std::thread::spawn(move || drop(serve(&stream, &log, &pages)));
             }
         });
         Self { address, served }
@@ -49,9 +56,14 @@ impl Target {
         &self.address
     }
 
+    /// When it served each page, in wall-clock milliseconds.
+    pub fn served_at(&self) -> Vec<i64> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Pages served so far.
     pub fn served(&self) -> u64 {
-        self.served.load(Ordering::SeqCst)
+        self.served_at().len() as u64
     }
 }
 
@@ -88,7 +100,7 @@ impl PageTarget {
 }
 
 /// Answers requests of one connection until the client closes it.
-fn serve(stream: &TcpStream, served: &AtomicU64, pages: &Pages) -> std::io::Result<()> {
+fn serve(stream: &TcpStream, served: &Mutex<Vec<i64>>, pages: &Pages) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     loop {
         loop {
@@ -98,7 +110,11 @@ fn serve(stream: &TcpStream, served: &AtomicU64, pages: &Pages) -> std::io::Resu
                 Some(_) => {}
             }
         }
-        let body = pages(served.fetch_add(1, Ordering::SeqCst));
+        let body = {
+            let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
+            served.push(wall_millis());
+            pages(served.len() as u64 - 1)
+        };
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4";
         write!(&mut &*stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;
     }

@@ -9,15 +9,23 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// When `deadline` has passed; the message says what was waited for and what was seen last.
-pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn until<T>(what: &str, deadline: Duration, look: impl FnMut() -> Result<T, String>) -> T {
+    let found = within(deadline, look);
+    found.unwrap_or_else(|seen| panic!("{what}: not within {deadline:?}; last seen: {seen}"))
+}
+
+/// The same, with what was seen last as an error when `deadline` has passed.
+pub fn within<T>(
+    deadline: Duration,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> Result<T, String> {
     let start = now();
     loop {
-        let seen = match look() {
-            Ok(found) => return found,
-            Err(seen) => seen,
-        };
-        assert!(start.elapsed() < deadline, "{what}: not within {deadline:?}; last seen: {seen}");
-        pause();
+        match look() {
+            Err(seen) if start.elapsed() >= deadline => return Err(seen),
+            Err(_) => pause(),
+            found => return found,
+        }
     }
 }
 
@@ -44,4 +52,9 @@ pub fn wall_millis() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let millis = since.expect("the clock is past 1970").as_millis();
     i64::try_from(millis).expect("the clock is before the year 292 million")
+}
+
+/// A duration in milliseconds.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).expect("tests are short")
 }

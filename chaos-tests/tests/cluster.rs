@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use narthex_chaos_tests::{
     api::Api,
+    check::scrapes::{RESUME_MAX, Scraped, Troubles},
     cluster::Cluster,
     stalls::{Stalls, Verdict, judged},
-    targets::{SEQUENCE, Target, config},
-    wait::{now, pause_for, until, wall_millis},
+    targets::{Target, config},
+    wait::{millis, now, pause_for, until, wall_millis},
     writer::{SERIES, Writer},
 };
 
-/// A leader's silence, the election behind it, and the retry of the router.
-const RESUME_MAX: Duration = Duration::from_secs(3);
 /// What a waiting test allows beyond, so that a slow election shows as a number.
 const RESUME_DEADLINE: Duration = Duration::from_secs(20);
 /// Kills in a row, each of the leader of the next shard.
@@ -74,7 +73,7 @@ fn kill_leaders() -> Verdict {
         let leader = until("a leader", RESUME_DEADLINE, || cluster.leader(kill % SHARDS));
         let killed = cluster.node(&leader);
         let (since, killed_at) = (now(), wall_millis());
-        kills.push(killed_at);
+        kills.push((killed_at, killed_at));
         cluster.kill_node(&leader);
         let resumed = writer.resumed_after(since, RESUME_DEADLINE);
         let stalled = stalls.within(killed_at, killed_at + millis(resumed));
@@ -91,24 +90,16 @@ fn kill_leaders() -> Verdict {
     let written = writer.stop();
     eprintln!("{} batches; writes resumed after {pauses:?}", written.batches());
     written.check(&api);
-    let faults = Faults { kills: &kills, stalls: &stalls };
-    check_scrapes(&api, "fast", FAST_SECONDS, &fast, &faults);
-    check_scrapes(&api, "slow", SLOW_SECONDS, &slow, &faults);
+    let troubles = Troubles { spans: &kills, stalls: &stalls };
+    for (name, interval_seconds, targets) in jobs {
+        let scraped = Scraped::check(&api, (name, interval_seconds), targets, &troubles);
+        let problems = scraped.expect("an answer").problems;
+        assert!(problems.is_empty(), "{name}: {}", problems.join("\n"));
+    }
     until("replicas hold the same", RESUME_DEADLINE, || cluster.digests_equal());
     let late: Vec<_> = pauses.iter().filter(|(_, ours)| *ours > millis(RESUME_MAX)).collect();
     assert!(late.is_empty(), "writes resumed only after {late:?}, with and without stalls");
     stalls.verdict()
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).expect("tests are short")
-}
-
-/// What explains a gap.
-struct Faults<'a> {
-    /// When a node was killed.
-    kills: &'a [i64],
-    stalls: &'a Stalls,
 }
 
 /// While samples come, chunks end, checkpoints are written and logs are purged.
@@ -194,67 +185,4 @@ fn expect_honest(api: &Api) {
     if let Ok(count) = api.single("count(chaos_written)") {
         assert!(count == f64::from(SERIES), "a short answer without an error: {count}");
     }
-}
-
-/// Every stored page is one that its target served, no slot is stored twice, and no gap is
-/// longer than what the kills and stalls in it explain.
-fn check_scrapes(
-    api: &Api,
-    job: &str,
-    interval_seconds: u64,
-    targets: &[Target],
-    faults: &Faults<'_>,
-) {
-    let selector = format!("{SEQUENCE}{{job={job:?}}}[1h]");
-    let stored = until("an answer", Duration::from_secs(30), || api.samples(&selector, "instance"));
-    let up = format!("up{{job={job:?}}}[1h]");
-    let up = until("an answer", Duration::from_secs(30), || api.samples(&up, "instance"));
-    let mut problems = Vec::new();
-    for target in targets {
-        let name = target.address();
-        let pages = stored.get(name).cloned().unwrap_or_default();
-        if pages.windows(2).any(|pair| pair[1].1 <= pair[0].1) {
-            problems.push(format!("{name}: a page is stored twice"));
-        }
-        #[expect(clippy::cast_precision_loss, reason = "tests serve few pages")]
-        if pages.iter().any(|page| page.1 >= target.served() as f64) {
-            problems.push(format!("{name}: a page is stored that was not served"));
-        }
-        let slots = up.get(name).map_or(&[][..], Vec::as_slice);
-        problems.extend(check_slots(name, interval_seconds, slots, faults));
-    }
-    assert!(problems.is_empty(), "{job}: {}", problems.join("\n"));
-}
-
-/// Slots lie whole intervals apart: twice one slot is a distance far below an interval. A kill
-/// costs a target one scrape, or as many as fit into an election where that takes longer.
-fn check_slots(
-    name: &str,
-    interval_seconds: u64,
-    slots: &[(i64, f64)],
-    faults: &Faults<'_>,
-) -> Vec<String> {
-    let mut problems = Vec::new();
-    let interval = i64::try_from(interval_seconds * 1000).expect("intervals are short");
-    let election = millis(RESUME_MAX);
-    for pair in slots.windows(2) {
-        let (before, after) = (pair[0].0, pair[1].0);
-        let distance = after - before;
-        if distance < interval / 2 {
-            problems.push(format!("{name}: two scrapes {distance} ms apart at {after}"));
-        }
-        // The scrape of a slot begins within the interval that ends with the next one.
-        let kills = faults.kills.iter();
-        let killed = kills.filter(|kill| (before - interval..after).contains(kill)).count();
-        let killed = i64::try_from(killed).expect("kills are few");
-        let explained = interval + interval / 2 + killed * interval.max(election);
-        let stalled = faults.stalls.within(before - interval, after);
-        if distance > explained + stalled {
-            problems.push(format!(
-                "{name}: no scrape for {distance} ms before {after}, with {killed} kills and \
-                 {stalled} ms of stalls"
-            ));
-        }
-    }
-    problems
 }

@@ -1,22 +1,16 @@
 //! A disk that gets full, and has room again: nothing acknowledged is lost, nobody has to help.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use narthex_chaos_tests::{
     api::Api,
     cluster::program,
-    disk::Disk,
+    disk::{Disk, fill},
     node::Process,
     peers::skip,
     wait::{now, until},
     writer::{SERIES, Writer},
 };
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 /// Between a look of the guard and the next, with room for a busy machine.
 const NOTICE_DEADLINE: Duration = Duration::from_secs(30);
@@ -25,8 +19,6 @@ const RECOVERY_MAX: Duration = Duration::from_secs(30);
 const API_DEADLINE: Duration = Duration::from_secs(10);
 const CYCLES: usize = 3;
 const BATCHES: usize = 10;
-/// Left of a disk of 1 GiB, whose twentieth is 51 MiB.
-const LEFT_BYTES: u64 = 30 << 20;
 
 fn start(folder: &Path, data: &Path, name: &str) -> (Process, Api) {
     let mut command = Command::new(program());
@@ -42,14 +34,6 @@ fn start(folder: &Path, data: &Path, name: &str) -> (Process, Api) {
         other => Err(format!("{other:?}")),
     });
     (process, api)
-}
-
-/// Takes all of a disk but a little.
-fn fill(file: &Path) {
-    let disk = statvfs(file.parent().expect("in a folder")).expect("mounted");
-    let bytes = (disk.f_bavail * disk.f_frsize).saturating_sub(LEFT_BYTES);
-    let file = File::create(file).expect("there is room for a name");
-    fallocate(&file, FallocateFlags::empty(), 0, bytes).expect("there is room");
 }
 
 #[test]
@@ -72,7 +56,7 @@ fn a_full_disk_refuses_samples_and_recovers_by_itself() {
             some if some < wanted => Err(some.to_string()),
             _ => Ok(()),
         });
-        fill(&filler);
+        fill(&filler).expect("there is room");
         until("samples are refused", NOTICE_DEADLINE, || {
             match api.metric("narthex_node_disk_refuses")? {
                 2.0 => Ok(()),

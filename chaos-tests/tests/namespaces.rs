@@ -1,14 +1,10 @@
 //! Nodes on hosts of their own: they speak mTLS, and only with who belongs to the cluster.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use narthex_chaos_tests::{
-    api::Api,
     cluster::program,
+    hosts::{Hosts, PORT},
     namespaces::Network,
     node::Process,
     peers::{output_of, skip},
@@ -19,79 +15,7 @@ use narthex_chaos_tests::{
 
 /// Elections, restarts and retries, on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// The host of the router and the querier.
-const FRONT: usize = 4;
 const NODES: usize = 3;
-const PORT: u16 = 9095;
-
-/// Three nodes of a cluster, the material they need and where they keep it.
-struct Hosts {
-    network: Network,
-    folder: tempfile::TempDir,
-}
-
-impl Hosts {
-    fn open(test: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            skip(test, "only root can make network namespaces");
-            return None;
-        }
-        match Network::open(FRONT) {
-            Ok(network) => {
-                let folder = tempfile::Builder::new().prefix("narthex-chaos").tempdir();
-                Some(Self { network, folder: folder.expect("a temporary folder can be made") })
-            }
-            Err(reason) => {
-                skip(test, &format!("network namespaces: {reason}"));
-                None
-            }
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn make_certs(&self, name: &str) {
-        output_of(Command::new(program()).args(["cluster", "certs"]).arg(self.path(name)));
-    }
-
-    /// `narthex ROLE` on a host, with certificates.
-    fn command(&self, host: usize, role: &str, certs: &Path) -> Command {
-        let mut command = self.network.command(host);
-        command.arg(program()).arg(role);
-        command.arg(format!("--cluster.certs={}", certs.display()));
-        command
-    }
-
-    /// Node `host` of the cluster whose nodes keep their folders in `cluster`.
-    fn node(&self, cluster: &str, host: usize) -> Process {
-        self.node_in(&format!("{cluster}-{host}"), host)
-    }
-
-    fn node_in(&self, name: &str, host: usize) -> Process {
-        let founders: Vec<_> =
-            (1..=NODES).map(|host| format!("n{host}={}:{PORT}", Network::address(host))).collect();
-        let certs = self.path("certs").join(format!("node-{host}"));
-        let mut command = self.command(host, "node", &certs);
-        command
-            .arg(format!("--cluster.listen-address={}:{PORT}", Network::address(host)))
-            .arg(format!("--cluster.initial-nodes={}", founders.join(",")))
-            .arg(format!("--storage.tsdb.path={}", self.path(name).display()));
-        Process::start(command, self.folder.path(), name)
-    }
-
-    fn front(&self, role: &str, port: u16) -> (Process, Api) {
-        let nodes: Vec<_> =
-            (1..=NODES).map(|host| format!("{}:{PORT}", Network::address(host))).collect();
-        let mut command = self.command(FRONT, role, &self.path("certs/front"));
-        command
-            .arg(format!("--cluster.join={}", nodes.join(",")))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let process = Process::start(command, self.folder.path(), role);
-        (process, Api::new(&format!("http://127.0.0.1:{port}"), Duration::from_secs(10)))
-    }
-}
 
 fn founded(node: &Process) {
     node.says(&["node started", "incarnation"], DEADLINE);
@@ -99,9 +23,12 @@ fn founded(node: &Process) {
 
 #[test]
 fn hosts_speak_with_certificates_and_refuse_who_does_not_belong() {
-    let Some(hosts) = Hosts::open("hosts_speak_with_certificates_and_refuse_who_does_not_belong")
-    else {
-        return;
+    let hosts = match Hosts::open(NODES) {
+        Ok(hosts) => hosts,
+        Err(reason) => {
+            skip("hosts_speak_with_certificates_and_refuse_who_does_not_belong", &reason);
+            return;
+        }
     };
     hosts.make_certs("certs");
     hosts.make_certs("other-certs");
@@ -113,9 +40,9 @@ fn hosts_speak_with_certificates_and_refuse_who_does_not_belong() {
     let mut nodes: Vec<_> = (1..=NODES).map(|host| hosts.node("ours", host)).collect();
     nodes.iter().for_each(founded);
     // What this thread and its threads ask is asked on the host of the front from here on.
-    hosts.network.enter(FRONT);
-    let (router, write) = hosts.front("router", 9090);
-    let (querier, read) = hosts.front("querier", 9091);
+    hosts.network().enter(hosts.front());
+    let (router, write) = hosts.start_front("router", 9090, &[]);
+    let (querier, read) = hosts.start_front("querier", 9091, &[]);
     let writer = Writer::start(write);
     until("some batches", DEADLINE, || match writer.acknowledged() {
         0..20 => Err(format!("{}\n{}", writer.acknowledged(), router.log())),
