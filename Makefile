@@ -1,5 +1,5 @@
 # Each target first checks what it needs; build/needs installs what apt can provide.
-.PHONY: up image test check fix bench
+.PHONY: up image test chaos check fix bench
 
 # A three-node cluster on this machine, in the foreground; its data is in ./narthex-data.
 up:
@@ -16,6 +16,12 @@ image:
 test:
 	@build/needs
 	@build/test
+
+# All scenarios of faults against real processes, with a report; about 80 minutes, as root.
+# build/chaos names the options that choose less.
+chaos:
+	@build/needs
+	@build/chaos
 
 # What CI asks of a change. Writes nothing but build output.
 check:

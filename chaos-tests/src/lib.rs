@@ -5,6 +5,10 @@
 //! targets that log what they served ([`targets`]), kills processes or cuts the power of their disks
 //! ([`disk`]), and checks one thing above all: an acknowledged sample is there, once, with its bits.
 //!
+//! Scenarios ([`scenario`]) put it all together: a cluster on hosts of its own ([`bed`]), a schedule of
+//! faults drawn from a seed ([`faults`]), workloads beside it ([`workload`]), checks of what they saw
+//! ([`check`]), and a report. The program `narthex-chaos` runs them.
+//!
 //! Most clusters talk over loopback; hosts of their own are namespaces ([`namespaces`]) and
 //! containers ([`containers`]). Nothing sleeps for a fixed time and hopes: everything waits for a
 //! condition, with a deadline ([`wait`]).
@@ -13,15 +17,19 @@
 
 pub mod api;
 pub mod asker;
+pub mod bed;
 pub mod check;
 pub mod cluster;
 pub mod containers;
 pub mod disk;
+pub mod faults;
 pub mod hosts;
 pub mod namespaces;
 pub mod node;
 pub mod peers;
 pub mod ports;
+pub mod report;
+pub mod scenario;
 pub mod senders;
 pub mod stalls;
 pub mod switches;
@@ -29,4 +37,5 @@ pub mod targets;
 pub mod view;
 pub mod wait;
 pub mod worker;
+pub mod workload;
 pub mod writer;
