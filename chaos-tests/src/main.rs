@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use narthex_chaos_tests::{
     report,
-    scenario::{Ran, Scenario, Verdict, all, run},
+    scenario::{Kept, Ran, Scenario, Verdict, all, run},
     wait::{now, wall_millis},
 };
 
@@ -27,6 +27,9 @@ struct Arguments {
     /// Where the report goes, and what is kept of runs that did not pass
     #[arg(long, default_value = "narthex-chaos")]
     folder: PathBuf,
+    /// Keeps logs, journals and data of runs that passed, too
+    #[arg(long)]
+    keep: bool,
 }
 
 fn main() -> ExitCode {
@@ -50,8 +53,9 @@ fn run_all(arguments: &Arguments) -> Result<bool, String> {
         for scenario in &chosen {
             let (id, began) = (scenario.id, now());
             let length = arguments.seconds.map_or(scenario.length, Duration::from_secs);
+            let kept = Kept { folder: &arguments.folder, all: arguments.keep };
             eprintln!("{id}, seed {seed}: {}", scenario.title);
-            let outcome = run(*scenario, seed, length, &arguments.folder);
+            let outcome = run(*scenario, seed, length, kept);
             passed &= tell(&outcome);
             eprintln!("{id} took {:.0?}\n", began.elapsed());
             ran.push((id, outcome));

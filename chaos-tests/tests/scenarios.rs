@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use narthex_chaos_tests::{
     peers::skip,
-    scenario::{Ran, Verdict, all, run},
+    scenario::{Kept, Ran, Verdict, all, run},
 };
 
 const SEED: u64 = 1;
@@ -16,7 +16,7 @@ fn passes(test: &str, id: &str) {
     let scenario = all().into_iter().find(|it| it.id == id).expect("it is in the list");
     let folder = std::env::temp_dir().join("narthex-chaos-kept");
     for is_last in [false, true] {
-        match run(scenario, SEED, LENGTH, &folder) {
+        match run(scenario, SEED, LENGTH, Kept { folder: &folder, all: false }) {
             Ran::Skipped(reason) => return skip(test, &reason),
             Ran::Judged(report) if report.verdict == Verdict::Pass => return,
             Ran::Judged(report) if report.verdict == Verdict::Unknown && !is_last => {

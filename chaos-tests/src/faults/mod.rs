@@ -44,7 +44,13 @@ pub enum Fault {
 impl Fault {
     /// Whether a node that suffers it takes no part in a quorum.
     pub fn silences(self) -> bool {
-        !matches!(self, Self::Part | Self::HoldSyncs(_) | Self::FillDisk)
+        !matches!(self, Self::Part | Self::HoldSyncs(_))
+    }
+
+    /// Whether all that its end disturbs is disturbed at once: whoever it silences stays silent, and
+    /// others take over.
+    pub fn strikes_once(self) -> bool {
+        self.silences() && self != Self::OldFolder
     }
 
     /// Whether it is the scenario that ends the process.

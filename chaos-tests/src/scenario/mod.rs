@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use self::{
     list::all,
-    run::{Evidence, Ran, Report, run},
+    run::{Evidence, Kept, Ran, Report, run},
     verdict::{Finding, Verdict, judge},
 };
 use crate::{

@@ -80,11 +80,21 @@ pub struct Evidence {
     pub equal: Option<Duration>,
 }
 
-/// Runs a scenario with a schedule of this length. What is kept of it goes below `folder`.
-pub fn run(scenario: Scenario, seed: u64, length: Duration, folder: &Path) -> Ran {
+/// What is kept of runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    /// Below which folder.
+    pub folder: &'a Path,
+    /// Of all, not only of those that did not pass.
+    pub all: bool,
+}
+
+/// Runs a scenario with a schedule of this length.
+pub fn run(scenario: Scenario, seed: u64, length: Duration, kept: Kept<'_>) -> Ran {
     // A thread of its own, as it enters the host in front and stays there.
-    let folder = folder.to_owned();
-    let thread = std::thread::spawn(move || run_here(scenario, seed, length, &folder));
+    let (folder, all) = (kept.folder.to_owned(), kept.all);
+    let thread =
+        std::thread::spawn(move || run_here(scenario, seed, length, Kept { folder: &folder, all }));
     thread.join().unwrap_or_else(|panic| {
         let findings = vec![harness_failed(&*panic)];
         Ran::Judged(Box::new(Report {
@@ -111,7 +121,7 @@ fn harness_failed(panic: &(dyn Any + Send)) -> Finding {
     }
 }
 
-fn run_here(scenario: Scenario, seed: u64, length: Duration, folder: &Path) -> Ran {
+fn run_here(scenario: Scenario, seed: u64, length: Duration, kept: Kept<'_>) -> Ran {
     let _alone = alone();
     let began = now();
     let mut bed = match Bed::start(scenario.shape) {
@@ -135,8 +145,8 @@ fn run_here(scenario: Scenario, seed: u64, length: Duration, folder: &Path) -> R
         evidence,
         kept: None,
     };
-    if verdict != Verdict::Pass {
-        report.kept = Some(keep(&bed, &report, folder));
+    if verdict != Verdict::Pass || kept.all {
+        report.kept = Some(keep(&bed, &report, kept.folder));
     }
     Ran::Judged(Box::new(report))
 }
@@ -409,7 +419,7 @@ fn scraped(
     let span = |fault: &&Injected| {
         let end = fault.healed.map_or(i64::MAX, |(_, wall)| wall);
         let is_short = fault.keeps_quorum(scenario.shape.nodes) && !overlaps(fault);
-        let end = if is_short && fault.event.fault.silences() { fault.wall } else { end };
+        let end = if is_short && fault.event.fault.strikes_once() { fault.wall } else { end };
         (fault.wall, end)
     };
     let spans: Vec<_> = felt.iter().map(span).collect();
