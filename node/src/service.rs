@@ -111,16 +111,32 @@ impl LocalNode {
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(u64::MAX));
         Ok(fragment::evaluate(replica.reader.clone(), request, age))
     }
+
+    /// The replica that samples of a shard are written to, or who has it. Only a leader may refuse
+    /// them for its disk: one that has handed over says to whom, and nobody has to wait for room.
+    fn writable(&self, shard: ShardId) -> Result<Result<Arc<Replica>, NotLeader>, Status> {
+        let Some(replica) = self.replicas.get(shard) else {
+            return Ok(Err(NotLeader { leader_node_id: 0 }));
+        };
+        let Err(reason) = self.shared.disk.check_writes() else { return Ok(Ok(replica)) };
+        let leadership = *replica.group.leadership().borrow();
+        match leadership.ready {
+            true => Err(Status::resource_exhausted(reason)),
+            false => Ok(Err(NotLeader { leader_node_id: leadership.leader.unwrap_or(0) })),
+        }
+    }
 }
 
 #[tonic::async_trait]
 impl NodeService for LocalNode {
     async fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
         refuse_other_tenants(request.tenant)?;
-        self.shared.disk.check_writes().map_err(Status::resource_exhausted)?;
-        let Some(replica) = self.replicas.get(ShardId(request.shard_id)) else {
-            let result = append_response::Result::NotLeader(NotLeader { leader_node_id: 0 });
-            return Ok(AppendResponse { result: Some(result) });
+        let replica = match self.writable(ShardId(request.shard_id))? {
+            Ok(replica) => replica,
+            Err(elsewhere) => {
+                let result = append_response::Result::NotLeader(elsewhere);
+                return Ok(AppendResponse { result: Some(result) });
+            }
         };
         let (batch, sent) = (request.batch.clone(), request.batch);
         let names = Arc::new(OnceLock::new());
@@ -150,10 +166,12 @@ impl NodeService for LocalNode {
 
     async fn forward(&self, request: ForwardRequest) -> Result<AppendResponse, Status> {
         refuse_other_tenants(request.tenant)?;
-        self.shared.disk.check_writes().map_err(Status::resource_exhausted)?;
-        let Some(replica) = self.replicas.get(ShardId(request.shard_id)) else {
-            let result = append_response::Result::NotLeader(NotLeader { leader_node_id: 0 });
-            return Ok(AppendResponse { result: Some(result) });
+        let replica = match self.writable(ShardId(request.shard_id))? {
+            Ok(replica) => replica,
+            Err(elsewhere) => {
+                let result = append_response::Result::NotLeader(elsewhere);
+                return Ok(AppendResponse { result: Some(result) });
+            }
         };
         let write = Write {
             bytes: request.samples.len() + request.stamped.len() + request.report.len(),

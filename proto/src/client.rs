@@ -400,7 +400,8 @@ impl ShardClient {
                     hint = named.filter(|named| Some(*named) != replica);
                     reason = "it has no leader".to_owned();
                 }
-                // Every replica needs room, and asking again at once makes none.
+                // It leads and needs room: asking again at once makes none. Once it has handed over
+                // it names who leads.
                 Reply::Failed(status) if status.code() == Code::ResourceExhausted => {
                     let reason = status.message().to_owned();
                     return Err(ShardError::Unavailable { shard, reason });
