@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     os::fd::AsFd as _,
+    path::Path,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -34,6 +35,7 @@ pub struct Cut {
 impl Network {
     /// Sets up so many hosts, or says why this machine cannot.
     pub fn open(hosts: usize) -> Result<Self, String> {
+        remove_orphans()?;
         let made = MADE.fetch_add(1, Ordering::Relaxed);
         let network = Self { prefix: format!("nx{}x{made}", std::process::id()), hosts };
         let hub = network.hub();
@@ -60,10 +62,12 @@ impl Network {
     }
 
     /// What runs a program on a host: the program and its arguments follow. It stays among the
-    /// mounts of this process, so that a disk can be taken from it.
+    /// mounts of this process, so that a disk can be taken from it, and ends with the thread that
+    /// starts it.
     pub fn command(&self, host: usize) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.name(host)));
+        command.args(["setpriv", "--pdeathsig=KILL"]);
         command
     }
 
@@ -120,6 +124,22 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     run(Command::new("ip").args(arguments))
 }
 
+/// Removes namespaces of processes that were killed before they could.
+fn remove_orphans() -> Result<(), String> {
+    let output = Command::new("ip").args(["netns", "list"]).output();
+    let output = output.map_err(|error| format!("ip: {error}"))?;
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    let is_orphan =
+        |name: &&str| owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+    names.filter(is_orphan).try_for_each(|name| ip(&["netns", "del", name]))
+}
+
+/// The process that has made a namespace, if it is one of ours.
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix("nx")?.split_once('x')?.0.parse().ok()
+}
+
 /// Packets from `address` that the first rule about it has dropped, as `iptables -L -v` lists them.
 fn lost(rules: &str, address: &str) -> u64 {
     let mut rules = rules.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -130,6 +150,12 @@ fn lost(rules: &str, address: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_names_its_owner() {
+        assert_eq!(owner("nx4711x0-hub"), Some(4711));
+        assert_eq!(owner("nexus"), None);
+    }
 
     #[test]
     fn lost_packets_are_counted_by_sender() {

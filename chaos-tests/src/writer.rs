@@ -284,6 +284,11 @@ impl Written {
         self.acknowledgements().count()
     }
 
+    /// Batches that were refused for good.
+    pub fn refused(&self) -> usize {
+        self.journal.iter().filter(|batch| matches!(batch.outcome, Outcome::Refused(_))).count()
+    }
+
     /// All batches, in the order in which they were tried.
     pub fn journal(&self) -> &[Batch] {
         &self.journal

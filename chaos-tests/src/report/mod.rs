@@ -101,10 +101,9 @@ fn load(report: &Report) -> Value {
     let (mut acknowledged, mut tried, mut refused) = (0, 0, 0);
     for written in &done.written {
         let series = written.config().series as usize;
-        let is_refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
         acknowledged += written.batches() * series;
         tried += written.journal().len() * series;
-        refused += written.journal().iter().filter(|it| is_refused(&it.outcome)).count() * series;
+        refused += written.refused() * series;
     }
     let scraped = evidence.scraped.iter().map(|(job, it)| {
         json!({ "job": job, "slots": it.slots, "missed": it.missed, "missedInARow": it.missed_in_a_row })

@@ -153,7 +153,7 @@ fn disks() -> Vec<Scenario> {
         Scenario {
             shape: Shape::DISKS,
             schedule: full,
-            limits: Limits::resume_within(10),
+            limits: Limits::resume_within(5),
             ..scenario("C12", "disks get full and have room again", 180)
         },
         Scenario {

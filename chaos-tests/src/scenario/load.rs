@@ -16,6 +16,7 @@ use crate::{
     workload::{
         questions::{Answers, ask_about},
         registers::{Judged, Racers},
+        settings::Setters,
     },
     writer::{Writer, WriterConfig, Written},
 };
@@ -33,6 +34,7 @@ pub struct Load {
     pub writers: Vec<Writer>,
     questioner: Worker<Answers>,
     racers: Racers,
+    setters: Setters,
     watcher: Worker<Highest>,
     pub stalls: Stalls,
     /// What nodes held before the first fault.
@@ -44,6 +46,7 @@ pub struct Done {
     pub written: Vec<Written>,
     pub answers: Answers,
     pub registers: Judged,
+    pub setting: Judged,
     pub highest: Highest,
 }
 
@@ -69,6 +72,7 @@ impl Load {
         Self {
             questioner: ask_about(bed.read().clone(), progress),
             racers: Racers::start(bed.write(), bed.read(), seed),
+            setters: Setters::start(bed.write()),
             watcher: watch(bed.read().clone()),
             stalls: Stalls::watch(),
             held: Held::by_nodes(bed),
@@ -83,6 +87,7 @@ impl Load {
             written: self.writers.into_iter().map(Writer::stop).collect(),
             answers: self.questioner.stop(),
             registers: self.racers.stop(),
+            setting: self.setters.stop(),
             highest: self.watcher.stop(),
         };
         (done, self.targets, self.stalls)

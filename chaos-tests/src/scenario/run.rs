@@ -31,6 +31,7 @@ use crate::{
     targets::Target,
     view::digests_equal,
     wait::{millis, now, pause_for, within},
+    workload::registers::Judged,
     writer::Written,
 };
 
@@ -224,7 +225,7 @@ fn ask(
     findings: &mut Vec<Finding>,
 ) -> Evidence {
     let done = &evidence.done;
-    let (mut lines, mut batches) = (Vec::new(), Vec::new());
+    let (mut lines, mut batches, mut refused) = (Vec::new(), Vec::new(), 0);
     for written in &done.written {
         match within(ANSWER_DEADLINE, || written.compare(bed.read())) {
             Ok(differences) => {
@@ -235,17 +236,19 @@ fn ask(
             Err(why) => lines.push(format!("no complete answer: {why}")),
         }
         batches.push(written.batches());
+        refused += written.refused();
     }
     let fewest = batches.iter().min().copied().unwrap_or(0);
     let k2 = Finding::of(
         "K2",
         "is all there that was acknowledged, once, bit for bit, and nothing else?",
         &lines,
-        format!("{batches:?} batches acknowledged"),
+        format!("{batches:?} batches acknowledged, {refused} refused for good"),
     );
     findings.push(k2.only_if(fewest >= BATCHES_MIN, "too little was written"));
     findings.push(questions(done));
-    findings.push(registers(done));
+    findings.push(registers("are registers linearizable?", &done.registers));
+    findings.push(registers("are writes of a setting linearizable?", &done.setting));
     findings.push(monotonic(bed, done));
     findings.push(coverage(bed));
     findings.extend(scrapes(&evidence, scenario));
@@ -271,13 +274,12 @@ fn questions(done: &Done) -> Finding {
         .only_if(answers.complete >= ANSWERS_MIN, "too little was answered")
 }
 
-fn registers(done: &Done) -> Finding {
-    let judged = &done.registers;
+fn registers(question: &'static str, judged: &Judged) -> Finding {
     let seen = format!(
-        "{} operations on {} registers, {} of them open",
-        judged.operations, judged.registers, judged.open
+        "{} operations on {} registers, {} of them open; {} reads of old values",
+        judged.operations, judged.registers, judged.open, judged.stale
     );
-    Finding::of("K1", "are registers linearizable?", &judged.broken, seen)
+    Finding::of("K1", question, &judged.broken, seen)
         .only_if(judged.undecided == 0, "some could not be judged")
         .only_if(judged.operations > 3 * judged.registers, "too few operations")
 }

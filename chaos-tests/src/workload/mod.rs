@@ -3,3 +3,4 @@
 
 pub mod questions;
 pub mod registers;
+pub mod settings;

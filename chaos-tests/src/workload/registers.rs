@@ -23,7 +23,7 @@ const CLIENTS: u64 = 4;
 /// Between two operations of a client.
 const PAUSE: Duration = Duration::from_millis(60);
 /// Operations on one register that are judged; more would be a search without end.
-const OPERATIONS_MAX: usize = 200;
+const OPERATIONS_MAX: usize = 1_000;
 
 /// The clients at work.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Judged {
     pub operations: usize,
     /// Operations of which nobody knows what came of them.
     pub open: usize,
+    /// Reads of a value that had been overwritten, where those are not judged.
+    pub stale: usize,
     /// Registers without an order that explains all operations, with these.
     pub broken: Vec<String>,
     /// Registers that could not be judged.
@@ -78,24 +80,26 @@ impl Racers {
         }
         let mut judged = Judged::default();
         for (round, operations) in registers {
-            judged.add(round, operations);
+            judged.add(&format!("register {round}"), 0, operations);
         }
         judged
     }
 }
 
 impl Judged {
-    fn add(&mut self, round: i64, mut operations: Vec<Operation>) {
+    /// Judges the operations on one register, which began with this value.
+    pub fn add(&mut self, name: &str, initial: u64, mut operations: Vec<Operation>) {
         operations.sort_by_key(|operation| operation.called);
+        // Whoever was called later than all that are left cannot explain what they saw.
         operations.truncate(OPERATIONS_MAX);
         self.registers += 1;
         self.operations += operations.len();
         self.open += operations.iter().filter(|it| it.returned.is_none()).count();
-        match check(0, &operations) {
+        match check(initial, &operations) {
             Answer::Linearizable => {}
             Answer::Unknown => self.undecided += 1,
             Answer::Not { fitted } => {
-                self.broken.push(format!("register {round}: {fitted} fit of {operations:?}"));
+                self.broken.push(format!("{name}: {fitted} fit of {operations:?}"));
             }
         }
     }
