@@ -31,13 +31,16 @@ use narthex_proto::{
     service::{Answers, NodeService, ready},
 };
 use narthex_tsdb::{Refusal, ShardReader};
-use tokio_stream::{StreamExt as _, wrappers::WatchStream};
+use tokio_stream::{
+    Stream, StreamExt as _,
+    wrappers::{IntervalStream, WatchStream},
+};
 use tonic::Status;
 use tracing::error;
 
 use crate::{
     backup,
-    control::{RequestError, joining},
+    control::{RequestError, current, joining},
     node::Shared,
     raft::{GroupId, GroupStatus, ReadError},
     scrape::{DroppedTarget, ScraperHandle, TargetStatus},
@@ -51,6 +54,9 @@ use crate::{
     },
 };
 use appended::{Answered, append_result};
+
+/// Between two signs of life; a watcher waits for more than two of them.
+const SIGN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// This node's answers.
 pub struct LocalNode {
@@ -110,6 +116,23 @@ impl LocalNode {
         let age = self.shared.clock.now().millis_since(newest).max(1);
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(u64::MAX));
         Ok(fragment::evaluate(replica.reader.clone(), request, age))
+    }
+
+    /// Empty revisions for a watcher, as long as this node's cluster state is current: who follows
+    /// a node that is cut off from the control group's leader looks for another one.
+    fn signs_of_life(&self) -> impl Stream<Item = StateRevision> + use<> {
+        let (shared, others) = (Arc::clone(&self.shared), self.others.get().cloned());
+        let turns = IntervalStream::new(tokio::time::interval(SIGN_INTERVAL));
+        let are_current = turns.then(move |_| {
+            let (shared, others) = (Arc::clone(&shared), others.clone());
+            async move {
+                match others {
+                    Some(client) => current::catch_up(&shared.control, &client).await,
+                    None => true,
+                }
+            }
+        });
+        are_current.filter_map(|is_current| is_current.then(StateRevision::default))
     }
 
     /// The replica that samples of a shard are written to, or who has it. Only a leader may refuse
@@ -337,11 +360,7 @@ impl NodeService for LocalNode {
                 false => bytes::Bytes::new(),
             },
         });
-        let alive = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(
-            Duration::from_secs(2),
-        ));
-        let alive = alive.map(|_| StateRevision { revision: 0, state: bytes::Bytes::new() });
-        Ok(Box::pin(revisions.merge(alive).map(Ok)))
+        Ok(Box::pin(revisions.merge(self.signs_of_life()).map(Ok)))
     }
 
     async fn init(&self, _request: InitRequest) -> Result<InitResponse, Status> {

@@ -13,7 +13,8 @@ use crate::{connect::Connections, internal::v1::WatchStateRequest, service::Node
 
 /// Pause after a lost or refused watch before the next address is tried.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The node sends at least an empty revision this often; twice the time in silence is a loss.
+/// A node whose state is current sends at least an empty revision every 2 s; in this silence it is
+/// gone, or cut off from whoever could tell it of changes.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Follows the cluster that `seeds` (addresses of cluster listeners) belong to, until `stop`
