@@ -90,7 +90,8 @@ fn kill_leaders() -> Verdict {
     let written = writer.stop();
     eprintln!("{} batches; writes resumed after {pauses:?}", written.batches());
     written.check(&api);
-    let troubles = Troubles { spans: &kills, stalls: &stalls };
+    let healed: Vec<_> = kills.iter().map(|(at, _)| *at).collect();
+    let troubles = Troubles { spans: &kills, healed: &healed, stalls: &stalls };
     for (name, interval_seconds, targets) in jobs {
         let scraped = Scraped::check(&api, (name, interval_seconds), targets, &troubles);
         let problems = scraped.expect("an answer").problems;

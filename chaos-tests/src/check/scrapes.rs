@@ -12,6 +12,11 @@ use crate::{
 
 /// A leader's silence, the election behind it, and the retry of the router.
 pub const RESUME_MAX: Duration = Duration::from_secs(3);
+/// From when a node is healed until it leads again what it led: one shard after the other, and only
+/// once it was up to date for a while.
+const GIVEN_BACK: i64 = 30_000;
+/// A scrape that is on time begins so many milliseconds after its slot.
+const ON_TIME: i64 = 40;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What explains a gap.
@@ -21,6 +26,9 @@ pub struct Troubles<'a> {
     /// that is over at once, such as the end of a leader, still costs a scrape, or as many as fit
     /// into an election where that takes longer.
     pub spans: &'a [(i64, i64)],
+    /// Wall-clock milliseconds at which nodes were healed: they are given back what they led within
+    /// [`GIVEN_BACK`], and a leader begins with the next slot.
+    pub healed: &'a [i64],
     /// Moments at which the machine did not run what was ready to run.
     pub stalls: &'a Stalls,
 }
@@ -32,7 +40,9 @@ impl Troubles<'_> {
         let explained = in_gap.map(|(start, end)| {
             (*end).min(to) - (*start).max(from).min(*end) + interval.max(millis(RESUME_MAX))
         });
-        explained.sum::<i64>() + self.stalls.within(from, to)
+        let is_given_back = |healed: &i64| *healed < to && healed + GIVEN_BACK >= from;
+        let given_back = if self.healed.iter().any(is_given_back) { interval } else { 0 };
+        explained.sum::<i64>() + given_back + self.stalls.within(from, to)
     }
 }
 
@@ -86,56 +96,77 @@ impl Scraped {
         }
     }
 
-    /// Slots lie whole intervals apart: twice one slot is a distance far below an interval.
+    /// A scrape is in the slot that its time lies in, however late in it.
     fn add_slots(
         &mut self,
         name: &str,
         interval: i64,
-        slots: &[(i64, f64)],
+        scrapes: &[(i64, f64)],
         troubles: &Troubles<'_>,
     ) {
-        self.slots += slots.len();
-        for pair in slots.windows(2) {
+        self.slots += scrapes.len();
+        let phase = phase(scrapes, interval);
+        let slot = |time: i64| (time - phase).div_euclid(interval);
+        for pair in scrapes.windows(2) {
             let (before, after) = (pair[0].0, pair[1].0);
-            let distance = after - before;
-            let missed = usize::try_from((distance + interval / 2) / interval - 1).unwrap_or(0);
-            self.missed += missed;
-            self.missed_in_a_row = self.missed_in_a_row.max(missed);
-            if distance < interval / 2 {
-                let problem = format!("{name}: two scrapes {distance} ms apart at {after}");
-                self.problems.push(problem);
+            let missed = slot(after) - slot(before) - 1;
+            if missed < 0 {
+                self.problems.push(format!("{name}: one slot twice, at {before} and {after}"));
+                continue;
             }
+            let count = usize::try_from(missed).expect("it is not negative");
+            self.missed += count;
+            self.missed_in_a_row = self.missed_in_a_row.max(count);
             // The scrape of a slot begins within the interval that ends with the next one.
             let explained = troubles.explain(before - interval, after, interval);
-            if distance > interval + interval / 2 + explained {
+            if missed * interval > interval / 2 + explained {
                 self.problems.push(format!(
-                    "{name}: no scrape for {distance} ms before {after}, of which {explained} ms \
-                     are explained"
+                    "{name}: {missed} slots missed before {after}, of which {explained} ms are \
+                     explained"
                 ));
             }
         }
     }
 }
 
+/// When slots begin within an interval: just before most scrapes do.
+fn phase(scrapes: &[(i64, f64)], interval: i64) -> i64 {
+    let times = || scrapes.iter().map(|(time, _)| time.rem_euclid(interval));
+    let on_time =
+        |phase: i64| times().filter(|time| (time - phase).rem_euclid(interval) <= ON_TIME).count();
+    // With room for one that was a little early.
+    times().max_by_key(|time| on_time(*time)).unwrap_or(0) - ON_TIME / 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn problems(slots: &[i64], spans: &[(i64, i64)]) -> (usize, Vec<String>) {
+    const SLOTS: [i64; 6] = [0, 1_000, 2_010, 3_000, 4_000, 5_001];
+
+    fn problems(then: &[i64], spans: &[(i64, i64)], healed: &[i64]) -> (usize, Vec<String>) {
         let (stalls, mut scraped) = (Stalls::watch(), Scraped::default());
-        let slots: Vec<_> = slots.iter().map(|slot| (*slot, 1.0)).collect();
-        scraped.add_slots("a:1", 1_000, &slots, &Troubles { spans, stalls: &stalls });
+        let scrapes: Vec<_> = SLOTS.iter().chain(then).map(|time| (*time, 1.0)).collect();
+        let troubles = Troubles { spans, healed, stalls: &stalls };
+        scraped.add_slots("a:1", 1_000, &scrapes, &troubles);
         (scraped.missed, scraped.problems)
     }
 
     #[test]
     fn a_gap_is_explained_by_what_fell_into_it() {
-        assert_eq!(problems(&[0, 1_000, 2_010, 3_000], &[]), (0, Vec::new()));
-        assert_eq!(problems(&[0, 5_000], &[]).1.len(), 1);
-        assert_eq!(problems(&[0, 4_000], &[(1_000, 1_000)]), (3, Vec::new()));
-        assert_eq!(problems(&[0, 5_000], &[(1_000, 1_000)]).1.len(), 1);
-        assert_eq!(problems(&[0, 9_000], &[(1_000, 6_000)]), (8, Vec::new()));
-        assert_eq!(problems(&[0, 11_000], &[(1_000, 6_000)]).1.len(), 1);
-        assert_eq!(problems(&[0, 400], &[]).1.len(), 1, "one slot twice");
+        assert_eq!(problems(&[], &[], &[]), (0, Vec::new()));
+        assert_eq!(problems(&[10_000], &[], &[]).1.len(), 1);
+        assert_eq!(problems(&[9_000], &[(6_000, 6_000)], &[]), (3, Vec::new()));
+        assert_eq!(problems(&[10_000], &[(6_000, 6_000)], &[]).1.len(), 1);
+        assert_eq!(problems(&[14_000], &[(6_000, 11_000)], &[]), (8, Vec::new()));
+        assert_eq!(problems(&[16_000], &[(6_000, 11_000)], &[]).1.len(), 1);
+        assert_eq!(problems(&[7_000], &[], &[500]), (1, Vec::new()));
+        assert_eq!(problems(&[8_000], &[], &[500]).1.len(), 1);
+    }
+
+    #[test]
+    fn a_late_scrape_is_not_the_next_one() {
+        assert_eq!(problems(&[6_800, 7_000, 8_003], &[], &[]), (0, Vec::new()));
+        assert_eq!(problems(&[6_000, 6_400, 7_000], &[], &[]).1.len(), 1, "one slot twice");
     }
 }

@@ -425,7 +425,8 @@ fn scraped(
         (fault.wall, end)
     };
     let spans: Vec<_> = felt.iter().map(span).collect();
-    let troubles = Troubles { spans: &spans, stalls };
+    let healed: Vec<_> = felt.iter().filter_map(|fault| Some(fault.healed?.1)).collect();
+    let troubles = Troubles { spans: &spans, healed: &healed, stalls };
     let check = |(&(job, seconds, _), targets): (&(&'static str, u64, usize), &Vec<Target>)| {
         let scraped = Scraped::check(bed.read(), (job, seconds), targets, &troubles);
         let failed = |why| Scraped { problems: vec![why], ..Scraped::default() };
