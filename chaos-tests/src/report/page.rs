@@ -10,6 +10,9 @@ td,th{text-align:left;padding:.15em .8em .15em 0;vertical-align:top;border-botto
 pre{margin:0;white-space:pre-wrap;font-size:12px}.pass{color:#161}.fail{color:#b00;\
 font-weight:bold}.unknown{color:#a60;font-weight:bold}.skipped{color:#666}code{background:#f4f4f4}\
 svg{width:100%;height:90px;background:#fafafa}";
+const WANTED: &str = "Wanted: behind the end of a leader writes go on within 1500 ms (p50) and \
+3000 ms (p99), behind a planned restart within 300 ms; where a node ends, at most one scrape of a \
+target is missed at intervals of 5 s and more; nothing that was acknowledged is lost.";
 /// Of the picture, in its own units.
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 90.0;
@@ -19,8 +22,8 @@ pub fn page(reports: &Value) -> String {
     let scenarios = reports["scenarios"].as_array().map_or(&[][..], Vec::as_slice);
     let mut html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Narthex under faults</title>\
-         <style>{STYLE}</style><h1>Narthex under faults</h1><table><tr><th>scenario<th>verdict\
-         <th>what happens<th>seed"
+         <style>{STYLE}</style><h1>Narthex under faults</h1><p>{WANTED}<table><tr>\
+         <th>scenario<th>verdict<th>what happens<th>seed"
     );
     for it in scenarios {
         let (id, verdict) = (text(&it["id"]), text(&it["verdict"]));
