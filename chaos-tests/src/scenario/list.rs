@@ -10,7 +10,7 @@ use crate::{
 
 /// In the order in which they run.
 pub fn all() -> Vec<Scenario> {
-    [processes(), networks(), disks(), clocks(), larger()].concat()
+    [processes(), networks(), disks(), folders(), clocks(), larger()].concat()
 }
 
 const fn scenario(id: &'static str, title: &'static str, seconds: u64) -> Scenario {
@@ -127,16 +127,6 @@ fn disks() -> Vec<Scenario> {
             (Fault::FillDisk, victims, draw.millis(8_000, 12_000))
         })
     };
-    let lost = |draw: &mut Draw| {
-        draw.rounds((30_000, 40_000), |draw, _| {
-            (Fault::Replace, draw.node(), draw.millis(500, 900))
-        })
-    };
-    let old = |draw: &mut Draw| {
-        draw.rounds((8_000, 9_000), |draw, _| {
-            (Fault::OldFolder, draw.node(), draw.millis(6_000, 8_000))
-        })
-    };
     vec![
         Scenario {
             shape: Shape::DISKS,
@@ -156,10 +146,48 @@ fn disks() -> Vec<Scenario> {
             limits: Limits::resume_within(5),
             ..scenario("C12", "disks get full and have room again", 180)
         },
+    ]
+}
+
+/// Nodes whose folders are not what they were.
+fn folders() -> Vec<Scenario> {
+    let lost = |draw: &mut Draw| {
+        draw.rounds((30_000, 40_000), |draw, _| {
+            (Fault::Replace, draw.node(), draw.millis(500, 900))
+        })
+    };
+    // Replicas of a lost disk are filled from 10 s on, when it counts as lost; leaders die meanwhile.
+    let filled = |draw: &mut Draw| {
+        let mut events = Vec::new();
+        let mut add = |at: Duration, fault, victims, hold| {
+            events.push(Event { at, fault, victims, hold });
+        };
+        add(Duration::from_secs(1), Fault::Replace, draw.node(), draw.millis(500, 900));
+        add(draw.millis(11_500, 14_000), Fault::Kill, draw.leader(), draw.millis(200, 800));
+        add(
+            draw.millis(18_000, 20_000),
+            Fault::Kill,
+            Victims::ControlLeader,
+            draw.millis(200, 800),
+        );
+        events
+    };
+    let old = |draw: &mut Draw| {
+        draw.rounds((8_000, 9_000), |draw, _| {
+            (Fault::OldFolder, draw.node(), draw.millis(6_000, 8_000))
+        })
+    };
+    vec![
         Scenario {
             schedule: lost,
             limits: Limits::REFILLED,
             ..scenario("C13", "a disk is lost, and its node comes back as somebody else", 60)
+        },
+        Scenario {
+            schedule: filled,
+            // A shard whose third replica is being filled has no quorum without its leader.
+            limits: Limits { resume: Duration::from_secs(15), ..Limits::REFILLED },
+            ..scenario("C14", "leaders are killed while replicas are filled from checkpoints", 30)
         },
         Scenario { schedule: old, ..scenario("C13b", "a node comes back with an old folder", 60) },
     ]
