@@ -43,7 +43,7 @@ pub fn run(files: &[PathBuf], shards: u32) -> Result<bool, TestError> {
         usize::try_from(ring.shard_of_key(key).0 - 1).expect("shards are few")
     };
     let shards = usize::try_from(shards).expect("shards are few");
-    let options = RunOptions { shards, shard_of: &shard_of };
+    let options = RunOptions { shards, shard_of: &shard_of, splits: &[] };
     let mut passed = true;
     for file in files {
         let report = run_file(file, &options)?;

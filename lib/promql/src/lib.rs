@@ -23,6 +23,8 @@ pub use eval::{
     SeriesData, SeriesSource, SourceError, evaluate,
 };
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
-pub use plan::{Fragment, FragmentAnswer, FragmentKind, Plan, distribute, run_fragment};
+pub use plan::{
+    Fragment, FragmentAnswer, FragmentKind, Piece, Plan, cut, distribute, join, run_fragment,
+};
 pub use resolve::{ResolveError, Steps, resolve};
 pub use value::{MatrixSeries, Sample, SampleBuffer, SampleRef, Value, VectorElement};

@@ -1,5 +1,5 @@
 //! The scoreboard: how many queries of the conformance scripts answer as they must, whole and
-//! over five shards.
+//! over five shards, and over five of which one more came in the middle of the data, twice.
 //!
 //! `scoreboard.tsv` holds the scores. A lower score fails the test, and so does a difference
 //! between one shard and five. `NARTHEX_RECORD=1` writes the file anew; failures are listed with
@@ -8,9 +8,14 @@
 
 use std::{collections::BTreeMap, env, fs, io::Write, path::PathBuf};
 
+use narthex_model::{Labels, Timestamp};
 use narthex_promql::conformance::{RunOptions, ScriptReport, run, spread};
 
 const SHARDS: usize = 5;
+
+/// When shards are split: at a sample of most scripts, and between two.
+const SPLITS: [Timestamp; 2] =
+    [Timestamp::from_millis(5 * 60_000), Timestamp::from_millis(1_777_777)];
 
 /// Passed and failed queries of a file, with one shard and with [`SHARDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +53,9 @@ fn recorded() -> BTreeMap<String, Score> {
     text.lines().filter_map(read).collect()
 }
 
-fn run_file(name: &str, script: &str, shards: usize) -> ScriptReport {
-    let shard_of = |labels: &narthex_model::Labels| (spread(labels) % shards as u64) as usize;
-    let report = run(script, &RunOptions { shards, shard_of: &shard_of })
+fn run_file(name: &str, script: &str, shards: usize, splits: &[Timestamp]) -> ScriptReport {
+    let shard_of = |labels: &Labels| spread(labels) as usize;
+    let report = run(script, &RunOptions { shards, shard_of: &shard_of, splits })
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     if env::var_os("NARTHEX_FAILURES").is_some() {
         for failure in &report.details {
@@ -74,13 +79,17 @@ fn scores_only_rise_and_shards_make_no_difference() {
     for path in scripts {
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
         let script = fs::read_to_string(&path).expect("readable");
-        let whole = run_file(&name, &script, 1);
-        let sharded = run_file(&name, &script, SHARDS);
+        let whole = run_file(&name, &script, 1, &[]);
+        let sharded = run_file(&name, &script, SHARDS, &[]);
+        let split = run_file(&name, &script, SHARDS, &SPLITS);
         let failures = |report: &ScriptReport| -> Vec<usize> {
             report.details.iter().map(|failure| failure.line).collect()
         };
         if failures(&whole) != failures(&sharded) {
             wrong.push(format!("{name} differs between 1 and {SHARDS} shards"));
+        }
+        if failures(&whole) != failures(&split) {
+            wrong.push(format!("{name} differs between 1 shard and shards that were split"));
         }
         let (passed, failed) = (whole.passed, whole.failed);
         let score = Score { passed, failed, passed_sharded: sharded.passed };

@@ -1,9 +1,11 @@
 //! How scripts' queries are evaluated: whole, or over shards as in a cluster.
 
+use narthex_model::Timestamp;
+
 use super::{RunOptions, storage::Storage};
 use crate::{
-    Answer, CancelToken, EvalOptions, ParseOptions, Severity, Steps, Value, ast::Expr, distribute,
-    eval::Inputs, eval::NoLeaves, evaluate, parse, resolve, run_fragment, wire,
+    Answer, CancelToken, EvalOptions, ParseOptions, Plan, Severity, Steps, Value, ast::Expr, cut,
+    eval::Inputs, eval::NoLeaves, evaluate, join, parse, resolve, run_fragment, wire,
 };
 
 /// What scripts allow a query to hold in memory.
@@ -18,16 +20,22 @@ pub(super) struct Outcome {
 
 pub(super) enum Engine<'a> {
     Whole(&'a Storage),
-    /// One storage per shard.
-    Sharded(Vec<Storage>),
+    Sharded(Shards),
+}
+
+/// One storage per shard; some come later.
+pub(super) struct Shards {
+    shards: Vec<Storage>,
+    splits: Vec<Timestamp>,
 }
 
 impl<'a> Engine<'a> {
     pub(super) fn new(storage: &'a Storage, options: &RunOptions<'_>) -> Self {
-        match options.shards {
-            0 | 1 => Self::Whole(storage),
-            shards => Self::Sharded(storage.split(shards, options.shard_of)),
+        if options.shards <= 1 && options.splits.is_empty() {
+            return Self::Whole(storage);
         }
+        let shards = storage.split(options.shards, options.shard_of, options.splits);
+        Self::Sharded(Shards { shards, splits: options.splits.to_vec() })
     }
 
     pub(super) fn query(&self, query: &str, steps: Steps) -> Result<Outcome, String> {
@@ -56,10 +64,20 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Everything that a cluster does but the network: fragments as text, answers as bytes.
-fn query_shards(expr: &Expr, options: &EvalOptions, shards: &[Storage]) -> Result<Answer, String> {
+/// Everything that a cluster does but the network: each piece of the query on the shards of its
+/// epochs, fragments as text, answers as bytes.
+fn query_shards(expr: &Expr, options: &EvalOptions, all: &Shards) -> Result<Answer, String> {
+    let mut answers = Vec::new();
+    for piece in cut(expr, options, &all.splits) {
+        let later = all.splits.iter().filter(|split| **split > piece.reads.1).count();
+        let shards = &all.shards[..all.shards.len() - later];
+        answers.push(query_piece(&piece.plan(expr, options), shards)?);
+    }
+    Ok(join(answers))
+}
+
+fn query_piece(plan: &Plan, shards: &[Storage]) -> Result<Answer, String> {
     let cancel = CancelToken::new();
-    let plan = distribute(expr, options);
     let mut answers = Vec::new();
     for fragment in plan.fragments() {
         let options = plan.fragment_options(fragment);

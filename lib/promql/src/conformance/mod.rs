@@ -33,6 +33,8 @@ pub struct RunOptions<'a> {
     pub shards: usize,
     /// Which shard a series belongs to; taken modulo `shards`.
     pub shard_of: &'a dyn Fn(&Labels) -> usize,
+    /// When the ring changes: there is one shard more from each of these times on.
+    pub splits: &'a [Timestamp],
 }
 
 /// How a script went.

@@ -143,7 +143,7 @@ fn shard_of(labels: &Labels) -> usize {
         "spread" => labels.without_metric_name().hash64(),
         _ => spread(labels),
     };
-    (key % SHARDS as u64) as usize
+    key as usize
 }
 
 /// An outcome as a set of lines, samples apart.
@@ -228,14 +228,18 @@ fn compare(
 
 proptest! {
     #[test]
-    fn twelve_shards_answer_as_one(
+    fn twelve_shards_answer_as_one_also_if_some_come_later(
         lines in arbitrary_series(),
         queries in proptest::collection::vec(arbitrary_query(), 4),
         is_range: bool,
+        splits in proptest::collection::btree_set(0_i64..130, 0..3),
     ) {
         let storage = storage(&lines);
-        let whole = Engine::new(&storage, &RunOptions { shards: 1, shard_of: &shard_of });
-        let sharded = Engine::new(&storage, &RunOptions { shards: SHARDS, shard_of: &shard_of });
+        let splits: Vec<_> = splits.iter().map(|at| Timestamp::from_millis(at * 1000)).collect();
+        let shard_of = &shard_of;
+        let whole = Engine::new(&storage, &RunOptions { shards: 1, shard_of, splits: &[] });
+        let options = RunOptions { shards: SHARDS, shard_of, splits: &splits };
+        let sharded = Engine::new(&storage, &options);
         let steps = Steps {
             start: Timestamp::from_millis(60_000),
             end: Timestamp::from_millis(if is_range { 120_000 } else { 60_000 }),

@@ -61,12 +61,24 @@ impl Storage {
         }
     }
 
-    /// The series spread over `shards` storages.
-    pub(super) fn split(&self, shards: usize, shard_of: &dyn Fn(&Labels) -> usize) -> Vec<Self> {
-        let mut parts: Vec<Self> = (0..shards).map(|_| Self::default()).collect();
-        for (labels, samples) in &self.series {
-            let part = &mut parts[shard_of(labels) % shards];
-            part.series.insert(labels.clone(), Arc::clone(samples));
+    /// The series spread over `shards` storages, and over one more from each of `splits` on: samples
+    /// from then on may be on another one than those before.
+    pub(super) fn split(
+        &self,
+        shards: usize,
+        shard_of: &dyn Fn(&Labels) -> usize,
+        splits: &[Timestamp],
+    ) -> Vec<Self> {
+        let count = shards + splits.len();
+        let mut parts: Vec<Self> = (0..count).map(|_| Self::default()).collect();
+        for (labels, stored) in &self.series {
+            let number = shard_of(labels);
+            for sample in &stored.0 {
+                let begun = splits.partition_point(|split| split.millis() <= sample.timestamp);
+                let part = &mut parts[number % (shards + begun)];
+                let series = part.series.entry(labels.clone()).or_default();
+                Arc::make_mut(series).0.push(sample.clone());
+            }
         }
         parts
     }

@@ -153,18 +153,11 @@ pub(super) struct FetchedSource {
 }
 
 impl FetchedSource {
-    /// Adds series. One that several fragments fetched is kept once per fragment and selected
-    /// with the longest of its samples.
+    /// Adds series. One that several fragments or several shards sent is kept once for each.
     pub(super) fn add(&mut self, series: Vec<SampledSeries>) {
         self.series.extend(series);
-        self.series.sort_by(|left, right| {
-            left.labels.cmp(&right.labels).then_with(|| first_time(left).cmp(&first_time(right)))
-        });
+        self.series.sort_by(|left, right| left.labels.cmp(&right.labels));
     }
-}
-
-fn first_time(series: &SampledSeries) -> i64 {
-    series.samples.timestamps().first().copied().unwrap_or(i64::MAX)
 }
 
 impl SeriesSource for FetchedSource {
@@ -175,8 +168,7 @@ impl SeriesSource for FetchedSource {
         let mut selected = Vec::new();
         for same in self.series.chunk_by(|left, right| left.labels == right.labels) {
             if is_wanted(&same[0].labels) {
-                let parts = same.iter().map(|part| Arc::clone(&part.samples)).collect();
-                let data = Arc::new(FetchedSeries { parts });
+                let data = Arc::new(FetchedSeries(together(same)));
                 selected.push(SelectedSeries { labels: same[0].labels.clone(), data });
             }
         }
@@ -184,10 +176,28 @@ impl SeriesSource for FetchedSource {
     }
 }
 
-/// The samples of a series, fetched for several fragments: parts may overlap and then agree.
-struct FetchedSeries {
-    parts: Vec<Arc<SampleBuffer>>,
+/// The samples of one series in order of time. Parts may overlap and then agree; those of shards
+/// that had the series in turn lie between each other.
+fn together(parts: &[SampledSeries]) -> Arc<SampleBuffer> {
+    if let [part] = parts {
+        return Arc::clone(&part.samples);
+    }
+    let times = |(number, part): (usize, &SampledSeries)| {
+        let times = part.samples.timestamps().to_vec().into_iter().enumerate();
+        times.map(move |(at, time)| (time, number, at))
+    };
+    let mut all: Vec<(i64, usize, usize)> = parts.iter().enumerate().flat_map(times).collect();
+    all.sort_unstable();
+    all.dedup_by_key(|(time, _, _)| *time);
+    let mut samples = SampleBuffer::new();
+    for (_, number, at) in all {
+        samples.push_of(&parts[number].samples, at);
+    }
+    Arc::new(samples)
 }
+
+/// The samples of a series, fetched.
+struct FetchedSeries(Arc<SampleBuffer>);
 
 impl SeriesData for FetchedSeries {
     fn read(
@@ -196,21 +206,10 @@ impl SeriesData for FetchedSeries {
         end: Timestamp,
         into: &mut SampleBuffer,
     ) -> Result<(), SourceError> {
-        let mut behind = start.millis().saturating_sub(1);
-        for part in &self.parts {
-            for at in 0..part.len() {
-                let timestamp = part.timestamps()[at];
-                if timestamp <= behind || timestamp > end.millis() {
-                    continue;
-                }
-                match part.histogram(at) {
-                    Some(histogram) => into.push_histogram(timestamp, Arc::clone(histogram)),
-                    None => into.push_float(timestamp, part.values()[at]),
-                }
-                into.set_last_start(part.start_timestamp(at));
-                behind = timestamp;
-            }
-        }
+        let times = self.0.timestamps();
+        let first = times.partition_point(|time| *time < start.millis());
+        let last = times.partition_point(|time| *time <= end.millis());
+        (first..last).for_each(|at| into.push_of(&self.0, at));
         Ok(())
     }
 }

@@ -19,12 +19,14 @@
 //!
 //! Which shards exist, and how fragments reach them, is not known here.
 
+mod cut;
 mod fragment;
 mod place;
 mod split;
 
 use std::collections::HashMap;
 
+pub use cut::{Piece, cut, join};
 pub use fragment::{FragmentAnswer, FragmentContent, FragmentError, SampledSeries, run_fragment};
 
 use crate::{
@@ -80,11 +82,9 @@ pub enum FragmentKind {
 
 /// Splits a resolved expression for shards.
 pub fn distribute(expr: &Expr, options: &EvalOptions) -> Plan {
-    let mut splitter =
-        Splitter { options, marks_resets: options.marks_resets, fragments: Vec::new() };
+    let mut splitter = Splitter::new(options);
     splitter.split(expr, Grid::new(&options.steps));
-    let fragments = splitter.fragments;
-    Plan { expr: expr.clone(), options: options.clone(), fragments }
+    splitter.into_plan(expr)
 }
 
 impl Plan {

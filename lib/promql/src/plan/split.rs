@@ -3,15 +3,12 @@
 use narthex_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 use super::{
-    Fragment, FragmentKind,
+    Fragment, FragmentKind, Plan,
     place::{Place, place},
 };
 use crate::{
     ParseOptions, Steps,
-    ast::{
-        Aggregate, AggregateOp, ByteRange, Call, Expr, ExprKind, MatrixSelector, RangeExtension,
-        Selector,
-    },
+    ast::{Aggregate, AggregateOp, ByteRange, Call, Expr, ExprKind, RangeExtension, Selector},
     eval::{EvalOptions, Grid, Reference, info_reference, is_step_invariant, subquery_grid},
     functions, parse,
     types::ValueType,
@@ -24,13 +21,45 @@ const INFO_METRICS: &str = ".+_info";
 
 /// Collects fragments on a walk from the whole expression down to what shards can do.
 pub(super) struct Splitter<'a> {
-    pub(super) options: &'a EvalOptions,
+    options: &'a EvalOptions,
     /// As the evaluator's flag at the same place of the expression.
-    pub(super) marks_resets: bool,
-    pub(super) fragments: Vec<Fragment>,
+    marks_resets: bool,
+    fragments: Vec<Fragment>,
 }
 
-impl Splitter<'_> {
+impl<'a> Splitter<'a> {
+    pub(super) fn new(options: &'a EvalOptions) -> Self {
+        Self { options, marks_resets: options.marks_resets, fragments: Vec::new() }
+    }
+
+    /// What was collected of `expr`.
+    pub(super) fn into_plan(self, expr: &Expr) -> Plan {
+        Plan { expr: expr.clone(), options: self.options.clone(), fragments: self.fragments }
+    }
+
+    /// Has the shards send all samples that an expression needs, and evaluate nothing.
+    pub(super) fn fetch_all(&mut self, expr: &Expr, grid: Grid) {
+        let expr = expr.unwrapped();
+        let grid = if grid.len > 1 && is_step_invariant(expr) { grid.first() } else { grid };
+        if grid.len == 0 {
+            return;
+        }
+        match &expr.kind {
+            ExprKind::Selector(selector) => self.fetch_range(selector, 0, expr.range, grid),
+            ExprKind::Matrix(matrix) => {
+                self.fetch_range(&matrix.selector, matrix.window.millis(), expr.range, grid);
+            }
+            ExprKind::Subquery(subquery) => {
+                self.fetch_all(&subquery.expr, subquery_grid(subquery, self.options, grid));
+            }
+            ExprKind::Call(call) if call.function.name == "info" => {
+                self.fetch_all(&call.args[0], grid);
+                self.fetch_info(call, expr.range, grid);
+            }
+            _ => expr.children().into_iter().for_each(|child| self.fetch_all(child, grid)),
+        }
+    }
+
     /// Splits an expression that is evaluated at these steps.
     pub(super) fn split(&mut self, expr: &Expr, grid: Grid) {
         let expr = expr.unwrapped();
@@ -64,7 +93,7 @@ impl Splitter<'_> {
                 self.split(&subquery.expr, subquery_grid(subquery, self.options, grid));
             }
             ExprKind::Matrix(matrix) => {
-                self.fetch_range(matrix, expr.range, grid);
+                self.fetch_range(&matrix.selector, matrix.window.millis(), expr.range, grid);
             }
             _ => unreachable!("BUG: nothing else is a range vector"),
         }
@@ -131,12 +160,10 @@ impl Splitter<'_> {
         self.fragments.push(Fragment { text, kind, steps, marks_resets, replaces, places });
     }
 
-    /// Has the shards send the samples of a range.
-    fn fetch_range(&mut self, matrix: &MatrixSelector, replaces: ByteRange, grid: Grid) {
-        let selector = &matrix.selector;
+    /// Has the shards send the samples of a range, and those before it that its start looks at.
+    fn fetch_range(&mut self, selector: &Selector, before: i64, replaces: ByteRange, grid: Grid) {
         let steps = &self.options.steps;
         let reference = Reference::new(selector.at, selector.offset_millis(), steps);
-        let before = matrix.window.millis();
         let after = match selector.extension {
             Some(RangeExtension::Smoothed) => self.lookback(),
             _ => 0,

@@ -95,6 +95,16 @@ impl SampleBuffer {
         *last = Some(histogram);
     }
 
+    /// Appends one sample of another buffer, which is newer.
+    pub fn push_of(&mut self, other: &Self, at: usize) {
+        let timestamp = other.timestamps[at];
+        match other.histogram(at) {
+            Some(histogram) => self.push_histogram(timestamp, Arc::clone(histogram)),
+            None => self.push_float(timestamp, other.values[at]),
+        }
+        self.set_last_start(other.start_timestamp(at));
+    }
+
     /// Gives the last sample its start timestamp; 0 says it is unknown.
     pub fn set_last_start(&mut self, start_timestamp: i64) {
         if start_timestamp == 0 && self.start_timestamps.is_empty() {
