@@ -4,9 +4,11 @@
 //! * nothing is asked of a shard before the expression is known to be sound;
 //! * when the caller goes away or its time is up, the future is dropped: that ends the streams of
 //!   all shards and stops the evaluation here;
+//! * of each piece of a query those shards are asked that its samples' epochs name;
 //! * an answer has been told in full by every shard it needed, or says which one is missing.
 
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -19,7 +21,7 @@ use narthex_promql::{
     Answer, CancelToken, EvalError, EvalOptions, Fragment, FragmentAnswer, FragmentKind, Plan,
     Steps, Value,
     ast::{Expr, ExprKind},
-    distribute, parse, resolve,
+    cut, join, parse, resolve,
     types::ValueType,
     wire,
 };
@@ -83,7 +85,8 @@ pub struct QueryStats {
 }
 
 struct Prepared {
-    plan: Plan,
+    expr: Expr,
+    options: EvalOptions,
     selectors: Vec<Vec<Matcher>>,
 }
 
@@ -132,7 +135,7 @@ impl Querier {
         options.subquery_step = self.options.subquery_step;
         options.samples_max = self.options.samples_max;
         options.has_delayed_name_removal = self.options.delayed_name_removal;
-        Ok(Prepared { plan: distribute(&expr, &options), selectors: selectors(&expr) })
+        Ok(Prepared { selectors: selectors(&expr), expr, options })
     }
 
     async fn evaluate(
@@ -140,29 +143,54 @@ impl Querier {
         request: &QueryRequest,
         prepared: Prepared,
     ) -> Result<Answered, ApiError> {
-        let Prepared { plan, selectors } = prepared;
-        // Epochs of all times: offsets and `@` may look anywhere.
-        let all_times = TimeRange { start: Timestamp::MIN, end: Timestamp::MAX };
-        let shards: Vec<ShardId> = match plan.fragments().is_empty() {
-            true => Vec::new(),
-            false => {
-                shards_for(&self.cluster.state(), &selectors, all_times)?.into_iter().collect()
-            }
-        };
-        let range = TimeRange { start: request.steps.start, end: request.steps.end };
-        let partial_response = request.partial_response || self.options.partial_response;
+        let state = self.cluster.state();
+        let later = state.epochs().iter().skip(1);
+        let beginnings: Vec<Timestamp> = later.map(|epoch| epoch.from).collect();
         let bytes_left =
             AtomicUsize::new(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE));
+        let (mut answers, mut warnings, mut age) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for piece in cut(&prepared.expr, &prepared.options, &beginnings) {
+            let (start, end) = piece.reads;
+            let reads = TimeRange { start, end };
+            let shards = match prepared.selectors.is_empty() {
+                true => BTreeSet::new(),
+                false => shards_for(&state, &prepared.selectors, reads)?,
+            };
+            let plan = piece.plan(&prepared.expr, &prepared.options);
+            let told = self.ask_for(request, (&plan, piece.steps), &shards, &bytes_left).await?;
+            for gathered in &told {
+                warnings.extend(gathered.warnings.iter().cloned());
+                age = gathered.answers.iter().map(|(_, told)| told.age).fold(age, Duration::max);
+            }
+            answers.push(evaluated(plan, told).await?);
+        }
+        warnings.sort();
+        warnings.dedup();
+        if !warnings.is_empty() {
+            self.metrics.partial.inc();
+        }
+        Ok(answered(request, join(answers), warnings, age))
+    }
+
+    /// What all shards say to all fragments of a piece of the query.
+    async fn ask_for(
+        &self,
+        request: &QueryRequest,
+        (plan, steps): (&Plan, Steps),
+        shards: &BTreeSet<ShardId>,
+        bytes_left: &AtomicUsize,
+    ) -> Result<Vec<Gathered<Told>>, ApiError> {
+        let range = TimeRange { start: steps.start, end: steps.end };
+        let partial_response = request.partial_response || self.options.partial_response;
         let asked = plan.fragments().iter().map(|fragment| {
-            let (plan, shards, bytes_left) = (&plan, shards.iter().copied(), &bytes_left);
+            let shards = shards.iter().copied();
             ask_all(shards, range, partial_response, move |shard| {
                 let asked = fragment_request(plan, fragment, shard);
                 let consistency = request.consistency.into();
                 self.ask(shard, FragmentRequest { consistency, ..asked }, bytes_left)
             })
         });
-        let told = try_join_all(asked).await?;
-        self.finish(request, plan, told).await
+        try_join_all(asked).await
     }
 
     /// Has a shard evaluate a fragment and collects its answer.
@@ -200,50 +228,43 @@ impl Querier {
         }
         Err(broke_off(shard, &tonic::Status::unavailable("its answer has no end")))
     }
+}
 
-    /// Puts the shards' answers together on a thread that may work for a while.
-    async fn finish(
-        &self,
-        request: &QueryRequest,
-        plan: Plan,
-        told: Vec<Gathered<Told>>,
-    ) -> Result<Answered, ApiError> {
-        let mut warnings: Vec<String> = Vec::new();
-        let mut age = Duration::ZERO;
-        for gathered in &told {
-            warnings.extend(gathered.warnings.iter().cloned());
-            age = gathered.answers.iter().map(|(_, told)| told.age).fold(age, Duration::max);
-        }
-        warnings.sort();
-        warnings.dedup();
-        if !warnings.is_empty() {
-            self.metrics.partial.inc();
-        }
-        let cancel = CancelToken::new();
-        let on_drop = CancelOnDrop(cancel.clone());
-        let work = move || finish(&plan, told, &cancel);
-        let answer = tokio::task::spawn_blocking(work).await.map_err(|error| {
-            ApiError::new(ErrorType::Internal, format!("evaluation failed: {error}"))
-        })??;
-        drop(on_drop);
-        let mut remarks = Remarks {
-            warnings: answer.annotations.warnings(&request.text),
-            infos: answer.annotations.infos(&request.text),
-        };
-        if !age.is_zero() {
-            let age = age.as_secs_f64();
-            remarks.warnings.push(format!(
-                "a shard has no majority of its replicas: its samples are as of {age:.3}s ago"
-            ));
-        }
-        remarks.warnings.extend(warnings);
-        let stats = QueryStats {
-            samples_read: answer.stats.samples_read,
-            samples_peak: answer.stats.samples_peak,
-            ..QueryStats::default()
-        };
-        Ok(Answered { value: sorted(answer.value), remarks, age, stats })
+/// Puts the shards' answers together on a thread that may work for a while.
+async fn evaluated(plan: Plan, told: Vec<Gathered<Told>>) -> Result<Answer, ApiError> {
+    let cancel = CancelToken::new();
+    let on_drop = CancelOnDrop(cancel.clone());
+    let work = move || finish(&plan, told, &cancel);
+    let answer = tokio::task::spawn_blocking(work).await.map_err(|error| {
+        ApiError::new(ErrorType::Internal, format!("evaluation failed: {error}"))
+    })??;
+    drop(on_drop);
+    Ok(answer)
+}
+
+fn answered(
+    request: &QueryRequest,
+    answer: Answer,
+    missing: Vec<String>,
+    age: Duration,
+) -> Answered {
+    let mut remarks = Remarks {
+        warnings: answer.annotations.warnings(&request.text),
+        infos: answer.annotations.infos(&request.text),
+    };
+    if !age.is_zero() {
+        let age = age.as_secs_f64();
+        remarks.warnings.push(format!(
+            "a shard has no majority of its replicas: its samples are as of {age:.3}s ago"
+        ));
     }
+    remarks.warnings.extend(missing);
+    let stats = QueryStats {
+        samples_read: answer.stats.samples_read,
+        samples_peak: answer.stats.samples_peak,
+        ..QueryStats::default()
+    };
+    Answered { value: sorted(answer.value), remarks, age, stats }
 }
 
 /// Stops an evaluation that nobody waits for any more.

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use narthex_cluster::{ClusterState, NodeId, TenantId};
+use narthex_cluster::{ChangeRing, ClusterState, Command, NodeId, Request, RequestId, TenantId};
 use narthex_model::{Labels, MatchOp};
 use narthex_promql::{
     SampleBuffer, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError,
@@ -28,6 +28,10 @@ use crate::{
     cluster::{Asked, Cluster},
     test_cluster::founded,
 };
+
+fn minute(minutes: i64) -> Timestamp {
+    Timestamp::from_millis(minutes * 60_000)
+}
 
 const NOW: Timestamp = Timestamp::from_millis(600_000);
 
@@ -87,6 +91,34 @@ impl Shards {
             let samples = (0..=10).map(|minute| (minute * 60_000, f64::from(i))).collect();
             let rows = &mut stored.get_mut(&shard.0).expect("a shard").0;
             rows.push((labels, Arc::new(Buffer(samples))));
+        }
+        Self { state, stored, silent: vec![], asked: Default::default(), age_ms: 0 }
+    }
+
+    /// The same from minute 50 to 70, of `shards` shards that become two more at minute 60. Only what
+    /// is asked of the right shards is found.
+    fn split(shards: u32) -> Self {
+        let mut state = founded(shards);
+        let change = ChangeRing { shards_added: 2, spread_jobs: None };
+        let (id, at) = (RequestId(2), Timestamp::from_millis(1_000));
+        let request = Request { id, at, command: Command::ChangeRing(change) };
+        state.apply(&request).accepted().expect("accepted");
+        assert_eq!(state.epochs()[1].from, minute(60));
+        let mut stored: BTreeMap<u32, Stored> =
+            (0..shards + 2).map(|shard| (shard, Stored(vec![]))).collect();
+        for i in 0..12 {
+            let instance = format!("i{i}");
+            let pairs = [("__name__", "up"), ("job", "j"), ("instance", &instance)];
+            let labels = Labels::from_pairs(pairs).expect("valid");
+            for at in (50..=70).map(minute) {
+                let shard = state.shard_of(TenantId(0), &labels, at).expect("founded");
+                let rows = &mut stored.get_mut(&shard.0).expect("a shard").0;
+                let sample = (at.millis(), f64::from(i) + at.seconds());
+                match rows.iter_mut().find(|(known, _)| *known == labels) {
+                    Some((_, buffer)) => Arc::get_mut(buffer).expect("ours").0.push(sample),
+                    None => rows.push((labels.clone(), Arc::new(Buffer(vec![sample])))),
+                }
+            }
         }
         Self { state, stored, silent: vec![], asked: Default::default(), age_ms: 0 }
     }
@@ -292,6 +324,48 @@ async fn a_fixed_target_asks_one_shard_and_a_number_none() {
     let answered = querier.query(&at(r#"up{job="j", instance="i7"}"#)).await.expect("one");
     assert_eq!(only_float(&answered.value), 7.0);
     assert_eq!(shards.asked.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_query_over_a_split_answers_as_if_there_had_been_none() {
+    let split = Arc::new(Shards::split(3));
+    let moved = split.stored.iter().filter(|(shard, _)| **shard >= 3);
+    assert!(moved.map(|(_, stored)| stored.0.len()).sum::<usize>() > 0, "some series moved");
+    let querier = querier(Arc::clone(&split), QuerierOptions::default());
+    let mut request = at("");
+    request.steps = Steps { start: minute(50), end: minute(70), step_millis: 60_000 };
+    for (text, expected) in [
+        ("count(up)", 12.0),
+        ("count(up > 0)", 12.0),
+        ("count(increase(up[3m]) > 0)", 12.0),
+        ("sum(max_over_time(up[2m:1m]) - on (instance) up) + 1", 1.0),
+        ("count(up and on (instance) up offset 30s)", 12.0),
+    ] {
+        request.text = text.to_owned();
+        let answered = querier.query(&request).await.expect(text);
+        let Value::Matrix(series) = answered.value else { panic!("no matrix") };
+        let [sum] = series.as_slice() else { panic!("{text}: {} series", series.len()) };
+        let late = sum.samples.timestamps().iter().position(|at| *at == minute(52).millis());
+        let values = &sum.samples.values()[late.expect("a step")..];
+        assert!(values.len() == 19 && values.iter().all(|v| *v == expected), "{text}: {values:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_shard_is_asked_for_its_own_time_alone() {
+    let split = Arc::new(Shards::split(3));
+    let querier = querier(Arc::clone(&split), QuerierOptions::default());
+    let asked = async |from: i64, to: i64| {
+        let mut request = at("up");
+        request.steps = Steps { start: minute(from), end: minute(to), step_millis: 60_000 };
+        querier.query(&request).await.expect("answer");
+        let mut asked = std::mem::take(&mut *split.asked.lock());
+        asked.sort_unstable();
+        asked
+    };
+    assert_eq!(asked(50, 59).await, [0, 1, 2]);
+    assert_eq!(asked(66, 70).await, [0, 1, 2, 3, 4]);
+    assert_eq!(asked(58, 62).await, [0, 0, 1, 1, 2, 2, 3, 4], "before, and over the beginning");
 }
 
 #[tokio::test]
