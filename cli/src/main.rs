@@ -110,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cluster(ClusterCommand::Drain(arguments)) => ask(members::drain(&arguments)),
         Command::Cluster(ClusterCommand::Remove(arguments)) => ask(members::remove(&arguments)),
         Command::Cluster(ClusterCommand::Replace(arguments)) => ask(members::replace(&arguments)),
+        Command::Cluster(ClusterCommand::Split(arguments)) => ask(members::split(&arguments)),
         Command::Cluster(ClusterCommand::Moves(flags)) => ask(members::moves(&flags)),
         Command::Cluster(ClusterCommand::Backup(arguments)) => ask(backup::backup(&arguments)),
         Command::Cluster(ClusterCommand::Restore(arguments)) => {

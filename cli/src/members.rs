@@ -1,16 +1,17 @@
-//! `narthex cluster drain`, `remove`, `replace` and `moves`.
+//! `narthex cluster drain`, `remove`, `replace`, `split` and `moves`.
 
 use std::{io, time::Duration};
 
 use narthex_proto::v1::{
-    DrainRequest, MovesRequest, MovesResponse, RemoveRequest, membership_client::MembershipClient,
+    DrainRequest, MovesRequest, MovesResponse, RemoveRequest, SplitRequest,
+    membership_client::MembershipClient,
 };
 use serde_json::json;
 use tonic::Code;
 
 use crate::{
     client::{self, ClientError},
-    flags::{ClientFlags, DrainArguments, Output, RemoveArguments},
+    flags::{ClientFlags, DrainArguments, Output, RemoveArguments, SplitArguments},
     output::answer,
 };
 
@@ -66,6 +67,16 @@ pub async fn replace(arguments: &RemoveArguments) -> Result<(), ClientError> {
         tokio::time::sleep(PAUSE).await;
     }
     answer(&format!("node {node} is no member any more"))?;
+    Ok(())
+}
+
+/// Spreads series over more shards from a full hour on.
+pub async fn split(arguments: &SplitArguments) -> Result<(), ClientError> {
+    let mut client = MembershipClient::new(client::connect(&arguments.client.server).await?);
+    let request = SplitRequest { shards: arguments.shards.unwrap_or(0) };
+    let split = client.split(request).await?.into_inner();
+    let (shards, begins) = (split.shards, time(split.begins_ms));
+    answer(&format!("samples from {begins} on go to {shards} shards; what is older stays"))?;
     Ok(())
 }
 

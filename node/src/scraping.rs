@@ -4,16 +4,17 @@
 //! A shard is the scraper's from the moment its leader has applied its first entry until its
 //! leadership ends.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use narthex_cluster::{ClusterState, Member, NodeId, ShardId, TenantId};
 use narthex_model::{Labels, Timestamp};
 use narthex_proto::client::ShardClient;
-use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
+    clock::Clock,
     config::{BuiltinHost, Config},
     discovery::{Discovery, DiscoveryMetrics},
     node::{Shared, StartError},
@@ -27,6 +28,11 @@ use crate::{
         sink::ReplicaSink,
     },
 };
+
+/// How long a process that waits for an epoch sleeps without looking at the clock, and one that
+/// waits for none.
+const CLOCK_PAUSE_MAX: Duration = Duration::from_secs(1);
+const ROUTING_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Starts scraping. What is scraped follows cluster state and leadership by itself. Samples enter
 /// the log on the caller's runtime.
@@ -56,7 +62,8 @@ pub(crate) fn start(
     });
     let io = |source| StartError::Io { step: "start the scraper", source };
     let scraper = scraper.spawn(&shared.tasks, shared.stop.clone()).map_err(io)?;
-    shared.tasks.spawn(follow_routing(scraper.clone(), state, shared.stop.clone()));
+    let (clock, stop) = (shared.clock.clone(), shared.stop.clone());
+    shared.tasks.spawn(follow_routing(scraper.clone(), state, clock, stop));
     let owners = Owners {
         shared: shared.clone(),
         replicas: replicas.clone(),
@@ -130,31 +137,45 @@ fn hosts<'a>(members: impl Iterator<Item = &'a Member>, node: NodeId) -> Vec<Bui
     machines.into_iter().map(host).collect()
 }
 
-/// Targets belong to shards as the newest epoch says.
+/// Targets belong to shards as the epoch of the present says. What a scrape brings of another
+/// epoch, since clocks differ or a page says its own times, goes to its shard all the same.
 async fn follow_routing(
     scraper: ScraperHandle,
     mut state: watch::Receiver<Arc<ClusterState>>,
+    clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
     let mut routed = None;
     loop {
         let current = state.borrow_and_update().clone();
-        let epoch = current.epoch_at(Timestamp::MAX).cloned();
-        if epoch.is_some() && epoch != routed {
-            routed.clone_from(&epoch);
-            let routing: Routing = Arc::new(move |labels: &Labels| match &epoch {
-                Some(epoch) => epoch.shard_of(TenantId(0), labels),
-                None => ShardId(0),
-            });
+        let now = clock.now();
+        let epoch = current.epoch_at(now).cloned();
+        if let Some(epoch) = &epoch
+            && routed.as_ref() != Some(epoch)
+        {
+            info!(epoch = epoch.number, shards = epoch.ring.shards().len(), "targets are routed");
+            routed = Some(epoch.clone());
+            let epoch = epoch.clone();
+            let routing: Routing =
+                Arc::new(move |labels: &Labels| epoch.shard_of(TenantId(0), labels));
             if scraper.route(routing).await == Err(Stopped) {
                 return;
             }
         }
         tokio::select! {
             () = stop.cancelled() => return,
+            () = sleep(until_next(&current, now)) => {}
             changed = state.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// Until the next epoch begins, or the clock is to be looked at again: it may be set.
+fn until_next(state: &ClusterState, now: Timestamp) -> Duration {
+    let mut later = state.epochs().iter().filter(|epoch| epoch.from > now);
+    let Some(next) = later.next() else { return ROUTING_PAUSE_MAX };
+    let millis = u64::try_from(next.from.millis_since(now)).unwrap_or(0).max(1);
+    Duration::from_millis(millis).min(CLOCK_PAUSE_MAX)
 }
 
 /// Tells the scraper which shards this node leads.

@@ -237,6 +237,7 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.v1.Settings", "Change", Needs(Role::Config)),
     ("narthex.v1.Membership", "Drain", Needs(Admin)),
     ("narthex.v1.Membership", "Remove", Needs(Admin)),
+    ("narthex.v1.Membership", "Split", Needs(Admin)),
     ("narthex.v1.Membership", "Moves", Needs(Read)),
     ("narthex.v1.Append", "Append", Needs(Write)),
     ("opentelemetry.proto.collector.metrics.v1.MetricsService", "Export", Needs(Write)),

@@ -67,6 +67,8 @@ pub enum ClusterCommand {
     Remove(RemoveArguments),
     /// Drain a node, wait until others hold what it held, and remove it
     Replace(RemoveArguments),
+    /// Spread series over more shards, while they are written and read
+    Split(SplitArguments),
     /// What is moved between nodes, and why
     Moves(ClientFlags),
     /// Copy every node's folder, as of one moment, into a folder here
@@ -92,6 +94,16 @@ pub struct DrainArguments {
 pub struct RemoveArguments {
     /// Name or id of the node
     pub node: String,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// `narthex cluster split`.
+#[derive(Debug, Args)]
+pub struct SplitArguments {
+    /// How many shards there are to be in all [default: twice as many as now]
+    #[arg(long, env = "NARTHEX_SHARDS")]
+    pub shards: Option<u32>,
     #[command(flatten)]
     pub client: ClientFlags,
 }

@@ -13,7 +13,7 @@ pub use client::{
     ApplyArguments, BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand,
     DrainArguments, GetArguments, ImportArguments, ImportCommand, InitArguments, Output,
     QueryArguments, RemoveArguments, RestoreArguments, RetentionArguments, SetArguments,
-    TestArguments,
+    SplitArguments, TestArguments,
 };
 pub use server::{
     IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,

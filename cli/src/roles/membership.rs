@@ -1,13 +1,13 @@
 //! `narthex.v1.Membership`: which nodes belong to the cluster, and what is moved between them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use narthex_cluster::{ClusterState, Command, Drain, Member, MemberState};
+use narthex_cluster::{ChangeRing, ClusterState, Command, Drain, Member, MemberState, Outcome};
 use narthex_proto::{
     internal::v1::{MovesRequest as AskMoves, MovesResponse as Asked},
     v1::{
         DecidedMove, DrainRequest, DrainResponse, MoveUnderWay, MovesRequest, MovesResponse,
-        RemoveRequest, RemoveResponse,
+        RemoveRequest, RemoveResponse, SplitRequest, SplitResponse,
         membership_server::{Membership, MembershipServer},
     },
 };
@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::proposer::Proposer;
+
+/// How long a change of the cluster's state may take until this process has heard of it.
+const STATE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Adds the service.
 pub fn add(routes: &mut Routes, proposer: Proposer, state: watch::Receiver<Arc<ClusterState>>) {
@@ -39,9 +42,17 @@ impl MembershipService {
         })
     }
 
-    async fn propose(&self, command: Command) -> Result<(), Status> {
+    /// Returns once this process has the state of that revision, so that who asks again is answered
+    /// from it; or after a while.
+    async fn wait_for(&self, revision: u64) {
+        let mut state = self.state.clone();
+        let reached = state.wait_for(|state| state.revision() >= revision);
+        drop(tokio::time::timeout(STATE_PATIENCE, reached).await);
+    }
+
+    async fn propose(&self, command: Command) -> Result<Outcome, Status> {
         let proposed = self.proposer.propose(command).await;
-        proposed.map(drop).map_err(|error| Status::failed_precondition(error.to_string()))
+        proposed.map_err(|error| Status::failed_precondition(error.to_string()))
     }
 }
 
@@ -70,6 +81,38 @@ impl Membership for MembershipService {
         let node = self.member(&request.into_inner().node)?.id;
         self.propose(Command::RemoveMember(node)).await?;
         Ok(Response::new(RemoveResponse {}))
+    }
+
+    /// The number of shards in all, not of those to add, so that asking twice splits once.
+    async fn split(
+        &self,
+        request: Request<SplitRequest>,
+    ) -> Result<Response<SplitResponse>, Status> {
+        let state = self.state.borrow().clone();
+        let present = u32::try_from(state.shards().len()).unwrap_or(u32::MAX);
+        let shards = match request.into_inner().shards {
+            0 => present.saturating_mul(2),
+            shards => shards,
+        };
+        let shards_added = shards.checked_sub(present).filter(|added| *added > 0);
+        let shards_added = shards_added.ok_or_else(|| {
+            let text = format!("there are {present} shards already, and shards are never merged");
+            Status::failed_precondition(text)
+        })?;
+        let change = Command::ChangeRing(ChangeRing { shards_added, spread_jobs: None });
+        if !state.is_open(change.gate()) {
+            return Err(Status::failed_precondition(
+                "some node's version does not know splits, or the cluster has not been raised to \
+                 the version of its nodes yet",
+            ));
+        }
+        match self.propose(change).await? {
+            Outcome::EpochAdded { from, revision, .. } => {
+                self.wait_for(revision).await;
+                Ok(Response::new(SplitResponse { shards, begins_ms: from.millis() }))
+            }
+            other => Err(Status::internal(format!("BUG: a split ended as {other:?}"))),
+        }
     }
 
     async fn moves(&self, _: Request<MovesRequest>) -> Result<Response<MovesResponse>, Status> {

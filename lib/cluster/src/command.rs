@@ -84,7 +84,10 @@ pub enum Command {
 impl Command {
     /// The gate that must be open before this is proposed.
     pub const fn gate(&self) -> Gate {
-        Gate::Base
+        match self {
+            Self::ChangeRing(_) => Gate::Splits,
+            _ => Gate::Base,
+        }
     }
 }
 

@@ -29,17 +29,19 @@ pub enum Gate {
     Moves,
     /// Raft's appends between nodes go without gRPC: every node takes them.
     Streams,
+    /// Shards that come later: every node scrapes and asks by the epoch of the time.
+    Splits,
 }
 
 impl Gate {
     /// All gates, for status pages.
-    pub const ALL: [Self; 3] = [Self::Base, Self::Moves, Self::Streams];
+    pub const ALL: [Self; 4] = [Self::Base, Self::Moves, Self::Streams, Self::Splits];
 
     /// The cluster version that opens the gate.
     pub const fn opens_at(self) -> ClusterVersion {
         match self {
             Self::Base => ClusterVersion(1),
-            Self::Moves | Self::Streams => ClusterVersion(2),
+            Self::Moves | Self::Streams | Self::Splits => ClusterVersion(2),
         }
     }
 
@@ -49,6 +51,7 @@ impl Gate {
             Self::Base => "base",
             Self::Moves => "moves",
             Self::Streams => "streams",
+            Self::Splits => "splits",
         }
     }
 }

@@ -67,13 +67,25 @@ pub struct ScrapeFailed {
     pub reason: String,
 }
 
-/// A target that discovery no longer finds.
+/// A target that discovery no longer finds, or that another shard scrapes from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetGone {
     /// Which one.
     pub target: TargetId,
-    /// The time of the stale markers.
+    /// The time of the stale markers. A series gets none that is older than its newest sample.
     pub time: Timestamp,
+}
+
+impl TargetGone {
+    /// Of a target whose series go on in another shard: there are no stale markers.
+    pub fn moved(target: TargetId) -> Self {
+        Self { target, time: Timestamp::MIN }
+    }
+
+    /// Whether its series go on in another shard.
+    pub fn has_moved(&self) -> bool {
+        self.time == Timestamp::MIN
+    }
 }
 
 /// One sample of a page.

@@ -61,6 +61,8 @@ pub enum Action {
         shard: ShardId,
         /// Which one.
         target: TargetId,
+        /// It is another shard's now, and so are its series.
+        has_moved: bool,
     },
 }
 
@@ -299,7 +301,8 @@ impl Schedule {
                 let is_busy = state.is_some_and(|it| it.is_busy);
                 waits |= is_busy && !is_planned;
                 if !is_planned && !is_busy {
-                    actions.push(Action::Gone { shard, target });
+                    let has_moved = state.is_some_and(|it| !it.is_removed);
+                    actions.push(Action::Gone { shard, target, has_moved });
                 }
                 is_planned || is_busy
             });

@@ -369,16 +369,20 @@ impl<S: ScrapeSink> Scraper<S> {
         for action in actions {
             match action {
                 Action::Start(start) => self.start(start),
-                Action::Gone { shard, target } => self.end_target(shard, target, now),
+                Action::Gone { shard, target, has_moved: true } => {
+                    self.end_target(shard, TargetGone::moved(target));
+                }
+                Action::Gone { shard, target, has_moved: false } => {
+                    self.end_target(shard, TargetGone { target, time: now });
+                }
             }
         }
     }
 
-    fn end_target(&mut self, shard: ShardId, target: TargetId, time: Timestamp) {
+    fn end_target(&mut self, shard: ShardId, gone: TargetGone) {
         let sink = self.inputs.sink.clone();
         self.endings.spawn(async move {
-            let gone = ScrapeCommand::Gone(TargetGone { target, time });
-            (shard, target, sink.submit(shard, gone).await)
+            (shard, gone.target, sink.submit(shard, ScrapeCommand::Gone(gone)).await)
         });
     }
 

@@ -6,9 +6,9 @@
 //!
 //! Pure: `sink.rs` sends what is taken out here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use narthex_cluster::{ClusterState, Epoch, ShardId, TenantId};
+use narthex_cluster::{ClusterState, ShardId, TenantId};
 use narthex_model::{INSTANCE, JOB, Timestamp};
 
 use crate::scrape::{Scrape, ScrapeCommand, ScrapeFailed, ScrapedSample};
@@ -48,23 +48,33 @@ pub fn take_foreign(
 struct Homes<'a> {
     state: &'a ClusterState,
     own: ShardId,
-    /// The shard of the target's keyed series, and since which time.
-    keyed: Option<(ShardId, Timestamp)>,
+    /// The shard of the target's keyed series, and the times for which it is.
+    keyed: Option<(ShardId, Range<Timestamp>)>,
 }
 
 impl<'a> Homes<'a> {
     fn new(state: &'a ClusterState, report: &[ScrapedSample], own: ShardId) -> Self {
-        let keyed = |epoch: &Epoch| {
-            let labels = &report.first()?.series.labels;
-            let is_keyed = epoch.is_keyed(labels.value(JOB), labels.value(INSTANCE));
-            is_keyed.then(|| (epoch.shard_of(TenantId(0), labels), epoch.from))
-        };
-        Self { state, own, keyed: state.epochs().last().and_then(keyed) }
+        Self { state, own, keyed: Self::keyed(state, report) }
+    }
+
+    fn keyed(
+        state: &ClusterState,
+        report: &[ScrapedSample],
+    ) -> Option<(ShardId, Range<Timestamp>)> {
+        let sample = report.first()?;
+        let labels = &sample.series.labels;
+        let epoch = state.epoch_at(sample.timestamp)?;
+        let next = state.epochs().iter().find(|later| later.from > epoch.from);
+        let until = next.map_or(Timestamp::MAX, |next| next.from);
+        let is_keyed = epoch.is_keyed(labels.value(JOB), labels.value(INSTANCE));
+        is_keyed.then(|| (epoch.shard_of(TenantId(0), labels), epoch.from..until))
     }
 
     fn of(&self, sample: &ScrapedSample) -> ShardId {
-        match self.keyed {
-            Some((shard, from)) if sample.follows_target && sample.timestamp >= from => shard,
+        match &self.keyed {
+            Some((shard, times)) if sample.follows_target && times.contains(&sample.timestamp) => {
+                *shard
+            }
             _ => {
                 let labels = &sample.series.labels;
                 self.state.shard_of(TenantId(0), labels, sample.timestamp).unwrap_or(self.own)

@@ -203,7 +203,9 @@ impl ScrapeSink for ReplicaSink {
             .map(|part| forward::request(owner, part, &command, parts.get(&part)))
             .collect();
         let command = Arc::new(command);
-        if let ScrapeCommand::Gone(_) = *command {
+        if let ScrapeCommand::Gone(gone) = *command {
+            // Where its parts are the shard takes them over that scrapes it from now on.
+            let forwards = if gone.has_moved() { Vec::new() } else { forwards };
             // The target's own state says where its parts are: it ends last.
             self.forward(forwards, &parts).await?;
             return self.write(&replica, &command, elsewhere).await;

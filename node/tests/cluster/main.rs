@@ -12,6 +12,7 @@ mod limits;
 mod parts;
 mod repair;
 mod rich;
+mod splitting;
 mod stale;
 mod syncs;
 

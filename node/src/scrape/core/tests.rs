@@ -121,7 +121,7 @@ fn a_target_that_changes_its_shard_is_gone_from_the_old_one() {
     schedule.finish(TargetId(0));
     schedule.assign(&[planned(0, OTHER, 10)], true, at(11.0));
     let actions = schedule.tick(at(12.0));
-    assert_eq!(actions, [Action::Gone { shard: SHARD, target: TargetId(0) }]);
+    assert_eq!(actions, [Action::Gone { shard: SHARD, target: TargetId(0), has_moved: true }]);
     assert_eq!(starts(&schedule.tick(at(20.0))), [(0, 20_000)]);
 }
 
@@ -135,7 +135,7 @@ fn a_target_that_changes_its_shard_while_it_is_scraped_is_gone_afterwards() {
     assert!(schedule.tick(at(13.0)).is_empty());
     schedule.finish(TargetId(0));
     let actions = schedule.tick(at(14.0));
-    assert_eq!(actions, [Action::Gone { shard: SHARD, target: TargetId(0) }]);
+    assert_eq!(actions, [Action::Gone { shard: SHARD, target: TargetId(0), has_moved: true }]);
 }
 
 #[test]
