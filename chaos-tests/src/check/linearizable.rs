@@ -6,7 +6,7 @@
 //! history in an order that fits, and a pair of (what is taken, value) is visited once. A write that
 //! was not answered may take effect at any time after its call, or never; a failed read says
 //! nothing and is left out. The search is exponential in the worst case, so [`check`] gives up with
-//! [`Answer::Unknown`] after [`STEPS_MAX`].
+//! [`Answer::Unknown`] after `STEPS_MAX`.
 
 use std::collections::HashSet;
 
