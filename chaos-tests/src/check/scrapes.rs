@@ -27,7 +27,7 @@ pub struct Troubles<'a> {
     /// into an election where that takes longer.
     pub spans: &'a [(i64, i64)],
     /// Wall-clock milliseconds at which nodes were healed: they are given back what they led within
-    /// [`GIVEN_BACK`], and a leader begins with the next slot.
+    /// `GIVEN_BACK`, and a leader begins with the next slot.
     pub healed: &'a [i64],
     /// Moments at which the machine did not run what was ready to run.
     pub stalls: &'a Stalls,

@@ -26,6 +26,7 @@ use openraft::{
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::{
+    runtime::Handle,
     sync::{oneshot, watch},
     time::{Sleep, sleep, timeout},
 };
@@ -248,6 +249,36 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// What a group begins with: its place in the cluster, its log, and its state machine with
+    /// what that has persisted.
+    pub fn new(
+        (node, network): (NodeId, Network),
+        config: GroupConfig,
+        log: GroupLog,
+        (machine, persisted): (Machine, Applied),
+    ) -> Self {
+        Self {
+            node,
+            config,
+            log,
+            machine,
+            network,
+            raft: RwLock::new(None),
+            leadership: watch::Sender::new(Leadership::default()),
+            persisted: Arc::new(Mutex::new(persisted)),
+            peers_persisted: Mutex::new(BTreeMap::new()),
+            cut_off: Mutex::new(BTreeSet::new()),
+            purge_end: AtomicU64::new(0),
+            lacks_entries: watch::Sender::new(false),
+            is_wrong: AtomicBool::new(false),
+            votes: AtomicBool::new(false),
+            may_lead: AtomicBool::new(true),
+            commit_durations: Durations::default(),
+            reopenings: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+        }
+    }
+
     pub fn raft(&self) -> Option<RaftHandle> {
         self.raft.read().clone()
     }
@@ -280,40 +311,33 @@ impl Group {
             group: config.group,
             problem: error.to_string(),
         })?;
-        let core = Arc::new(Core {
-            node: node.node,
-            config,
-            log,
-            machine: node.pool.host(config.group, machine),
-            network: node.network.clone(),
-            raft: RwLock::new(None),
-            leadership: watch::Sender::new(Leadership::default()),
-            persisted: Arc::new(Mutex::new(persisted)),
-            peers_persisted: Mutex::new(BTreeMap::new()),
-            cut_off: Mutex::new(BTreeSet::new()),
-            purge_end: AtomicU64::new(0),
-            lacks_entries: watch::Sender::new(false),
-            is_wrong: AtomicBool::new(false),
-            votes: AtomicBool::new(false),
-            may_lead: AtomicBool::new(true),
-            commit_durations: Durations::default(),
-            reopenings: AtomicU64::new(0),
-            stalled: AtomicBool::new(false),
-        });
+        let machine = (node.pool.host(config.group, machine), persisted);
+        let core = Core::new((node.node, node.network.clone()), config, log, machine);
+        Self::start(core, node.log.failure(), node.runtime.handle()).await
+    }
+
+    /// Opens the group that `core` describes, and runs it on `runtime`.
+    pub(super) async fn start(
+        core: Core,
+        log_failure: watch::Receiver<Option<Arc<std::io::Error>>>,
+        runtime: &Handle,
+    ) -> Result<Self, OpenGroupError> {
+        let core = Arc::new(core);
+        let group = core.config.group;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (opened, first) = oneshot::channel();
-        let task = supervisor::run(core.clone(), node.log.failure(), stop.clone(), opened);
-        tasks.spawn_on(Polled::new(task), node.runtime.handle());
+        let task = supervisor::run(core.clone(), log_failure, stop.clone(), opened);
+        tasks.spawn_on(Polled::new(task), runtime);
         tasks.close();
         match first.await {
             Ok(Ok(())) => {
-                node.network.register(&core);
+                core.network.register(&core);
                 Ok(Self { core, stop, tasks })
             }
-            Ok(Err(problem)) => Err(OpenGroupError::Refused { group: config.group, problem }),
+            Ok(Err(problem)) => Err(OpenGroupError::Refused { group, problem }),
             Err(_) => {
                 let problem = "the raft runtime has ended".to_owned();
-                Err(OpenGroupError::Refused { group: config.group, problem })
+                Err(OpenGroupError::Refused { group, problem })
             }
         }
     }

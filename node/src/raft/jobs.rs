@@ -122,6 +122,13 @@ impl Jobs {
         }
     }
 
+    /// Does what waits, on the caller's thread.
+    #[cfg(test)]
+    pub fn run_waiting(&self) {
+        let waiting = mem::take(&mut self.state.lock().waiting);
+        waiting.into_iter().for_each(|job| job());
+    }
+
     /// Rests as told until woken, or a doze is over.
     fn rest(&self, state: &mut MutexGuard<'_, State>, rest: Rest) {
         state.rest = rest;

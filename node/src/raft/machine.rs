@@ -104,15 +104,7 @@ impl ApplyPool {
     /// Gives a group's state machine to its thread.
     pub(super) fn host(&self, group: GroupId, machine: Box<dyn StateMachine>) -> Machine {
         let at = group.number() as usize % self.queues.len();
-        let applied = machine.applied();
-        let progress = Arc::new(Progress {
-            applied: watch::Sender::new(applied.position),
-            failure: OnceLock::new(),
-            failed: CancellationToken::new(),
-            room: Arc::new(Semaphore::new(ROOM_KIB)),
-        });
-        let slot = Slot { group, machine, applied, core: 0, progress: progress.clone() };
-        Machine { slot: Arc::new(Mutex::new(slot)), queue: self.queues[at].clone(), progress }
+        Machine::new(self.queues[at].clone(), group, machine)
     }
 }
 
@@ -169,6 +161,19 @@ pub(super) struct Machine {
 }
 
 impl Machine {
+    /// Gives a state machine to the thread that does the jobs of `queue`.
+    pub fn new(queue: Arc<Jobs>, group: GroupId, machine: Box<dyn StateMachine>) -> Self {
+        let applied = machine.applied();
+        let progress = Arc::new(Progress {
+            applied: watch::Sender::new(applied.position),
+            failure: OnceLock::new(),
+            failed: CancellationToken::new(),
+            room: Arc::new(Semaphore::new(ROOM_KIB)),
+        });
+        let slot = Slot { group, machine, applied, core: 0, progress: progress.clone() };
+        Self { slot: Arc::new(Mutex::new(slot)), queue, progress }
+    }
+
     /// Makes the caller the one core that may apply; gives its number and where the state stands.
     pub async fn take_over(&self) -> Result<(u64, Applied), MachineFailure> {
         self.run(|slot| {

@@ -8,6 +8,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    convert::Infallible,
     future::Future,
     io,
     pin::Pin,
@@ -17,6 +18,7 @@ use std::{
 };
 
 use openraft::async_runtime::{AsyncRuntime, Instant as _};
+use rand::{Rng as _, TryRng};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     time::{Interval, MissedTickBehavior, interval},
@@ -44,6 +46,50 @@ thread_local! {
     static POLLS: RefCell<Option<Arc<Durations>>> = const { RefCell::new(None) };
     /// Where the grid of timers begins; set likewise.
     static GRID_ORIGIN: Cell<Option<RaftInstant>> = const { Cell::new(None) };
+    /// What randomness on this thread is drawn from; the system's where it is `None`.
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Where openraft's randomness comes from: the system, or a seed where everything must come out
+/// the same again.
+#[derive(Debug, Clone, Copy)]
+pub struct Randomness;
+
+impl Randomness {
+    /// Draws from `seed` on this thread from now on.
+    #[cfg(test)]
+    pub fn seed(seed: u64) {
+        SEED.set(Some(seed));
+    }
+
+    /// The next number: splitmix64 of the seed.
+    pub fn draw(self) -> u64 {
+        let Some(seed) = SEED.get() else { return Tokio::thread_rng().next_u64() };
+        let seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        SEED.set(Some(seed));
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl TryRng for Randomness {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok((self.draw() >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.draw())
+    }
+
+    fn try_fill_bytes(&mut self, into: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in into.chunks_mut(8) {
+            chunk.copy_from_slice(&self.draw().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    }
 }
 
 /// How long until the first point of the grid at or after `elapsed` since its origin.
@@ -60,6 +106,12 @@ pub(super) fn interval_on_grid(period: Duration) -> Interval {
     interval.reset_after(until_grid(elapsed));
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     interval
+}
+
+/// Begins the grid of this thread at `origin` from now on.
+#[cfg(test)]
+pub(super) fn begin_grid(origin: RaftInstant) {
+    GRID_ORIGIN.set(Some(origin));
 }
 
 /// A small tokio runtime for raft alone.
@@ -138,7 +190,7 @@ impl<F: Future> Future for Polled<F> {
 }
 
 type Tokio = openraft::impls::TokioRuntime;
-type RaftInstant = <Tokio as AsyncRuntime>::Instant;
+pub(super) type RaftInstant = <Tokio as AsyncRuntime>::Instant;
 
 /// Tokio as openraft uses it, with the polls of every task counted and ticks on a grid.
 #[derive(Debug)]
@@ -151,7 +203,7 @@ impl AsyncRuntime for MeteredRuntime {
     type Instant = <Tokio as AsyncRuntime>::Instant;
     type TimeoutError = <Tokio as AsyncRuntime>::TimeoutError;
     type Timeout<R, T: Future<Output = R> + Send> = <Tokio as AsyncRuntime>::Timeout<R, T>;
-    type ThreadLocalRng = <Tokio as AsyncRuntime>::ThreadLocalRng;
+    type ThreadLocalRng = Randomness;
     type Mpsc = <Tokio as AsyncRuntime>::Mpsc;
     type Watch = <Tokio as AsyncRuntime>::Watch;
     type Oneshot = <Tokio as AsyncRuntime>::Oneshot;
@@ -196,7 +248,7 @@ impl AsyncRuntime for MeteredRuntime {
     }
 
     fn thread_rng() -> Self::ThreadLocalRng {
-        Tokio::thread_rng()
+        Randomness
     }
 
     fn new(threads: usize) -> Self {

@@ -13,6 +13,8 @@
 
 mod queue;
 mod record;
+#[cfg(test)]
+pub(super) mod simulated;
 mod sizes;
 mod store;
 mod sync;

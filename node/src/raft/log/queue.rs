@@ -155,6 +155,13 @@ impl Queue {
         Some(state.take())
     }
 
+    /// What waits by now, if anything does.
+    #[cfg(test)]
+    pub fn take_waiting(&self) -> Option<Batch> {
+        let mut state = self.state.lock();
+        (state.ops > 0).then(|| state.take())
+    }
+
     /// Keeps what comes in the queue from now on, and waits until what was taken before is written.
     /// False, and nothing is held, if another holds the queue or the log thread has ended.
     pub fn hold(&self) -> bool {

@@ -23,14 +23,14 @@ use super::{
     frame::{Frame, Frames},
     link::{CALL_QUEUE_LEN, Call},
 };
-use crate::raft::{metrics::now, runtime::interval_on_grid, types::NodeId};
+use crate::raft::{runtime::interval_on_grid, types::NodeId};
 
 /// How often an idle stream is used, so that both sides know of each other.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A peer that is silent for so long is cut off: it answers a ping at once, whatever its disk and
-/// its groups do. Shorter than the pauses of TCP, which double while a network is down.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// A peer that is silent over so many pings, some 2 s, is cut off: it answers one at once, whatever
+/// its disk and its groups do. Shorter than the pauses of TCP, which double while a network is down.
+const SILENT_PINGS_MAX: u32 = 4;
 
 /// Until a peer has said whether it takes the stream.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(2);
@@ -153,12 +153,12 @@ pub async fn carry(calls: &mut mpsc::Receiver<Call>, first: Call, stream: OpenSt
     };
     let receive = async {
         let mut silence = interval_on_grid(PING_INTERVAL);
-        let mut heard = now();
+        let mut silent = 0;
         loop {
             tokio::select! {
                 biased;
                 frame = frames.next() => {
-                    heard = now();
+                    silent = 0;
                     let mut frame = Some(frame?);
                     while let Some(received) = frame {
                         if let Frame::Reply(reply) = received {
@@ -167,9 +167,12 @@ pub async fn carry(calls: &mut mpsc::Receiver<Call>, first: Call, stream: OpenSt
                         frame = frames.received()?;
                     }
                 }
-                _ = silence.tick() => if heard.elapsed() > SILENCE_MAX {
-                    return Err(io::ErrorKind::TimedOut.into());
-                },
+                _ = silence.tick() => {
+                    silent += 1;
+                    if silent > SILENT_PINGS_MAX {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
             }
         }
     };
