@@ -1,7 +1,7 @@
 //! Loopback ports for programs that cannot be asked which one they took.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
     sync::atomic::{AtomicU16, Ordering},
 };
 
@@ -23,21 +23,33 @@ pub fn free_address() -> String {
         let offset = start.wrapping_add(given) % u32::from(COUNT);
         let port = FIRST + u16::try_from(offset).expect("less than COUNT");
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        if TcpListener::bind(address).is_ok() {
+        if is_free(address) {
             return address.to_string();
         }
     }
     panic!("no free port of {COUNT} from {FIRST} on");
 }
 
+/// Whether nobody listens. To listen there ourselves for a moment would tell, too, but for programs
+/// that other threads start meanwhile: until they run they hold what was open here.
+fn is_free(address: SocketAddrV4) -> bool {
+    TcpStream::connect(address).is_err()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
     fn a_port_is_given_once() {
         let (first, second) = (free_address(), free_address());
         assert_ne!(first, second);
-        assert!(TcpListener::bind(&first).is_ok(), "{first}");
+        let listener = TcpListener::bind(&first).expect("nothing listens there");
+        let first = first.parse().expect("an address");
+        assert!(!is_free(first));
+        drop(listener);
+        assert!(is_free(first));
     }
 }
