@@ -1,6 +1,6 @@
 //! `narthex.v1.Membership`: which nodes belong to the cluster, and what is moved between them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use narthex_cluster::{ChangeRing, ClusterState, Command, Drain, Member, MemberState, Outcome};
 use narthex_proto::{
@@ -16,9 +16,6 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::proposer::Proposer;
-
-/// How long a change of the cluster's state may take until this process has heard of it.
-const STATE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Adds the service.
 pub fn add(routes: &mut Routes, proposer: Proposer, state: watch::Receiver<Arc<ClusterState>>) {
@@ -40,14 +37,6 @@ impl MembershipService {
             let names: Vec<&str> = state.members().values().map(|it| it.name.as_str()).collect();
             Status::not_found(format!("there is no node {node:?}, only {}", names.join(", ")))
         })
-    }
-
-    /// Returns once this process has the state of that revision, so that who asks again is answered
-    /// from it; or after a while.
-    async fn wait_for(&self, revision: u64) {
-        let mut state = self.state.clone();
-        let reached = state.wait_for(|state| state.revision() >= revision);
-        drop(tokio::time::timeout(STATE_PATIENCE, reached).await);
     }
 
     async fn propose(&self, command: Command) -> Result<Outcome, Status> {
@@ -94,12 +83,7 @@ impl Membership for MembershipService {
             0 => present.saturating_mul(2),
             shards => shards,
         };
-        let shards_added = shards.checked_sub(present).filter(|added| *added > 0);
-        let shards_added = shards_added.ok_or_else(|| {
-            let text = format!("there are {present} shards already, and shards are never merged");
-            Status::failed_precondition(text)
-        })?;
-        let change = Command::ChangeRing(ChangeRing { shards_added, spread_jobs: None });
+        let change = Command::ChangeRing(ChangeRing { shards, spread_jobs: None });
         if !state.is_open(change.gate()) {
             return Err(Status::failed_precondition(
                 "some node's version does not know splits, or the cluster has not been raised to \
@@ -107,9 +91,11 @@ impl Membership for MembershipService {
             ));
         }
         match self.propose(change).await? {
-            Outcome::EpochAdded { from, revision, .. } => {
-                self.wait_for(revision).await;
+            Outcome::EpochAdded { from, .. } => {
                 Ok(Response::new(SplitResponse { shards, begins_ms: from.millis() }))
+            }
+            Outcome::Unchanged => {
+                Err(Status::failed_precondition(format!("there are {shards} shards already")))
             }
             other => Err(Status::internal(format!("BUG: a split ended as {other:?}"))),
         }

@@ -272,23 +272,26 @@ impl ClusterState {
     fn change_ring(&mut self, change: &ChangeRing) -> Result<Effect, Refusal> {
         let last = self.epochs.last().expect("a founded cluster has an epoch").clone();
         let spread_jobs = change.spread_jobs.as_ref().unwrap_or(&last.spread_jobs).clone();
-        if change.shards_added == 0 && spread_jobs == last.spread_jobs {
+        let present = self.shards.len() as u32;
+        let shards = if change.shards == 0 { present } else { change.shards };
+        if shards < present {
+            let (shards, present) = (shards.into(), present.into());
+            return Err(Refusal::FewerShards { shards, present });
+        }
+        if shards == present && spread_jobs == last.spread_jobs {
             return Ok(Effect::Nothing);
         }
         if self.epochs.len() >= EPOCHS_MAX {
             return Err(Refusal::TooManyEpochs { epochs: self.epochs.len() as u64 });
         }
-        let present = self.shards.len() as u64;
-        check_shard_count(present + u64::from(change.shards_added))?;
-        if change.shards_added > 0 {
+        check_shard_count(shards.into())?;
+        let ring = if shards == present {
+            Arc::clone(&last.ring)
+        } else {
             check_replication_factor(self.replication_factor, self.active_members())?;
-        }
-        let first = present as u32;
-        let added = (first..first + change.shards_added).map(ShardId);
-        self.place(added.clone());
-        let ring = match change.shards_added {
-            0 => Arc::clone(&last.ring),
-            _ => Arc::new(Ring::new(last.ring.shards().iter().copied().chain(added))),
+            let added = (present..shards).map(ShardId);
+            self.place(added.clone());
+            Arc::new(Ring::new(last.ring.shards().iter().copied().chain(added)))
         };
         let window = self.settings.out_of_order_window_millis;
         let from = epoch::start_after(self.time, window, last.from);

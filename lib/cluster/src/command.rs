@@ -179,8 +179,8 @@ pub struct Preference {
 /// See [`Command::ChangeRing`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeRing {
-    /// Shards that come in addition.
-    pub shards_added: u32,
+    /// How many shards there are to be in all, so that asking twice adds them once; 0 leaves them.
+    pub shards: u32,
     /// All jobs that are spread from then on; `None` leaves them as they are.
     pub spread_jobs: Option<BTreeSet<String>>,
 }
@@ -268,6 +268,16 @@ pub enum Refusal {
         shards: u64,
         /// The most there can be.
         max: u64,
+    },
+    /// Shards are never merged: ask for as many as there are, or more.
+    #[error(
+        "there are {present} shards already, and shards are never merged; {shards} are too few"
+    )]
+    FewerShards {
+        /// How many were asked for.
+        shards: u64,
+        /// How many there are.
+        present: u64,
     },
     /// Ask for an odd number.
     #[error(
@@ -455,7 +465,7 @@ wire_struct!(AddMember { node, name, addresses, zone, binary });
 wire_struct!(Drain { node, draining });
 wire_struct!(MoveReplica { shard, change });
 wire_struct!(Preference { shard, order });
-wire_struct!(ChangeRing { shards_added, spread_jobs });
+wire_struct!(ChangeRing { shards, spread_jobs });
 wire_struct!(ImportScrapeConfig { owner, content });
 
 wire_enum!(Command, "command" {
@@ -510,6 +520,7 @@ wire_enum!(Refusal, "refusal" {
     22 => TooManyPairs { max },
     23 => TooManyRules { rules, max },
     24 => InvalidRule { number, problem },
+    25 => FewerShards { shards, present },
 });
 
 wire_enum!(MoveProblem, "move problem" {

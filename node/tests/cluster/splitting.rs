@@ -55,7 +55,7 @@ impl Clock for Forward {
 }
 
 async fn split(node: &Node, at: Timestamp) -> Timestamp {
-    let change = Command::ChangeRing(ChangeRing { shards_added: 3, spread_jobs: None });
+    let change = Command::ChangeRing(ChangeRing { shards: 6, spread_jobs: None });
     let request = Request { id: RequestId(7), at, command: change };
     let command = request.encode().expect("short").into();
     let response = node.service().propose(ProposeRequest { command }).await.expect("answered");

@@ -99,7 +99,7 @@ impl Shards {
     /// is asked of the right shards is found.
     fn split(shards: u32) -> Self {
         let mut state = founded(shards);
-        let change = ChangeRing { shards_added: 2, spread_jobs: None };
+        let change = ChangeRing { shards: shards + 2, spread_jobs: None };
         let (id, at) = (RequestId(2), Timestamp::from_millis(1_000));
         let request = Request { id, at, command: Command::ChangeRing(change) };
         state.apply(&request).accepted().expect("accepted");

@@ -67,7 +67,7 @@ fn moving(shard: u32, add: Option<u64>, remove: Option<u64>) -> Command {
 
 fn spread(jobs: &[&str]) -> Command {
     let spread_jobs = Some(jobs.iter().map(|job| (*job).to_owned()).collect());
-    Command::ChangeRing(ChangeRing { shards_added: 0, spread_jobs })
+    Command::ChangeRing(ChangeRing { shards: 0, spread_jobs })
 }
 
 fn import(owner: Owner, content: &str) -> Command {
@@ -256,9 +256,11 @@ fn an_epoch_begins_at_a_full_hour_one_window_ahead() {
     let from = at(12 * HOUR);
     assert_eq!(outcome, Outcome::EpochAdded { revision: 2, epoch: 1, from });
     assert_eq!(script.apply(spread(&["big"])), Outcome::Unchanged);
-    let more = ChangeRing { shards_added: 2, spread_jobs: None };
-    let outcome = script.apply(Command::ChangeRing(more));
+    let split = |shards| Command::ChangeRing(ChangeRing { shards, spread_jobs: None });
+    let outcome = script.apply(split(8));
     assert_eq!(outcome, Outcome::EpochAdded { revision: 3, epoch: 2, from: at(13 * HOUR) });
+    assert_eq!(script.apply(split(8)), Outcome::Unchanged, "asked twice, split once");
+    assert_eq!(script.refused(split(6)), Refusal::FewerShards { shards: 6, present: 8 });
     let numbers = |start, end| -> Vec<u64> {
         script.state.epochs_between(start, end).iter().map(|epoch| epoch.number).collect()
     };
@@ -330,7 +332,7 @@ fn changes_and_summary_name_what_differs() {
 fn shards_are_not_added_where_too_few_nodes_may_hold_them() {
     let mut script = Script::founded(3, 3);
     script.changes(Command::Drain(Drain { node: NodeId(2), draining: true }));
-    let more = || Command::ChangeRing(ChangeRing { shards_added: 2, spread_jobs: None });
+    let more = || Command::ChangeRing(ChangeRing { shards: 8, spread_jobs: None });
     assert_eq!(script.refused(more()), Refusal::TooFewMembers { factor: 3, members: 2 });
     assert!(script.apply(spread(&["big"])).accepted().is_ok());
     script.changes(Command::Drain(Drain { node: NodeId(2), draining: false }));
@@ -354,10 +356,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             let order = order.into_iter().map(NodeId).collect();
             Command::SetPreference(Preference { shard: ShardId(shard), order })
         }),
-        (0u32..3, proptest::option::of(proptest::collection::btree_set("[a-c]", 0..3))).prop_map(
-            |(shards_added, spread_jobs)| {
-                Command::ChangeRing(ChangeRing { shards_added, spread_jobs })
-            }
+        (0u32..9, proptest::option::of(proptest::collection::btree_set("[a-c]", 0..3))).prop_map(
+            |(shards, spread_jobs)| Command::ChangeRing(ChangeRing { shards, spread_jobs })
         ),
         (0u8..6).prop_map(Command::SetReplicationFactor),
         (-1i64..3 * HOUR, 0i64..9, -1i64..3).prop_map(|(window, retention_millis, bytes)| {
