@@ -18,9 +18,9 @@ use super::{append, three, until, up, wall_millis};
 
 const YEAR: i64 = 365 * 86_400_000;
 
-/// The machine's clock, set forward.
+/// The machine's clock, set forward by so many milliseconds.
 #[derive(Debug, Default)]
-struct Skewed(AtomicI64);
+pub struct Skewed(pub AtomicI64);
 
 impl Clock for Skewed {
     fn now(&self) -> Timestamp {

@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Instant,
 };
 
 use narthex_cluster::{ChangeRing, Command, Outcome, Request, RequestId, ShardId, TenantId};
@@ -18,6 +17,7 @@ use narthex_node::{
 use narthex_proto::internal::v1::{ProposeRequest, propose_response};
 
 use super::{
+    clocks::Skewed,
     parts::{Gateway, scrape_every},
     three, until, values,
 };
@@ -25,33 +25,16 @@ use super::{
 const HOUR: i64 = 3_600_000;
 const TARGETS: usize = 12;
 
-/// The machine's clock, put forward.
-#[derive(Debug)]
-struct Forward {
-    millis: AtomicI64,
+/// A clock after which the next epoch begins at the next full hour, half an hour and a minute from
+/// now.
+fn before_an_epoch() -> Skewed {
+    let past = SystemClock.now().millis().rem_euclid(HOUR);
+    Skewed(AtomicI64::new((29 * 60_000 - past).rem_euclid(HOUR)))
 }
 
-impl Forward {
-    /// So that the next epoch begins at the next full hour, half an hour and a minute from now.
-    fn before_an_epoch() -> Self {
-        let past = SystemClock.now().millis().rem_euclid(HOUR);
-        Self { millis: AtomicI64::new((29 * 60_000 - past).rem_euclid(HOUR)) }
-    }
-
-    /// Makes it so many milliseconds before `time`.
-    fn approach(&self, time: Timestamp, before: i64) {
-        self.millis.fetch_add(time.millis() - before - self.now().millis(), Ordering::Relaxed);
-    }
-}
-
-impl Clock for Forward {
-    fn now(&self) -> Timestamp {
-        SystemClock.now().saturating_add_millis(self.millis.load(Ordering::Relaxed))
-    }
-
-    fn monotonic(&self) -> Instant {
-        SystemClock.monotonic()
-    }
+/// Sets `clock` to so many milliseconds before `time`.
+fn approach(clock: &Skewed, time: Timestamp, before: i64) {
+    clock.0.fetch_add(time.millis() - before - clock.now().millis(), Ordering::Relaxed);
 }
 
 async fn split(node: &Node, at: Timestamp) -> Timestamp {
@@ -81,7 +64,7 @@ async fn value(node: &Node, shard: ShardId, query: &str, at: Timestamp) -> Optio
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_go_on_in_the_shards_of_the_new_epoch() {
     let folder = tempfile::tempdir().expect("folder");
-    let clock = Arc::new(Forward::before_an_epoch());
+    let clock = Arc::new(before_an_epoch());
     let nodes = three(folder.path(), |_, config| config.clock = clock.clone()).await;
     let node = &nodes[0];
     let gateways: Vec<Gateway> = (0..TARGETS).map(|_| Gateway::start()).collect();
@@ -104,7 +87,7 @@ async fn targets_go_on_in_the_shards_of_the_new_epoch() {
     .await;
     let home =
         |address: &str, at| state.shard_of(TenantId(0), &labels(address), at).expect("founded");
-    clock.approach(from, 4_000);
+    approach(&clock, from, 4_000);
     let here = |address: &str| format!("m{{instance={address:?}}}");
     for address in &addresses {
         let shard = home(address, clock.now());
