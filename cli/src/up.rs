@@ -180,6 +180,10 @@ fn child(
             "cluster.digest-interval",
             &format!("{}ms", arguments.repair.digest_interval.as_millis()),
         ),
+        flag(
+            "cluster.canary-interval",
+            &format!("{}ms", arguments.repair.canary_interval.as_millis()),
+        ),
         flag("log.level", &arguments.log.level.name()),
         flag("log.format", &arguments.log.format.name()),
     ];

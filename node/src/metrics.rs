@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use narthex_cluster::ShardId;
 use narthex_model::Timestamp;
 use narthex_tsdb::ShardStats;
 use prometheus_client::{
@@ -23,10 +24,10 @@ use crate::{
     node::Shared,
     raft::{Durations, GroupStatus, Role},
     scrape::ScrapeMetrics,
-    shard::Replicas,
+    shard::{Replicas, canary::Fault},
 };
 
-type Labels<'a> = [(&'a str, String); 1];
+type Labels<'a, const COUNT: usize = 1> = [(&'a str, String); COUNT];
 
 /// Reads a node's parts.
 pub(crate) struct NodeMetrics {
@@ -97,6 +98,31 @@ impl NodeMetrics {
         });
         let help = "Comparisons of a shard's replicas by this node as its leader";
         counters(encoder, "narthex_node_replica_comparisons", help, rows)
+    }
+
+    fn canaries(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let canaries = self.shared.canaries.all();
+        let of_shard = |shard: &ShardId| [("shard", shard.to_string())];
+        let help =
+            "When a shard's canary last passed under this node; at first, since when it is here";
+        let passed = canaries
+            .iter()
+            .map(|(shard, it)| (of_shard(shard), it.passed_at.millis() as f64 / 1000.0));
+        gauges(encoder, "narthex_node_canary_last_success_timestamp_seconds", help, passed)?;
+        let help =
+            "From writing a shard's canary to the last replica's answer, when it last passed";
+        let took = canaries
+            .iter()
+            .filter_map(|(shard, it)| Some((of_shard(shard), it.took?.as_secs_f64())));
+        gauges(encoder, "narthex_node_canary_duration_seconds", help, took)?;
+        let help = "Canaries of a shard that failed under this node, by the worst that was found";
+        let failures = canaries.iter().flat_map(|(shard, it)| {
+            Fault::ALL.into_iter().zip(it.failures).map(|(fault, count)| {
+                let labels = [("shard", shard.to_string()), ("reason", fault.name().to_owned())];
+                (labels, count as f64)
+            })
+        });
+        counters(encoder, "narthex_node_canary_failures", help, failures)
     }
 
     fn clocks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -259,6 +285,7 @@ impl Collector for NodeMetrics {
         self.storage(&mut encoder)?;
         self.clocks(&mut encoder)?;
         self.comparisons(&mut encoder)?;
+        self.canaries(&mut encoder)?;
         self.raft(&mut encoder)?;
         self.scrapes(&mut encoder)
     }
@@ -288,11 +315,11 @@ fn gauges<'a>(
     Ok(())
 }
 
-fn counters<'a>(
+fn counters<'a, const COUNT: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    rows: impl IntoIterator<Item = (Labels<'a>, f64)>,
+    rows: impl IntoIterator<Item = (Labels<'a, COUNT>, f64)>,
 ) -> fmt::Result {
     let kind = ConstCounter::new(0.0).metric_type();
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;

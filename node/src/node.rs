@@ -54,7 +54,9 @@ use crate::{
     scraping,
     service::LocalNode,
     shard::{
-        Replicas, checkpointer,
+        Replicas,
+        canary::{self, Canaries},
+        checkpointer,
         comparing::{self, Comparisons},
         moving, placing, rewriting, series_limits,
         size_retention::{self, FirstDay},
@@ -115,13 +117,15 @@ pub struct NodeConfig {
     pub on_wait: Box<dyn Fn(StartPhase) + Send + Sync>,
 }
 
-/// When replicas are rebuilt; the same on all nodes.
+/// When replicas are looked after and rebuilt; the same on all nodes.
 #[derive(Debug, Clone, Copy)]
 pub struct Repair {
     /// After how long those of a node that is not heard are rebuilt on others.
     pub rebuild_after: Duration,
     /// How often those of a shard are compared; 0: never.
     pub digest_interval: Duration,
+    /// How often a sample is written to each shard and read back from its replicas; 0: never.
+    pub canary_interval: Duration,
 }
 
 /// What a starting node does, which may take long.
@@ -218,6 +222,8 @@ pub(crate) struct Shared {
     pub repair: Repair,
     /// What came of comparing replicas.
     pub comparisons: Comparisons,
+    /// What came of writing samples and reading them back.
+    pub canaries: Canaries,
     /// The node's folder.
     pub folder: PathBuf,
     /// See [`NodeConfig::log_bytes_max`].
@@ -273,6 +279,7 @@ impl Node {
             moves: Moves::default(),
             repair: config.repair,
             comparisons: Comparisons::default(),
+            canaries: Canaries::default(),
             folder: config.folder.clone(),
             log_bytes_max: config.log_bytes_max,
             scrapes_builtin: config.scrapes_builtin,
@@ -415,6 +422,8 @@ fn spawn_tasks(shared: &Arc<Shared>, replicas: &Arc<Replicas>, client: &ShardCli
     tasks.spawn(keeper::run(shared.clone(), client.clone()));
     let (comparing, every) = (replicas.clone(), shared.repair.digest_interval);
     tasks.spawn(comparing::run(shared.clone(), comparing, client.clone(), every));
+    let (singing, every) = (replicas.clone(), shared.repair.canary_interval);
+    tasks.spawn(canary::run(shared.clone(), singing, client.clone(), every));
     tasks.spawn(replicas.clone().balance_leaders());
     tasks.spawn(checkpointer::run(shared.clone(), replicas.clone()));
     tasks.spawn(disk::watch(shared.clone(), replicas.clone()));

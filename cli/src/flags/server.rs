@@ -140,12 +140,17 @@ pub struct RepairFlags {
     #[arg(long = "cluster.digest-interval", env = "NARTHEX_CLUSTER_DIGEST_INTERVAL",
         default_value = "6h", value_parser = parse_duration)]
     pub digest_interval: Duration,
+    /// How often a sample is written to each shard with more than one replica, and read back from
+    /// all of them; 0s: never. The same on each node
+    #[arg(long = "cluster.canary-interval", env = "NARTHEX_CLUSTER_CANARY_INTERVAL",
+        default_value = "20s", value_parser = parse_duration)]
+    pub canary_interval: Duration,
 }
 
 impl From<RepairFlags> for Repair {
     fn from(flags: RepairFlags) -> Self {
-        let RepairFlags { rebuild_after, digest_interval } = flags;
-        Self { rebuild_after, digest_interval }
+        let RepairFlags { rebuild_after, digest_interval, canary_interval } = flags;
+        Self { rebuild_after, digest_interval, canary_interval }
     }
 }
 

@@ -4,6 +4,7 @@
 //! while it leads. `core.rs`, `due.rs` and `leaders.rs` decide; the others perform.
 
 pub mod batch;
+pub(crate) mod canary;
 pub mod checkpointer;
 pub(crate) mod comparing;
 pub mod core;

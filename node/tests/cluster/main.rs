@@ -2,6 +2,7 @@
 
 mod again;
 mod backing_up;
+mod canary;
 mod clocks;
 mod crash;
 mod deleting;
@@ -69,7 +70,11 @@ fn config(folder: &Path, listener: TcpListener, founders: &Founders) -> NodeConf
         zone: String::new(),
         founders: Some(founders.clone()),
         join: Vec::new(),
-        repair: Repair { rebuild_after: Duration::from_secs(300), digest_interval: Duration::ZERO },
+        repair: Repair {
+            rebuild_after: Duration::from_secs(300),
+            digest_interval: Duration::ZERO,
+            canary_interval: Duration::ZERO,
+        },
         plan: FoundingPlan { shards: 3, replication_factor: factor },
         tls: None,
         accept_log_loss: false,
