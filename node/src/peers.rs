@@ -165,7 +165,7 @@ impl Peers for ClusterPeers {
 }
 
 /// Whether the caller is the node it says it is, as far as its connection shows.
-fn check_certificate(node: u64, extensions: &Extensions) -> Result<(), PeerRefusal> {
+pub(crate) fn check_certificate(node: u64, extensions: &Extensions) -> Result<(), PeerRefusal> {
     let reason = match extensions.get::<PeerAddress>().map(|connected| connected.peer) {
         Some(Peer::Loopback) => return Ok(()),
         Some(Peer::Node(certified)) if certified.0 == node => return Ok(()),

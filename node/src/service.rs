@@ -35,7 +35,7 @@ use tokio_stream::{
     Stream, StreamExt as _,
     wrappers::{IntervalStream, WatchStream},
 };
-use tonic::Status;
+use tonic::{Request, Status};
 use tracing::error;
 
 use crate::{
@@ -469,7 +469,7 @@ impl NodeService for LocalNode {
         Ok(DeleteSnapshotResponse {})
     }
 
-    async fn join(&self, request: JoinRequest) -> Result<JoinResponse, Status> {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<JoinResponse, Status> {
         let client =
             self.others.get().ok_or_else(|| Status::unavailable("the node is starting"))?;
         joining::admit(&self.shared.control, client, request).await

@@ -10,7 +10,7 @@ mod served;
 use std::pin::Pin;
 
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
 
 pub use self::served::serve;
 use crate::{
@@ -99,8 +99,8 @@ pub trait NodeService: Send + Sync + 'static {
         &self,
         request: SnapshotRequest,
     ) -> Result<DeleteSnapshotResponse, Status>;
-    /// Makes the caller a member of the cluster.
-    async fn join(&self, request: JoinRequest) -> Result<JoinResponse, Status>;
+    /// Makes the caller a member of the cluster. Who calls is in the request's extensions.
+    async fn join(&self, request: Request<JoinRequest>) -> Result<JoinResponse, Status>;
     /// The control group's checkpoint.
     async fn control_checkpoint(
         &self,
@@ -256,7 +256,7 @@ impl NodeService for RemoteNode {
         Ok(self.backup.clone().delete(request).await?.into_inner())
     }
 
-    async fn join(&self, request: JoinRequest) -> Result<JoinResponse, Status> {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<JoinResponse, Status> {
         Ok(self.membership.clone().join(request).await?.into_inner())
     }
 

@@ -17,11 +17,11 @@ use narthex_proto::{
     service::{Answers, NodeService, ready},
 };
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Status};
-use tracing::{debug, info};
+use tonic::{Code, Request, Status};
+use tracing::{debug, info, warn};
 
 use super::{Control, founding, machine};
-use crate::identity::NodeIdentity;
+use crate::{identity::NodeIdentity, peers};
 
 /// Pause before the next node is asked.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -94,7 +94,7 @@ pub async fn join(
     };
     let mut told = String::new();
     for seed in seeds.iter().cycle() {
-        match connections.node(None, seed)?.join(request.clone()).await {
+        match connections.node(None, seed)?.join(Request::new(request.clone())).await {
             Ok(JoinResponse { cluster_id, node_id }) => {
                 let cluster = cluster_id.parse().map_err(|_| JoinError::Answer(cluster_id))?;
                 info!(%cluster, node = node_id, "the cluster has made this node a member");
@@ -157,12 +157,19 @@ async fn read_state(from: &impl NodeService, node: NodeId) -> Result<Vec<u8>, St
     Ok(content)
 }
 
-/// Makes whoever asks a member, for the node that is asked.
+/// Makes whoever asks a member, for the node that is asked. Over TLS it gets the id that its
+/// certificate names, or none: under another one nobody would speak with it.
 pub(crate) async fn admit(
     control: &Control,
     client: &ShardClient,
-    request: JoinRequest,
+    request: Request<JoinRequest>,
 ) -> Result<JoinResponse, Status> {
+    let asked_for = request.get_ref().node_id;
+    peers::check_certificate(asked_for, request.extensions()).inspect_err(|refusal| {
+        let name = &request.get_ref().name;
+        warn!(name, %refusal, "a node that would join was refused");
+    })?;
+    let request = request.into_inner();
     let Some(cluster) = control.state().borrow().cluster() else {
         return Err(Status::unavailable("this node belongs to no cluster yet"));
     };

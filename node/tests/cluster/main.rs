@@ -3,6 +3,7 @@
 mod again;
 mod backing_up;
 mod canary;
+mod certified;
 mod clocks;
 mod crash;
 mod deleting;

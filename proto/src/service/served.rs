@@ -233,7 +233,7 @@ impl Membership for Served {
     type CheckpointStream = Answers<CheckpointPart>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        self.0.join(request.into_inner()).await.map(Response::new)
+        self.0.join(request).await.map(Response::new)
     }
 
     async fn control_checkpoint(
