@@ -193,26 +193,31 @@ impl ClusterState {
     }
 
     fn start_move(&mut self, start: &MoveReplica) -> Result<Effect, Refusal> {
-        let MoveReplica { shard, change } = *start;
+        let MoveReplica { shard, change, ref lost } = *start;
         let placement = self.shards.get(&shard).ok_or(Refusal::UnknownShard { shard })?;
         if placement.moving.is_some() {
             return Err(Refusal::MoveInProgress { shard });
         }
         let moved = self
-            .moved(placement, change)
+            .moved(placement, change, lost)
             .map_err(|problem| Refusal::InvalidMove { shard, problem })?;
         self.shards.insert(shard, moved);
         Ok(Effect::Change)
     }
 
-    /// A placement of which nothing moves, with a move that may begin.
+    /// A placement of which nothing moves, with a move that may begin. Two replicas come into one
+    /// zone only where those without `lost` members do not suffice.
     pub(crate) fn moved(
         &self,
         placement: &Placement,
         change: Move,
+        lost: &BTreeSet<NodeId>,
     ) -> Result<Placement, MoveProblem> {
         let moved = Placement { replicas: placement.replicas.clone(), moving: Some(change) };
-        let is_active = |id| self.member(id).is_some_and(|it| it.state == MemberState::Active);
+        let is_active = |id| {
+            let is_active = self.member(id).is_some_and(|it| it.state == MemberState::Active);
+            is_active && !lost.contains(&id)
+        };
         let after = moved.finished();
         match change {
             Move { add: None, remove: None } => return Err(MoveProblem::Empty),
@@ -230,8 +235,8 @@ impl ClusterState {
             }
             _ => {}
         }
-        let was_spread = placement::is_spread(&moved.replicas, &self.members);
-        match was_spread && !placement::is_spread(&after, &self.members) {
+        let is_spread = |nodes: &[NodeId]| placement::is_spread(nodes, &self.members, lost);
+        match is_spread(&moved.replicas) && !is_spread(&after) {
             true => Err(MoveProblem::SharedZone),
             false => Ok(moved),
         }

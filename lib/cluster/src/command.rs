@@ -159,12 +159,14 @@ pub struct Drain {
 }
 
 /// See [`Command::StartMove`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoveReplica {
     /// Which shard.
     pub shard: ShardId,
     /// Who gets a replica and who loses one.
     pub change: Move,
+    /// Members that whoever decides takes for lost: zones that only they lie in are not there.
+    pub lost: BTreeSet<NodeId>,
 }
 
 /// See [`Command::SetPreference`].
@@ -463,7 +465,7 @@ wire_struct!(Founder { node, name, addresses, zone, binary });
 wire_struct!(StartMember { node, incarnation, addresses, zone, binary });
 wire_struct!(AddMember { node, name, addresses, zone, binary });
 wire_struct!(Drain { node, draining });
-wire_struct!(MoveReplica { shard, change });
+wire_struct!(MoveReplica { shard, change, lost });
 wire_struct!(Preference { shard, order });
 wire_struct!(ChangeRing { shards, spread_jobs });
 wire_struct!(ImportScrapeConfig { owner, content });

@@ -81,14 +81,21 @@ pub(crate) fn place(
     placements
 }
 
-/// Whether `nodes` lie in as many failure domains as there are nodes, or as there are domains.
-pub(crate) fn is_spread(nodes: &[NodeId], members: &BTreeMap<NodeId, Member>) -> bool {
+/// Whether those of `nodes` that are not lost lie in as many failure domains as there are of them,
+/// or as there are domains with an active member that is not lost.
+pub(crate) fn is_spread(
+    nodes: &[NodeId],
+    members: &BTreeMap<NodeId, Member>,
+    lost: &BTreeSet<NodeId>,
+) -> bool {
     let domains = |ids: &mut dyn Iterator<Item = &Member>| -> usize {
-        ids.map(Member::failure_domain).collect::<BTreeSet<FailureDomain<'_>>>().len()
+        let there = ids.filter(|member| !lost.contains(&member.id));
+        there.map(Member::failure_domain).collect::<BTreeSet<FailureDomain<'_>>>().len()
     };
     let available = domains(&mut active(members));
     let used = domains(&mut nodes.iter().filter_map(|id| members.get(id)));
-    used >= nodes.len().min(available)
+    let there = nodes.iter().filter(|node| !lost.contains(node)).count();
+    used >= there.min(available)
 }
 
 fn active(members: &BTreeMap<NodeId, Member>) -> impl Iterator<Item = &Member> {
@@ -233,7 +240,8 @@ mod tests {
             for placement in placements.values() {
                 let distinct: BTreeSet<&NodeId> = placement.replicas.iter().collect();
                 prop_assert_eq!(distinct.len(), factor.min(zones.len()));
-                prop_assert!(is_spread(&placement.replicas, &members), "{:?}", placement);
+                let is_spread = is_spread(&placement.replicas, &members, &BTreeSet::new());
+                prop_assert!(is_spread, "{:?}", placement);
             }
             if zones.iter().all(|zone| zone.is_empty()) {
                 let load = Load::of(placements.values());

@@ -203,14 +203,18 @@ fn describe(state: &ClusterState, command: &Command) -> String {
         state.member(node).map_or_else(|| format!("node {node}"), |member| member.name.clone())
     };
     match command {
-        Command::StartMove(MoveReplica { shard, change }) => match (change.add, change.remove) {
-            (Some(add), Some(remove)) => {
-                format!("shard {shard}: replica moves from {} to {}", name(remove), name(add))
+        Command::StartMove(MoveReplica { shard, change, .. }) => {
+            match (change.add, change.remove) {
+                (Some(add), Some(remove)) => {
+                    format!("shard {shard}: replica moves from {} to {}", name(remove), name(add))
+                }
+                (Some(add), None) => format!("shard {shard}: replica added on {}", name(add)),
+                (None, Some(remove)) => {
+                    format!("shard {shard}: replica on {} dropped", name(remove))
+                }
+                (None, None) => format!("shard {shard}: nothing moves"),
             }
-            (Some(add), None) => format!("shard {shard}: replica added on {}", name(add)),
-            (None, Some(remove)) => format!("shard {shard}: replica on {} dropped", name(remove)),
-            (None, None) => format!("shard {shard}: nothing moves"),
-        },
+        }
         Command::CancelMove(shard) => format!("shard {shard}: move taken back"),
         Command::RaiseVersion(version) => format!("cluster version {version}"),
         Command::SetPreference(Preference { shard, order }) => {

@@ -62,7 +62,7 @@ fn add(name: &str, level: u32) -> Command {
 
 fn moving(shard: u32, add: Option<u64>, remove: Option<u64>) -> Command {
     let change = Move { add: add.map(NodeId), remove: remove.map(NodeId) };
-    Command::StartMove(MoveReplica { shard: ShardId(shard), change })
+    Command::StartMove(MoveReplica { shard: ShardId(shard), change, lost: BTreeSet::new() })
 }
 
 fn spread(jobs: &[&str]) -> Command {

@@ -5,10 +5,7 @@
 //! * a shard without a majority is left alone, and so are nodes that are not heard of: neither
 //!   holds up the others.
 
-use super::{
-    Decided,
-    view::{View, start},
-};
+use super::{Decided, view::View};
 use crate::{Move, NodeId, Placement, ShardId};
 
 /// Replicas on lost nodes are rebuilt elsewhere, or go where there are too many.
@@ -36,7 +33,7 @@ pub(super) fn missing(view: &View<'_>) -> Decided {
                 let (has, wanted) = (placement.replicas.len(), view.wanted);
                 let name = view.name(new);
                 let why = format!("shard {shard} has {has} of {wanted} replicas: {name} gets one");
-                start(shard, Move { add: Some(new), remove: None }, why)
+                view.start(shard, Move { add: Some(new), remove: None }, why)
             }
             Err(why) => Decided::Waiting(format!("shard {shard} is short of replicas and {why}")),
         }
@@ -80,7 +77,7 @@ fn remove(view: &View<'_>, shard: ShardId, placement: &Placement, old: NodeId) -
     }
     let unfit = view.unfit(old);
     let why = format!("shard {shard} has {has} replicas, {wanted} wanted: it leaves {unfit}");
-    start(shard, change, why)
+    view.start(shard, change, why)
 }
 
 /// A replica comes elsewhere and the old one goes.
@@ -92,7 +89,7 @@ fn swap(view: &View<'_>, shard: ShardId, placement: &Placement, old: NodeId) -> 
     match view.target(placement, Some(old)) {
         Ok(new) => {
             let why = format!("{} takes shard {shard} over from {unfit}", view.name(new));
-            start(shard, Move { add: Some(new), remove: Some(old) }, why)
+            view.start(shard, Move { add: Some(new), remove: Some(old) }, why)
         }
         Err(why) => Decided::Waiting(format!("shard {shard} has a replica on {unfit}, and {why}")),
     }

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 use super::{
     Decided,
-    view::{View, start, without},
+    view::{View, without},
 };
 use crate::{Move, NodeId, Placement, ShardId};
 
@@ -29,7 +29,7 @@ pub(super) fn superfluous(view: &View<'_>) -> Decided {
         })?;
         let (has, name) = (placement.replicas.len(), view.name(old));
         let why = format!("shard {shard} has {has} replicas, {wanted} wanted: it leaves {name}");
-        Some(start(shard, Move { add: None, remove: Some(old) }, why))
+        Some(view.start(shard, Move { add: None, remove: Some(old) }, why))
     };
     let shards = view.shards();
     let excess = shards.filter(|(_, it)| it.replicas.len() > wanted && is_whole(it));
@@ -46,7 +46,7 @@ pub(super) fn zones(view: &View<'_>) -> Decided {
         let (from, to) = (view.name(old), view.name(new));
         let why =
             format!("replicas of shard {shard} share zone {zone}: {to} takes it over from {from}");
-        Some(start(shard, Move { add: Some(new), remove: Some(old) }, why))
+        Some(view.start(shard, Move { add: Some(new), remove: Some(old) }, why))
     };
     Decided::first(view.shards().filter_map(part))
 }
@@ -90,7 +90,7 @@ pub(super) fn uneven(view: &View<'_>) -> Decided {
         from = view.name(from),
         to = view.name(to),
     );
-    start(shard, Move { add: Some(to), remove: Some(from) }, why)
+    view.start(shard, Move { add: Some(to), remove: Some(from) }, why)
 }
 
 /// Whether a replica may move without more of them sharing a zone.

@@ -92,7 +92,14 @@ impl<'a> View<'a> {
 
     /// Whether the state would accept a move.
     pub(super) fn allows(&self, placement: &Placement, change: Move) -> bool {
-        self.state.moved(placement, change).is_ok()
+        self.state.moved(placement, change, &self.seen.lost).is_ok()
+    }
+
+    /// A move begins, for this reason.
+    pub(super) fn start(&self, shard: ShardId, change: Move, why: String) -> Decided {
+        let lost = self.seen.lost.iter().copied();
+        let lost = lost.filter(|node| self.state.member(*node).is_some()).collect();
+        Decided::Step { command: Command::StartMove(MoveReplica { shard, change, lost }), why }
     }
 
     /// The best node for a replica that comes instead of `remove`: one that shares a zone with the
@@ -116,18 +123,18 @@ impl<'a> View<'a> {
                 format!("no node can take one: {active} active nodes heard of, {wanted} wanted")
             }
             false => {
-                let absent = self.absent();
+                let silent = self.silent();
                 let taken = "all that could take one share zones with its others";
-                format!("{taken}: drain {absent} if gone for good")
+                format!("{taken}: {silent} may come back")
             }
         })
     }
 
-    /// The active members not heard of, whose zones count as there until they are drained.
-    fn absent(&self) -> String {
+    /// The active members not heard of just now, whose zones count until they are lost.
+    fn silent(&self) -> String {
         let active = self.state.members().values().filter(|it| it.state == MemberState::Active);
-        let absent = active.filter(|member| self.heard(&[member.id]) == 0);
-        absent.map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
+        let silent = active.filter(|member| self.seen.silent.contains(&member.id));
+        silent.map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// What people call a node.
@@ -150,10 +157,6 @@ pub(super) fn name(state: &ClusterState, node: NodeId) -> String {
 /// The nodes but one.
 pub(super) fn without(nodes: &[NodeId], removed: Option<NodeId>) -> Vec<NodeId> {
     nodes.iter().copied().filter(|node| Some(*node) != removed).collect()
-}
-
-pub(super) fn start(shard: ShardId, change: Move, why: String) -> Decided {
-    Decided::Step { command: Command::StartMove(MoveReplica { shard, change }), why }
 }
 
 pub(super) fn prefer(shard: ShardId, order: Vec<NodeId>, why: String) -> Decided {
