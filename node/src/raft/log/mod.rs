@@ -6,6 +6,8 @@
 //! Invariants
 //! * a callback fires after the sync that covers its entries, in the order the entries came;
 //! * within a group nothing is written out of order, votes included;
+//! * samples of shards that this node leads may be synced late, as others make a majority without
+//!   it; everything else is synced at once (see [`queue`]);
 //! * after the first failed write or sync nothing is acknowledged any more: the node must end;
 //! * a log that holds less than was once synced is not opened (see [`watermark`]).
 //!
@@ -54,7 +56,7 @@ pub use self::{
     watermark::{LogIdentity, MissingLog},
     writer::LogMetrics,
 };
-use super::types::{GroupId, LogId, Malformed, Vote};
+use super::types::{GroupId, LogId, Malformed, NodeId, Vote};
 
 /// How the log of a node is opened.
 #[derive(Clone)]
@@ -213,6 +215,8 @@ struct Shared {
     /// Held by [`LogDb`] and its thread, so that the database is closed when they end, whoever
     /// still has a handle on a group's log.
     db: Weak<DB>,
+    /// Whose log it is.
+    node: NodeId,
     queue: Queue,
     groups: Mutex<BTreeMap<GroupId, Arc<Mutex<GroupState>>>>,
     /// A permit per KiB of [`queue::ROOM_KIB`].
@@ -263,6 +267,7 @@ impl LogDb {
         let wrap = |(group, state)| (group, Arc::new(Mutex::new(state)));
         let shared = Arc::new(Shared {
             db: Arc::downgrade(&db),
+            node: config.identity.node,
             queue: Queue::default(),
             groups: Mutex::new(groups.into_iter().map(wrap).collect()),
             room: Semaphore::new(queue::ROOM_KIB),

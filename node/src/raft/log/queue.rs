@@ -2,7 +2,10 @@
 //!
 //! Invariants
 //! * one group's operations leave in the order they came, so a vote never overtakes an entry;
-//! * groups with a vote waiting leave first, then the control group, then the others in turn.
+//! * groups with a vote waiting leave first, then the control group, then the others in turn;
+//! * what may wait leaves with what may not, or alone after [`WAIT_MAX`].
+
+mod patience;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,6 +17,7 @@ use openraft::storage::IOFlushed;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use self::patience::Patience;
 use crate::raft::types::{Entry, GroupId, LogId, TypeConfig, Vote};
 
 /// Bytes one batch takes at most, unless a single operation is larger: bounds the time between an
@@ -22,6 +26,19 @@ pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes waiting that end a pause between two syncs early: by now a sync is worth its cost.
 const PAUSE_BYTES_MAX: usize = 1 << 20;
+
+/// The longest that an operation waits for company. A leader that is needed for a majority after
+/// all is late by so much.
+pub const WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// When an operation must be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// With the next sync, which it causes.
+    AtOnce,
+    /// With the next sync that something else causes: others may make a majority without it.
+    MayWait,
+}
 
 /// One change of one group's log.
 pub enum Op {
@@ -69,6 +86,17 @@ struct Queued {
 struct GroupQueue {
     ops: VecDeque<Queued>,
     votes: usize,
+    patience: Patience,
+}
+
+impl GroupQueue {
+    /// The newest entry that waits.
+    fn last(&self) -> Option<LogId> {
+        self.ops.iter().rev().find_map(|queued| match &queued.op {
+            Op::Append { entries, .. } => entries.last().map(|entry| entry.log_id),
+            Op::Vote { .. } | Op::Truncate { .. } | Op::Purge { .. } => None,
+        })
+    }
 }
 
 #[derive(Default)]
@@ -78,11 +106,17 @@ struct State {
     committed: BTreeMap<GroupId, LogId>,
     bytes: usize,
     ops: usize,
+    /// Those that cause a sync.
+    urgent: usize,
+    /// The log thread looks again after [`WAIT_MAX`] by itself, so that operations may wait.
+    watched: bool,
     votes: usize,
     /// The group served last, so that the next batch begins behind it.
     turn: Option<GroupId>,
     /// Nothing is taken while somebody needs the log as it is.
     held: bool,
+    /// What waited when the log was held is still to be taken.
+    draining: bool,
     /// The log thread has a batch that it has not come back from.
     writing: bool,
     stopped: bool,
@@ -117,7 +151,7 @@ pub struct Queue {
 
 impl Queue {
     /// Adds an operation; gives it back when the log thread has ended.
-    pub fn push(&self, group: GroupId, op: Op, bytes: usize) -> Result<(), Op> {
+    pub fn push(&self, group: GroupId, op: Op, bytes: usize, haste: Haste) -> Result<(), Op> {
         let mut state = self.state.lock();
         if state.stopped {
             return Err(op);
@@ -126,10 +160,15 @@ impl Queue {
         let queue = state.groups.entry(group).or_default();
         queue.ops.push_back(Queued { op, bytes });
         queue.votes += usize::from(vote);
+        let may_wait = haste == Haste::MayWait && queue.patience.allows();
+        // The first that might have waited wakes the log thread, which then watches.
+        let urgent = !(may_wait && state.watched);
+        state.watched |= may_wait;
         state.ops += 1;
+        state.urgent += usize::from(urgent);
         state.bytes += bytes;
         state.votes += usize::from(vote);
-        if vote || state.ops == 1 || state.bytes >= PAUSE_BYTES_MAX {
+        if vote || (urgent && state.urgent == 1) || state.bytes >= PAUSE_BYTES_MAX {
             self.changed.notify_one();
         }
         Ok(())
@@ -145,8 +184,12 @@ impl Queue {
         let mut state = self.state.lock();
         state.writing = false;
         self.idle.notify_all();
-        while (state.ops == 0 || state.held) && !state.stopped {
-            self.changed.wait(&mut state);
+        while !state.is_due() {
+            if !state.watched {
+                self.changed.wait(&mut state);
+            } else if self.changed.wait_for(&mut state, WAIT_MAX).timed_out() {
+                state.lapse();
+            }
         }
         if state.ops == 0 && state.committed.is_empty() {
             return None;
@@ -162,7 +205,7 @@ impl Queue {
         (state.ops > 0).then(|| state.take())
     }
 
-    /// Keeps what comes in the queue from now on, and waits until what was taken before is written.
+    /// Keeps what comes in the queue from now on, and waits until what came before is written.
     /// False, and nothing is held, if another holds the queue or the log thread has ended.
     pub fn hold(&self) -> bool {
         let mut state = self.state.lock();
@@ -170,8 +213,10 @@ impl Queue {
             return false;
         }
         state.held = true;
+        state.draining = state.ops > 0;
+        state.urgent = state.ops;
         self.changed.notify_one();
-        while state.writing && !state.stopped {
+        while (state.writing || state.draining) && !state.stopped {
             self.idle.wait(&mut state);
         }
         true
@@ -187,7 +232,7 @@ impl Queue {
     /// megabyte or the end of the node cuts the pause short, and so may a stray wake-up: harmless.
     pub fn pause(&self, spacing: Duration) {
         let mut state = self.state.lock();
-        if state.ops > 0
+        if state.urgent > 0
             && state.votes == 0
             && state.bytes < PAUSE_BYTES_MAX
             && !state.stopped
@@ -223,11 +268,31 @@ impl Queue {
 }
 
 impl State {
+    /// Whether the log thread has something to do.
+    fn is_due(&self) -> bool {
+        self.stopped || (self.urgent > 0 && (!self.held || self.draining))
+    }
+
+    /// [`WAIT_MAX`] has passed: nothing waits longer, and where nothing did nobody watches.
+    fn lapse(&mut self) {
+        self.watched = self.ops > 0;
+        if self.held {
+            return;
+        }
+        self.urgent = self.ops;
+        for (group, queue) in &mut self.groups {
+            if let Some(last) = queue.last() {
+                queue.patience.learn(self.committed.get(group) >= Some(&last));
+            }
+        }
+    }
+
     fn take(&mut self) -> Batch {
         let mut batch =
             Batch { committed: std::mem::take(&mut self.committed), ..Batch::default() };
+        let draining = std::mem::take(&mut self.draining);
         for group in self.order() {
-            while batch.bytes < BATCH_BYTES_MAX {
+            while batch.bytes < BATCH_BYTES_MAX || draining {
                 let Some(queue) = self.groups.get_mut(&group) else { break };
                 let Some(queued) = queue.ops.pop_front() else { break };
                 let vote = usize::from(matches!(queued.op, Op::Vote { .. }));
@@ -241,6 +306,7 @@ impl State {
                 self.turn = Some(group);
             }
         }
+        self.urgent = self.ops;
         batch
     }
 
@@ -285,7 +351,7 @@ mod tests {
     }
 
     fn push(queue: &Queue, group: GroupId, op: Op, bytes: usize) {
-        assert!(queue.push(group, op, bytes).is_ok());
+        assert!(queue.push(group, op, bytes, Haste::AtOnce).is_ok());
     }
 
     #[test]
@@ -312,7 +378,7 @@ mod tests {
         assert_eq!(taken(&queue), ["shard-0 2", "shard-1 2"]);
         queue.stop();
         assert!(queue.take().is_none());
-        assert!(queue.push(GroupId::CONTROL, vote(), 1).is_err());
+        assert!(queue.push(GroupId::CONTROL, vote(), 1, Haste::AtOnce).is_err());
     }
 
     #[test]
@@ -346,6 +412,63 @@ mod tests {
         assert!(queue.take().is_none());
         queue.release();
         assert!(!queue.hold());
+    }
+
+    fn push_patiently(queue: &Queue, index: u64) {
+        let pushed = queue.push(GroupId::shard(0), append(index), 10, Haste::MayWait);
+        assert!(pushed.is_ok());
+    }
+
+    fn urgent(queue: &Queue) -> usize {
+        queue.state.lock().urgent
+    }
+
+    #[test]
+    fn what_may_wait_leaves_with_what_may_not() {
+        let queue = Queue::default();
+        push_patiently(&queue, 1);
+        assert_eq!(taken(&queue), ["shard-0 1"], "nobody watched, so it did not wait");
+        push_patiently(&queue, 2);
+        assert_eq!(urgent(&queue), 0);
+        push(&queue, GroupId::shard(1), append(1), 10);
+        assert_eq!(urgent(&queue), 1);
+        assert_eq!(taken(&queue), ["shard-1 1", "shard-0 2"]);
+    }
+
+    #[test]
+    fn what_waits_alone_leaves_after_a_while_and_is_not_delayed_again_if_it_was_needed() {
+        let queue = Queue::default();
+        push_patiently(&queue, 1);
+        taken(&queue);
+        push_patiently(&queue, 2);
+        queue.mark_committed(GroupId::shard(0), LogId::new_term_index(1, 2));
+        assert_eq!(taken(&queue), ["shard-0 2"], "after a while");
+        push_patiently(&queue, 3);
+        assert_eq!(urgent(&queue), 0, "the one before was committed without this disk");
+        assert_eq!(taken(&queue), ["shard-0 3"], "after a while");
+        push_patiently(&queue, 4);
+        assert_eq!(urgent(&queue), 1, "the one before was not");
+    }
+
+    #[test]
+    fn a_log_is_held_with_all_that_came_before() {
+        let queue = Queue::default();
+        push_patiently(&queue, 1);
+        taken(&queue);
+        push_patiently(&queue, 2);
+        thread::scope(|scope| {
+            let holder = scope.spawn(|| queue.hold());
+            while !queue.state.lock().held {
+                thread::yield_now();
+            }
+            assert_eq!(taken(&queue), ["shard-0 2"]);
+            push_patiently(&queue, 3);
+            let writer = scope.spawn(|| taken(&queue));
+            assert!(holder.join().unwrap());
+            assert!(!writer.is_finished());
+            queue.release();
+            assert_eq!(writer.join().unwrap(), ["shard-0 3"]);
+        });
     }
 
     #[test]

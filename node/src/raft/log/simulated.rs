@@ -75,6 +75,7 @@ impl Disk {
         }
         let shared = Shared {
             db: Weak::new(),
+            node: 0,
             queue: Queue::default(),
             groups: Mutex::new(groups),
             room: Semaphore::new(ROOM_KIB),

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{Stream, stream};
 use openraft::{
-    LogState, OptionalSend, RaftLogReader,
+    EntryPayload, LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{
     GroupState, Shared,
-    queue::{Deleted, Op, room_kib},
+    queue::{Deleted, Haste, Op, room_kib},
     record,
 };
 use crate::raft::{
@@ -115,8 +115,8 @@ impl GroupLog {
         }
     }
 
-    fn push(&self, op: Op, bytes: usize) -> io::Result<()> {
-        self.shared.queue.push(self.group, op, bytes).map_err(|op| {
+    fn push(&self, op: Op, bytes: usize, haste: Haste) -> io::Result<()> {
+        self.shared.queue.push(self.group, op, bytes, haste).map_err(|op| {
             op.complete(&Err(ended()));
             ended()
         })
@@ -253,7 +253,7 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (done, synced) = oneshot::channel();
-        self.push(Op::Vote { vote: *vote, done }, 0)?;
+        self.push(Op::Vote { vote: *vote, done }, 0, Haste::AtOnce)?;
         synced.await.map_err(io::Error::other)??;
         self.state.lock().vote = Some(*vote);
         Ok(())
@@ -289,14 +289,18 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
             op.push(entry);
             *sum += bytes;
         }
-        self.state.lock().append(ops.iter().flat_map(|(entries, _)| entries));
+        let haste = {
+            let mut state = self.state.lock();
+            state.append(ops.iter().flat_map(|(entries, _)| entries));
+            self.haste(&state, ops.iter().flat_map(|(entries, _)| entries))
+        };
         let (last, last_bytes) = ops.pop().expect("there is always one operation");
         for (entries, bytes) in ops {
             self.wait_for_room(bytes).await?;
-            self.push(Op::Append { entries, done: None }, bytes)?;
+            self.push(Op::Append { entries, done: None }, bytes, haste)?;
         }
         self.wait_for_room(last_bytes).await?;
-        self.push(Op::Append { entries: last, done: Some(callback) }, last_bytes)
+        self.push(Op::Append { entries: last, done: Some(callback) }, last_bytes, haste)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
@@ -314,7 +318,7 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
             state.generation += 1;
             end
         };
-        self.push(Op::Truncate { last, end }, 0)
+        self.push(Op::Truncate { last, end }, 0, Haste::AtOnce)
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
@@ -325,11 +329,29 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
             }
             state.purge(upto)
         };
-        self.push(Op::Purge { upto, delete }, 0)
+        self.push(Op::Purge { upto, delete }, 0, Haste::AtOnce)
     }
 }
 
 impl GroupLog {
+    /// Samples that this node replicates may be on a majority of disks without being on its own.
+    /// What a group is led by, and who belongs to it, is written at once.
+    fn haste<'a>(&self, state: &GroupState, mut entries: impl Iterator<Item = &'a Entry>) -> Haste {
+        let led = state.vote.map(|vote| vote.leader_id).filter(|leader| {
+            self.group != GroupId::CONTROL && leader.voted_for == self.shared.node
+        });
+        let may_wait = |term| {
+            entries.all(|entry| {
+                entry.log_id.leader_id.term == term
+                    && matches!(entry.payload, EntryPayload::Normal(_))
+            })
+        };
+        match led.map(|leader| leader.term).is_some_and(may_wait) {
+            true => Haste::MayWait,
+            false => Haste::AtOnce,
+        }
+    }
+
     async fn wait_for_room(&self, bytes: usize) -> io::Result<()> {
         let wanted = u32::try_from(room_kib(bytes)).expect("room_kib is bounded");
         let permit = self.shared.room.acquire_many(wanted).await;
@@ -367,5 +389,47 @@ impl GroupState {
         self.sizes.forget(end);
         let start = std::mem::replace(&mut self.deleted_end, end);
         Some(Deleted { start, end, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use openraft::Membership;
+
+    use super::*;
+    use crate::raft::{
+        log::{LogConfig, LogDb, LogIdentity},
+        types::Opaque,
+    };
+
+    fn of_term(term: u64) -> Entry {
+        let payload = EntryPayload::Normal(Opaque(Bytes::from_static(b"samples")));
+        Entry { log_id: LogId::new_term_index(term, 1), payload }
+    }
+
+    #[tokio::test]
+    async fn only_samples_of_a_shard_that_is_led_here_may_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, watermark) = (folder.path().join("log"), folder.path().join("WATERMARK"));
+        let identity = LogIdentity { node: 1, folder: 5 };
+        let log = LogDb::open(LogConfig::new(path, watermark, identity)).unwrap();
+        let haste =
+            |group: &GroupLog, entries: &[Entry]| group.haste(&group.state.lock(), entries.iter());
+        let (mut shard, mut control) = (log.group(GroupId::shard(0)), log.group(GroupId::CONTROL));
+        assert_eq!(haste(&shard, &[of_term(3)]), Haste::AtOnce, "no vote yet");
+        shard.save_vote(&Vote::new(3, 2)).await.unwrap();
+        assert_eq!(haste(&shard, &[of_term(3)]), Haste::AtOnce, "led elsewhere");
+        for group in [&mut shard, &mut control] {
+            group.save_vote(&Vote::new(4, 1)).await.unwrap();
+        }
+        assert_eq!(haste(&shard, &[of_term(4)]), Haste::MayWait);
+        assert_eq!(haste(&control, &[of_term(4)]), Haste::AtOnce);
+        assert_eq!(haste(&shard, &[of_term(3)]), Haste::AtOnce, "of an older leader");
+        let membership = EntryPayload::Membership(Membership::default());
+        for payload in [EntryPayload::Blank, membership] {
+            let both = [of_term(4), Entry { payload, ..of_term(4) }];
+            assert_eq!(haste(&shard, &both), Haste::AtOnce);
+        }
     }
 }
