@@ -10,6 +10,7 @@ pub mod eval;
 mod functions;
 mod parser;
 pub mod plan;
+mod pretty;
 mod printer;
 mod resolve;
 pub mod types;
@@ -24,7 +25,9 @@ pub use eval::{
 };
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
 pub use plan::{
-    Fragment, FragmentAnswer, FragmentKind, Piece, Plan, cut, distribute, join, run_fragment,
+    Fragment, FragmentAnswer, FragmentContent, FragmentKind, Piece, Plan, SampledSeries, cut,
+    distribute, join, run_fragment,
 };
+pub use pretty::pretty;
 pub use resolve::{ResolveError, Steps, resolve};
 pub use value::{MatrixSeries, Sample, SampleBuffer, SampleRef, Value, VectorElement};

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
-use narthex_model::{METRIC_NAME, MatchOp, duration, is_legacy_label_name, number, quote};
+use narthex_model::{Matcher, duration, is_legacy_label_name, number, quote};
 
 use crate::ast::{
     Aggregate, AtModifier, Binary, BinaryOp, Call, Cardinality, DurationExpr, DurationKind,
@@ -63,19 +63,10 @@ fn write_series(f: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
             return Ok(());
         }
     }
-    f.write_char('{')?;
-    for (i, matcher) in matchers.iter().enumerate() {
-        if i > 0 {
-            f.write_char(',')?;
-        }
-        let is_name = matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
-        if is_name && !is_legacy_label_name(matcher.value()) && !matcher.value().is_empty() {
-            quote(matcher.value()).fmt(f)?;
-        } else {
-            matcher.fmt(f)?;
-        }
-    }
-    f.write_char('}')
+    // In the order of their texts, so that one selection has one text.
+    let mut texts: Vec<String> = matchers.iter().map(Matcher::to_string).collect();
+    texts.sort_unstable();
+    write!(f, "{{{}}}", texts.join(","))
 }
 
 fn write_modifiers(f: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
@@ -113,12 +104,22 @@ fn write_times(
 impl Display for Subquery {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write_operand(f, &self.expr, u8::MAX)?;
-        write!(f, "[{}:", self.window)?;
-        if let Some(step) = &self.step {
+        SubqueryTail(self).fmt(f)
+    }
+}
+
+/// What follows a subquery's expression.
+pub struct SubqueryTail<'a>(pub &'a Subquery);
+
+impl Display for SubqueryTail<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let subquery = self.0;
+        write!(f, "[{}:", subquery.window)?;
+        if let Some(step) = &subquery.step {
             step.fmt(f)?;
         }
         f.write_char(']')?;
-        write_times(f, self.at, self.offset.as_ref())
+        write_times(f, subquery.at, subquery.offset.as_ref())
     }
 }
 
@@ -148,19 +149,25 @@ impl Display for Binary {
             _ => (precedence, precedence + 1),
         };
         write_operand(f, &self.lhs, lhs_min)?;
-        write!(f, " {}", self.op)?;
-        if self.return_bool {
-            f.write_str(" bool")?;
-        }
-        if let Some(matching) = &self.matching {
-            matching.fmt(f)?;
-        }
-        f.write_char(' ')?;
+        write!(f, " {} ", Operator(self))?;
         match &self.rhs.kind {
             // A sign may stand before any right operand.
             ExprKind::Unary(_) | ExprKind::Number(_) => self.rhs.fmt(f),
             _ => write_operand(f, &self.rhs, rhs_min),
         }
+    }
+}
+
+/// The operator with its modifiers.
+pub struct Operator<'a>(pub &'a Binary);
+
+impl Display for Operator<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.op.fmt(f)?;
+        if self.0.return_bool {
+            f.write_str(" bool")?;
+        }
+        self.0.matching.as_ref().map_or(Ok(()), |matching| matching.fmt(f))
     }
 }
 
@@ -198,15 +205,24 @@ impl Display for FillValue {
 
 impl Display for Aggregate {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.op.text())?;
-        if self.without {
-            write!(f, " without ({}) ", LabelList(&self.labels))?;
-        } else if !self.labels.is_empty() {
-            write!(f, " by ({}) ", LabelList(&self.labels))?;
-        }
+        write!(f, "{}{}", self.op, Grouping(self))?;
         match &self.param {
             Some(param) => write!(f, "({param}, {})", self.expr),
             None => write!(f, "({})", self.expr),
+        }
+    }
+}
+
+/// What stands between an aggregation's operator and its parentheses.
+pub struct Grouping<'a>(pub &'a Aggregate);
+
+impl Display for Grouping<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let labels = &self.0.labels;
+        match self.0.without {
+            true => write!(f, " without ({}) ", LabelList(labels)),
+            false if labels.is_empty() => Ok(()),
+            false => write!(f, " by ({}) ", LabelList(labels)),
         }
     }
 }

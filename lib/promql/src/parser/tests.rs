@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ast::{DurationExpr, DurationKind, Subquery};
+use crate::{
+    ast::{DurationExpr, DurationKind, Subquery},
+    pretty,
+};
 
 fn all() -> ParseOptions {
     ParseOptions::everything()
@@ -28,7 +31,7 @@ fn expressions_print_as_they_were_meant() {
         ("-1^2 + -foo ^ 2", "-1 ^ 2 + -foo ^ 2"),
         ("a ^ b ^ -c", "a ^ b ^ -c"),
         ("foo{a='b',c=~\"d|e\",}", r#"foo{a="b",c=~"d|e"}"#),
-        (r#"{"my.metric", "my.label"!="x"}"#, r#"{"my.metric","my.label"!="x"}"#),
+        (r#"{"my.metric", "my.label"!="x"}"#, r#"{"my.label"!="x",__name__="my.metric"}"#),
         ("sum(a) by (job, \"x y\")", r#"sum by (job, "x y") (a)"#),
         ("sum without() (a)", "sum without () (a)"),
         ("topk(5, a)", "topk(5, a)"),
@@ -317,6 +320,11 @@ proptest! {
                 TestCaseError::fail(format!("{input} printed {text}: {error}"))
             })?;
             prop_assert_eq!(again.to_string(), text);
+            let lines = pretty(&expr);
+            let from_lines = parse(&lines, &all()).map_err(|error| {
+                TestCaseError::fail(format!("{input} is laid out as {lines}: {error}"))
+            })?;
+            prop_assert_eq!(without_ranges(from_lines), without_ranges(again.clone()));
             prop_assert_eq!(without_ranges(again), without_ranges(expr));
         }
     }
