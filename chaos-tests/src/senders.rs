@@ -1,4 +1,4 @@
-//! Prometheus as a sender of remote write.
+//! Prometheus as a sender of remote write, and as a reader of what a cluster has.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -6,8 +6,7 @@ use tempfile::TempDir;
 
 use crate::{api::Api, node::Process, ports::free_address, targets::Target};
 
-/// A Prometheus that scrapes a target and itself, every second, and writes what it scrapes to a
-/// cluster. Dropping it kills it.
+/// A Prometheus that works with a cluster. Dropping it kills it.
 #[derive(Debug)]
 pub struct Sender {
     api: Api,
@@ -27,10 +26,10 @@ pub struct SenderConfig<'a> {
 }
 
 impl Sender {
-    /// Starts `program`, which writes to the cluster at `url`.
+    /// Starts `program`, which scrapes a target and itself, every second, and writes what it
+    /// scrapes to the cluster at `url`.
     pub fn start(program: &Path, url: &str, config: SenderConfig<'_>) -> Self {
         let SenderConfig { message, labels, target } = config;
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let address = free_address();
         let labels: Vec<_> =
             labels.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
@@ -44,6 +43,25 @@ impl Sender {
             labels.join(", "),
             target.address()
         );
+        Self::run(program, &address, &config)
+    }
+
+    /// Starts `program`, which scrapes the page that the cluster at `url` has for `selector` every
+    /// second, and asks the cluster for whatever it is asked.
+    pub fn reader(program: &Path, url: &str, selector: &str) -> Self {
+        let address = url.trim_start_matches("http://");
+        let config = format!(
+            "global:\n  scrape_interval: 1s\n\
+             remote_read:\n  - url: {url}/api/v1/read\n    read_recent: true\n\
+             scrape_configs:\n  - job_name: federation\n    honor_labels: true\n    \
+             metrics_path: /federate\n    params: {{'match[]': ['{selector}']}}\n    \
+             static_configs:\n      - targets: [{address:?}]\n"
+        );
+        Self::run(program, &free_address(), &config)
+    }
+
+    fn run(program: &Path, address: &str, config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).expect("a temporary file can be written");
         let mut command = Command::new(program);

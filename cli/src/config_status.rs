@@ -41,7 +41,9 @@ pub async fn follow(
             let imported = config.map(|config| config.imported).unwrap_or_default();
             status.send_modify(|status| match decoded {
                 Ok(config) => {
-                    status.inactive = config.map(|config| config.inactive).unwrap_or_default();
+                    let config = config.unwrap_or_default();
+                    status.inactive = config.inactive;
+                    status.external_labels = config.global.external_labels;
                     status.loaded = status.loaded.max(imported);
                 }
                 Err(error) => status.problem = error.to_string(),

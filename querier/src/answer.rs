@@ -48,6 +48,13 @@ pub fn success(remarks: &Remarks, data: impl FnOnce(&mut Json<Vec<Bytes>>)) -> R
     with_head(Body::from(body))
 }
 
+/// An answer that is nothing but its data.
+pub fn unwrapped(data: impl FnOnce(&mut Json<Vec<Bytes>>)) -> Response {
+    let mut json = Json::new(Vec::new());
+    data(&mut json);
+    with_head(Body::from(json.finish().concat()))
+}
+
 /// An answer that is written while it is sent: `data` runs on a thread that may wait, and stops to
 /// be listened to when the client goes away.
 pub fn streamed(

@@ -1,5 +1,7 @@
 //! The configuration as people should know of it.
 
+use std::collections::BTreeMap;
+
 use narthex_model::Timestamp;
 
 /// What a process knows of the scrape configuration in force.
@@ -9,6 +11,8 @@ pub struct ConfigStatus {
     pub inactive: Vec<String>,
     /// Why the last attempt to load it changed nothing; empty if it succeeded.
     pub problem: String,
+    /// Labels that samples get when they leave the cluster.
+    pub external_labels: BTreeMap<String, String>,
     /// When it was last loaded.
     pub loaded: Timestamp,
 }

@@ -22,6 +22,7 @@ mod page;
 pub mod params;
 mod querier;
 mod query;
+mod raw;
 mod render;
 mod status;
 #[cfg(test)]

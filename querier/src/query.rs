@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Bytes that shards may send for one query: as much as its samples take in memory, and no more.
-const BYTES_PER_SAMPLE: usize = 16;
+pub(crate) const BYTES_PER_SAMPLE: usize = 16;
 
 /// What to evaluate.
 #[derive(Debug, Clone)]
@@ -91,8 +91,9 @@ struct Prepared {
 }
 
 /// What one shard said to one fragment.
-struct Told {
-    bytes: BytesMut,
+pub(crate) struct Told {
+    /// An encoded fragment's answer.
+    pub bytes: BytesMut,
     age: Duration,
 }
 
@@ -194,7 +195,7 @@ impl Querier {
     }
 
     /// Has a shard evaluate a fragment and collects its answer.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         shard: ShardId,
         request: FragmentRequest,

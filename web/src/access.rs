@@ -185,8 +185,16 @@ endpoints! {
     QUERY_RANGE = "/api/v1/query_range", [GET, POST], Needs(Read);
     /// Exemplars of series.
     QUERY_EXEMPLARS = "/api/v1/query_exemplars", [GET, POST], Needs(Read);
+    /// A query laid out over lines.
+    FORMAT_QUERY = "/api/v1/format_query", [GET, POST], Needs(Read);
+    /// A query's syntax tree.
+    PARSE_QUERY = "/api/v1/parse_query", [GET, POST], Needs(Read);
     /// What is known of metric families.
     METADATA = "/api/v1/metadata", [GET], Needs(Read);
+    /// The newest samples, for another Prometheus to scrape.
+    FEDERATE = "/federate", [GET], Needs(Read);
+    /// Which version answers, without an envelope.
+    VERSION = "/version", [GET], Needs(Read);
     /// Label sets of series.
     SERIES = "/api/v1/series", [GET, POST], Needs(Read);
     /// Names of labels.
@@ -205,6 +213,8 @@ endpoints! {
     STATUS_RUNTIMEINFO = "/api/v1/status/runtimeinfo", [GET], Needs(Read);
     /// Nodes, shards, leaders and lag.
     STATUS_CLUSTER = "/api/v1/status/cluster", [GET], Needs(Read);
+    /// Remote read.
+    READ = "/api/v1/read", [POST], Needs(Read);
     /// Remote write.
     WRITE = "/api/v1/write", [POST], Needs(Write);
     /// Prometheus's text format, of any length and age.

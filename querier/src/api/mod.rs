@@ -2,9 +2,12 @@
 
 mod admin;
 mod exemplars;
+mod expression;
 mod families;
+mod federate;
 mod metadata;
 mod query;
+mod remote_read;
 mod status;
 mod targets;
 
@@ -43,6 +46,10 @@ impl Querier {
         self.add(routes, &access::LABELS, labels);
         let exemplars = async |api: Arc<Self>, params| exemplars::query(&api, &params).await;
         self.add(routes, &access::QUERY_EXEMPLARS, exemplars);
+        let format = async |api: Arc<Self>, params| expression::format(&api, &params);
+        self.add(routes, &access::FORMAT_QUERY, format);
+        let tree = async |api: Arc<Self>, params| expression::tree(&api, &params);
+        self.add(routes, &access::PARSE_QUERY, tree);
         let metadata = async |api: Arc<Self>, params| families::metadata(&api, &params).await;
         self.add(routes, &access::METADATA, metadata);
         let targets = async |api: Arc<Self>, params| targets::targets(&api, &params).await;
@@ -54,9 +61,11 @@ impl Querier {
         let snapshot = async |api: Arc<Self>, _| admin::snapshot(&api).await;
         self.add(routes, &access::ADMIN_SNAPSHOT, snapshot);
         self.add_label_values(routes);
+        self.add_federation(routes);
         routes.http(&access::RULES, async || status::rules());
         routes.http(&access::ALERTS, async || status::alerts());
         routes.http(&access::STATUS_BUILDINFO, async || status::build_info());
+        routes.http(&access::VERSION, async || status::version());
         let api = Arc::clone(self);
         routes.http(&access::STATUS_RUNTIMEINFO, async move || status::runtime_info(&api));
         let api = Arc::clone(self);
@@ -77,6 +86,22 @@ impl Querier {
                 api.respond(answered)
             },
         );
+    }
+
+    /// The routes whose answers are no JSON.
+    fn add_federation(self: &Arc<Self>, routes: &mut Routes) {
+        let api = Arc::clone(self);
+        routes.http(&access::FEDERATE, async move |request: Request| {
+            let headers = request.headers().clone();
+            match read_params(request).await {
+                Ok(params) => federate::federate(&api, &params, &headers).await,
+                Err(error) => federate::refused(&api, error),
+            }
+        });
+        let api = Arc::clone(self);
+        routes.http(&access::READ, async move |request: Request| {
+            remote_read::read(&api, request).await
+        });
     }
 
     fn respond(&self, answered: Result<Response, ApiError>) -> Response {

@@ -11,7 +11,7 @@ use narthex_web::metrics::{PROMETHEUS_API_VERSION, VERSION};
 use super::targets::rfc3339;
 use crate::{
     ConfigStatus, Querier,
-    answer::{Remarks, success},
+    answer::{Remarks, success, unwrapped},
     json::Json,
     status::{ClusterStatus, GroupRow},
 };
@@ -35,13 +35,27 @@ pub(super) fn alerts() -> Response {
 /// `version` is the Prometheus version whose API is served: clients choose features by it.
 pub(super) fn build_info() -> Response {
     answer(|json| {
-        json.raw("{").name("version").text(PROMETHEUS_API_VERSION);
-        for name in ["revision", "branch", "buildUser", "buildDate", "goVersion"] {
-            json.name(name).text("");
-        }
+        json.raw("{");
+        write_version(json);
         json.name("application").text("narthex");
         json.name("applicationVersion").text(VERSION).raw("}");
     })
+}
+
+/// `/version`: as [`build_info`], without an envelope.
+pub(super) fn version() -> Response {
+    unwrapped(|json| {
+        json.raw("{");
+        write_version(json);
+        json.raw("}");
+    })
+}
+
+fn write_version(json: &mut Json<Vec<Bytes>>) {
+    json.name("version").text(PROMETHEUS_API_VERSION);
+    for name in ["revision", "branch", "buildUser", "buildDate", "goVersion"] {
+        json.name(name).text("");
+    }
 }
 
 pub(super) fn runtime_info(api: &Querier) -> Response {

@@ -9,11 +9,16 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use narthex_model::{Labels, Timestamp};
+use narthex_model::{
+    FloatHistogram, Labels, Timestamp,
+    histogram::{Bucket, CUSTOM_BUCKETS_SCHEMA},
+    stale_nan,
+};
+use narthex_promql::{FragmentAnswer, FragmentContent, SampleBuffer, SampledSeries, wire};
 use narthex_proto::{
     internal::v1::{
-        ExemplarsPart, LabelPair, MetadataFamily, SeriesExemplars, StoredExemplar, Target,
-        TargetsResponse,
+        ExemplarsPart, FragmentEnd, FragmentPart, FragmentRequest, LabelPair, MetadataFamily,
+        SeriesExemplars, StoredExemplar, Target, TargetsResponse, fragment_part,
     },
     v1::{
         InstantRequest, MembersRequest, WatchRequest, cluster_client::ClusterClient,
@@ -75,6 +80,7 @@ async fn serve_with(cluster: FakeCluster, change: impl FnOnce(&mut QuerierOption
     let config = ConfigStatus {
         inactive: vec!["alerting".to_owned()],
         problem: "no".to_owned(),
+        external_labels: BTreeMap::from([("region".to_owned(), "eu".to_owned())]),
         loaded: Timestamp::from_millis(1_200),
     };
     let config = tokio::sync::watch::Sender::new(config).subscribe();
@@ -340,4 +346,97 @@ async fn deleting_asks_every_shard_and_needs_the_flag() {
     let (code, answer) = silent.post("/api/v1/admin/tsdb/clean_tombstones", "").await;
     assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer["error"], "node 2 did not clean: connection refused");
+}
+
+#[tokio::test]
+async fn queries_are_laid_out_and_taken_apart() {
+    let served = serve(cluster()).await;
+    let (_, text) = served.get("/api/v1/format_query?query=sum(up)by(job)").await;
+    assert_eq!(text, json!({"status": "success", "data": "sum by (job) (up)"}));
+    let (_, tree) =
+        served.post("/api/v1/parse_query", "query=-rate(up{a!~'b'}[5m] @ end()) > bool 1e3").await;
+    let selector = json!({
+        "type": "matrixSelector", "name": "up", "range": 300_000, "offset": 0,
+        "matchers": [
+            {"name": "a", "value": "b", "type": "!~"},
+            {"name": "__name__", "value": "up", "type": "="},
+        ],
+        "timestamp": null, "startOrEnd": "end", "anchored": false, "smoothed": false,
+    });
+    let rate =
+        json!({"name": "rate", "argTypes": ["matrix"], "variadic": 0, "returnType": "vector"});
+    let call = json!({"type": "call", "func": rate, "args": [selector]});
+    let expected = json!({
+        "type": "binaryExpr", "op": ">", "bool": true, "matching": null,
+        "lhs": {"type": "unaryExpr", "op": "-", "expr": call},
+        "rhs": {"type": "numberLiteral", "val": "1000"},
+    });
+    assert_eq!(tree, json!({"status": "success", "data": expected}));
+    let (status, refused) = served.get("/api/v1/format_query?query=sum(").await;
+    assert_eq!((status.as_u16(), &refused["errorType"]), (400, &json!("bad_data")));
+}
+
+#[tokio::test]
+async fn the_newest_samples_are_handed_to_another_server() {
+    let served = serve(FakeCluster { fragments: Some(stored), ..cluster() }).await;
+    let (status, page) = served.get("/federate?match[]=up&match[]=%7Bjob%3D%22x%22%7D").await;
+    let expected = [
+        "# TYPE a_b untyped",
+        r#"a_b{k="v\"",instance="",region="eu"} 1e+06 1200"#,
+        "# TYPE h histogram",
+        r#"h_bucket{instance="",region="eu",le="1"} 2 1300"#,
+        r#"h_bucket{instance="",region="eu",le="2.5"} 5 1300"#,
+        r#"h_bucket{instance="",region="eu",le="+Inf"} 6 1300"#,
+        r#"h_sum{instance="",region="eu"} 9.5 1300"#,
+        r#"h_count{instance="",region="eu"} 6 1300"#,
+        "# TYPE up untyped",
+        r#"up{instance="i",region="us"} 2 1400"#,
+        "",
+    ];
+    assert_eq!((status.as_u16(), page), (200, json!(expected.join("\n"))));
+    let (status, page) = served.get("/federate?match[]=").await;
+    assert_eq!(status.as_u16(), 400, "{page}");
+    let (_, version) = served.get("/version").await;
+    assert!(version["version"].is_string());
+}
+
+/// Series as every shard has them: what is found twice is told once, what has ended not at all.
+fn stored(request: &FragmentRequest) -> Vec<FragmentPart> {
+    assert_eq!((request.start_ms, request.end_ms), (1_500 - 300_000, 1_500));
+    let series = |pairs: &[(&str, &str)], samples: &[(i64, f64)]| {
+        let mut buffer = SampleBuffer::new();
+        samples.iter().for_each(|(time, value)| buffer.push_float(*time, *value));
+        let labels = Labels::from_pairs(pairs.iter().copied()).expect("valid");
+        SampledSeries { labels, samples: Arc::new(buffer) }
+    };
+    let mut histogram = series(&[("__name__", "h")], &[]);
+    let mut buffer = SampleBuffer::new();
+    let bucket = |index, count| Bucket { index, count };
+    buffer.push_histogram(
+        1_300,
+        Arc::new(FloatHistogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            count: 6.0,
+            sum: 9.5,
+            positive: vec![bucket(0, 2.0), bucket(1, 3.0), bucket(2, 1.0)],
+            custom_values: [1.0, 2.5].into(),
+            ..FloatHistogram::default()
+        }),
+    );
+    histogram.samples = Arc::new(buffer);
+    let content = FragmentContent::Samples(vec![
+        series(
+            &[("__name__", "up"), ("instance", "i"), ("region", "us")],
+            &[(1_000, 1.0), (1_400, 2.0)],
+        ),
+        series(&[("__name__", "gone")], &[(1_000, 1.0), (1_400, stale_nan())]),
+        series(&[("__name__", "a.b"), ("k", "v\"")], &[(1_200, 1e6)]),
+        histogram,
+    ]);
+    let answer = FragmentAnswer { content, annotations: <_>::default(), stats: <_>::default() };
+    let part = |part| FragmentPart { part: Some(part) };
+    vec![
+        part(fragment_part::Part::Answer(wire::encode(&answer).into())),
+        part(fragment_part::Part::End(FragmentEnd::default())),
+    ]
 }

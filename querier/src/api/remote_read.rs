@@ -1,0 +1,221 @@
+//! `/api/v1/read`: remote read 1.0, by which another Prometheus queries series that are here.
+//!
+//! Answers are whole samples. A client that takes nothing but streamed chunks is refused.
+
+mod message;
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::Request,
+    response::{IntoResponse as _, Response},
+};
+use http::header;
+use narthex_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+use narthex_web::body;
+use prost::Message as _;
+
+use self::message::{
+    LabelMatcher, QueryResult, ReadRequest, ReadResponse, ResponseType, TimeSeries,
+};
+use super::{FORM_BYTES_MAX, FORM_TIME};
+use crate::{
+    Querier,
+    error::{ApiError, ErrorType},
+    fan_out::TimeRange,
+    raw::{RawSamples, RawSelector},
+};
+
+type ExternalLabels = BTreeMap<String, String>;
+
+/// Errors are plain text, as senders of other protocols expect them.
+pub(super) async fn read(api: &Querier, request: Request) -> Response {
+    answer(api, request).await.unwrap_or_else(|error| super::federate::refused(api, error))
+}
+
+async fn answer(api: &Querier, request: Request) -> Result<Response, ApiError> {
+    let body = body::read(request.into_body(), FORM_BYTES_MAX, FORM_TIME)
+        .await
+        .map_err(|error| ApiError::bad_data(error.to_string()))?;
+    let request = decode(&body)?;
+    let external = api.options.config.borrow().external_labels.clone();
+    let mut found = Vec::with_capacity(request.queries.len());
+    for query in &request.queries {
+        let selector = selector(&query.matchers, &external)?;
+        let [start, end] = [query.start_ms, query.end_ms].map(Timestamp::from_millis);
+        let samples = api.raw_samples(&[selector], TimeRange { start, end }).await?;
+        for warning in &samples.warnings {
+            tracing::warn!(warning, "an answer to a remote read is not complete");
+        }
+        found.push(samples);
+    }
+    let encoded = tokio::task::spawn_blocking(move || encode(found, &external)).await;
+    let internal = |error: String| ApiError::new(ErrorType::Internal, error);
+    let body = encoded.map_err(|error| internal(error.to_string()))?.map_err(internal)?;
+    let head =
+        [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
+    Ok((head, body).into_response())
+}
+
+/// Refuses what is larger than any form, also once it is unpacked.
+fn decode(body: &[u8]) -> Result<ReadRequest, ApiError> {
+    let unreadable = |what: String| ApiError::bad_data(format!("remote read request: {what}"));
+    let declared =
+        snap::raw::decompress_len(body).map_err(|error| unreadable(error.to_string()))?;
+    if declared > FORM_BYTES_MAX {
+        let what = format!("{declared} bytes unpacked, at most {FORM_BYTES_MAX} are taken");
+        return Err(unreadable(what));
+    }
+    let message = snap::raw::Decoder::new().decompress_vec(body);
+    let message = message.map_err(|error| unreadable(error.to_string()))?;
+    let request = ReadRequest::decode(&*message).map_err(|error| unreadable(error.to_string()))?;
+    let accepted = &request.accepted_response_types;
+    if !accepted.is_empty() && !accepted.contains(&(ResponseType::Samples as i32)) {
+        return Err(ApiError::bad_data(
+            "server does not support any of the requested response types; it supports: [SAMPLES]",
+        ));
+    }
+    Ok(request)
+}
+
+/// What is asked of the series here: they get the external labels only on their way out.
+fn selector(asked: &[LabelMatcher], external: &ExternalLabels) -> Result<RawSelector, ApiError> {
+    let mut matchers = Vec::with_capacity(asked.len());
+    for LabelMatcher { op, name, value } in asked {
+        let op = match op {
+            0 => MatchOp::Equal,
+            1 => MatchOp::NotEqual,
+            2 => MatchOp::Regex,
+            3 => MatchOp::NotRegex,
+            other => return Err(ApiError::bad_data(format!("matcher has unknown type {other}"))),
+        };
+        if op == MatchOp::Equal && external.get(name) == Some(value) {
+            continue;
+        }
+        let matcher = Matcher::new(op, name, value);
+        matchers.push(matcher.map_err(|error| ApiError::bad_data(error.to_string()))?);
+    }
+    // Everything may be read, which in PromQL must be said.
+    if !matchers.iter().any(|matcher| !matcher.matches("")) {
+        let named = Matcher::new(MatchOp::Regex, METRIC_NAME, ".+");
+        matchers.push(named.map_err(|error| ApiError::bad_data(error.to_string()))?);
+    }
+    let text = matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    Ok(RawSelector { text: format!("{{{text}}}"), matchers })
+}
+
+fn encode(found: Vec<RawSamples>, external: &ExternalLabels) -> Result<Vec<u8>, String> {
+    let result = |samples: RawSamples| {
+        let mut all = BTreeMap::new();
+        for (labels, mut buffers) in samples.series {
+            let mut labels = labels.to_builder();
+            for (name, value) in external {
+                if labels.value(name).is_empty() {
+                    labels.set(name, value);
+                }
+            }
+            let labels = labels.build();
+            buffers.sort_by_key(|buffer| buffer.timestamps().first().copied());
+            let series: &mut TimeSeries = all.entry(labels).or_insert_with_key(TimeSeries::new);
+            buffers.iter().for_each(|buffer| series.extend(buffer));
+        }
+        QueryResult { series: all.into_values().collect() }
+    };
+    let response = ReadResponse { results: found.into_iter().map(result).collect() };
+    let message = response.encode_to_vec();
+    drop(response);
+    snap::raw::Encoder::new().compress_vec(&message).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use narthex_model::{FloatHistogram, Labels, histogram::Bucket};
+    use narthex_promql::SampleBuffer;
+    use proptest::prelude::*;
+
+    use super::{message::Query, *};
+
+    fn matcher(op: i32, name: &str, value: &str) -> LabelMatcher {
+        LabelMatcher { op, name: name.to_owned(), value: value.to_owned() }
+    }
+
+    fn external() -> ExternalLabels {
+        BTreeMap::from([("region".to_owned(), "eu".to_owned())])
+    }
+
+    #[test]
+    fn external_labels_are_not_asked_of_the_series() {
+        let text = |asked: &[LabelMatcher]| selector(asked, &external()).unwrap().text;
+        let up = matcher(0, "__name__", "up");
+        assert_eq!(text(&[up.clone(), matcher(0, "region", "eu")]), r#"{__name__="up"}"#);
+        assert_eq!(
+            text(&[up, matcher(0, "region", "us"), matcher(3, "a", "b|\"")]),
+            r#"{__name__="up",region="us",a!~"b|\""}"#
+        );
+        assert_eq!(text(&[matcher(2, "a", ".*")]), r#"{a=~".*",__name__=~".+"}"#);
+        assert!(selector(&[matcher(2, "a", "(")], &external()).is_err());
+        assert!(selector(&[matcher(4, "a", "b")], &external()).is_err());
+    }
+
+    #[test]
+    fn samples_of_all_shards_come_in_order_with_their_labels() {
+        let buffer = |times: &[i64]| {
+            let mut buffer = SampleBuffer::new();
+            times.iter().for_each(|time| buffer.push_float(*time, *time as f64));
+            buffer
+        };
+        let mut later = buffer(&[30]);
+        let positive = vec![Bucket { index: 2, count: 1.5 }, Bucket { index: 4, count: 1.0 }];
+        later.push_histogram(
+            40,
+            Arc::new(FloatHistogram { schema: 3, count: 2.5, positive, ..<_>::default() }),
+        );
+        let labels = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).unwrap();
+        let series = BTreeMap::from([
+            (labels(&[("a", "1")]), vec![Arc::new(later), Arc::new(buffer(&[10, 20]))]),
+            (labels(&[("region", "us")]), vec![Arc::new(buffer(&[5]))]),
+        ]);
+        let found = RawSamples { series, warnings: Vec::new() };
+        let body = encode(vec![found, RawSamples::default()], &external()).unwrap();
+        let message = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let response = ReadResponse::decode(&*message).unwrap();
+        assert_eq!(response.results.len(), 2);
+        let [first, second] = &response.results[0].series[..] else { panic!("two series") };
+        let names = first.labels.iter().map(|label| (&*label.name, &*label.value));
+        assert_eq!(names.collect::<Vec<_>>(), [("a", "1"), ("region", "eu")]);
+        let times = first.samples.iter().map(|sample| sample.timestamp_ms);
+        assert_eq!(times.collect::<Vec<_>>(), [10, 20, 30]);
+        let histogram = &first.histograms[0];
+        assert_eq!((histogram.timestamp_ms, histogram.count), (40, Some(2.5)));
+        let spans = histogram.positive_spans.iter().map(|span| (span.offset, span.length));
+        assert_eq!(spans.collect::<Vec<_>>(), [(2, 1), (1, 1)]);
+        assert_eq!((&*second.labels[0].value, second.labels.len()), ("us", 1));
+    }
+
+    #[test]
+    fn only_a_client_that_takes_samples_is_answered() {
+        let packed = |accepted: &[i32]| {
+            let request = ReadRequest {
+                queries: vec![Query::default()],
+                accepted_response_types: accepted.to_vec(),
+            };
+            snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+        };
+        assert!(decode(&packed(&[])).is_ok());
+        assert!(decode(&packed(&[1, 0])).is_ok());
+        let refused = decode(&packed(&[1])).unwrap_err();
+        assert!(refused.message.contains("requested response types"), "{refused:?}");
+        // A length that is only declared.
+        assert!(decode(&[0xff, 0xff, 0xff, 0x7f, 0]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(body: Vec<u8>) {
+            let _ = decode(&body);
+            let _ = decode(&snap::raw::Encoder::new().compress_vec(&body).unwrap());
+        }
+    }
+}
