@@ -36,8 +36,9 @@ const TICKS_UNTIL_HEALTHY: u32 = 60;
 /// Pause between looks at what can be purged and whether the group stalls.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause between looks at whether a leader still hears a majority: no message says that it does
-/// not. Short beside the lease.
+/// Pause between looks at what of the log is still needed in memory, and at whether a leader still
+/// hears a majority, for which a timer is set anew each time: no message says that it does not.
+/// Short beside the lease.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Ticks without a leader, or without a majority behind this one, after which a group counts as
@@ -140,8 +141,10 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
     let (mut tick, mut look) = (interval_on_grid(TICK_INTERVAL), interval_on_grid(LOOK_INTERVAL));
     let lease = sleep(core.config.timing.lease());
     tokio::pin!(lease);
+    let alone = sleep(core.config.timing.lease());
+    tokio::pin!(alone);
     let (mut ticks, mut silent_ticks, mut leased) = (0u32, 0u32, false);
-    let mut unsettled = true;
+    let (mut unsettled, mut owns) = (true, false);
     loop {
         let lives = tokio::select! {
             biased;
@@ -152,6 +155,7 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
                 core.let_campaign();
                 true
             }
+            () = &mut alone, if owns => true,
             () = core.machine.failed() => return ticks,
             changed = server.changed() => changed.is_ok(),
             changed = metrics.changed(), if unsettled => changed.is_ok(),
@@ -178,6 +182,11 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
             || server.borrow_watched().vote != seen.vote
             || server.borrow_watched().current_leader != seen.current_leader;
         unsettled = behind || (now.role == Role::Leader && !now.ready);
+        let heard_for = heard_for(core, &seen);
+        owns = now.ready && !heard_for.is_zero();
+        if owns {
+            alone.set(sleep(heard_for));
+        }
         raft.runtime_config().tick(needs_ticks(core, &server.borrow_watched()));
         publish(core, now);
     }
@@ -236,13 +245,22 @@ fn is_led(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
     hears_majority(core, metrics)
 }
 
-/// Whether a majority has lately answered this leader. Followers that do not hear it elect another
-/// one only later than this says no.
+/// Whether a majority has lately answered this leader. Who answered helps to elect another one only
+/// once this says no: each grants the leader a lease with its answer.
 fn hears_majority(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
-    let fresh = core.config.timing.lease() * 2;
-    let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < fresh);
+    !heard_for(core, metrics).is_zero() || is_alone(core, metrics)
+}
+
+/// How long this leader may rely on what a majority answered last.
+fn heard_for(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> Duration {
+    let lease = core.config.timing.lease();
+    metrics.last_quorum_acked.map_or(Duration::ZERO, |acked| lease.saturating_sub(acked.elapsed()))
+}
+
+/// Whether there is no other voter.
+fn is_alone(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
     let members = metrics.membership_config.membership();
-    heard || members.voter_ids().all(|voter| voter == core.node)
+    members.voter_ids().all(|voter| voter == core.node)
 }
 
 /// Whether there is anything to do as time passes. The leader of a group of one has nobody to send
