@@ -13,6 +13,7 @@ pub mod identity;
 mod metrics;
 pub mod node;
 mod peers;
+mod planted;
 pub mod raft;
 pub mod relabel;
 pub mod scrape;

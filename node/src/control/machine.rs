@@ -21,7 +21,10 @@ use narthex_cluster::{ClusterState, DecodeError, Request};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::raft::{Applied, Command, CommittedEntry, LogPosition, MachineError, StateMachine};
+use crate::{
+    planted::{Planted, is_planted},
+    raft::{Applied, Command, CommittedEntry, LogPosition, MachineError, StateMachine},
+};
 
 const MAGIC: &[u8; 4] = b"NXCP";
 const VERSION: u8 = 1;
@@ -87,7 +90,11 @@ impl ControlMachine {
                 Ok(Bytes::new())
             }
             Command::Data(bytes) => {
-                let outcome = self.state.apply(&Request::decode(&bytes)?);
+                let mut request = Request::decode(&bytes)?;
+                if is_planted(Planted::RequestRepeated) {
+                    request.id.0 += u128::from(self.state.revision()) << 64;
+                }
+                let outcome = self.state.apply(&request);
                 Ok(outcome.encode().into())
             }
         }

@@ -45,6 +45,7 @@ use super::{
     timing::RaftTiming,
     types::{Answer, GroupId, LogPosition, NodeId, Opaque, TypeConfig},
 };
+use crate::planted::{Planted, is_planted};
 
 pub(super) type RaftHandle = Raft<TypeConfig, Adapter>;
 
@@ -394,6 +395,9 @@ impl Group {
     /// state covers at least.
     pub async fn read_linearizable(&self) -> Result<LogPosition, ReadError> {
         let raft = self.core.raft().ok_or(ReadError::Stalled)?;
+        if is_planted(Planted::ReadOfOwnState) && self.leadership().borrow().role == Role::Leader {
+            return self.core.machine.progress().borrow().ok_or(ReadError::Stalled);
+        }
         let read = async {
             match raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
                 Ok(position) => Ok(position),
@@ -406,6 +410,9 @@ impl Group {
                 Err(RaftError::APIError(error)) => return Err(read_error(error)),
                 Err(RaftError::Fatal(_)) => return Err(ReadError::Stalled),
             };
+            if is_planted(Planted::ReadBeforeApply) {
+                return Ok(position);
+            }
             // Openraft has handed the entries over; now they must also be in the state.
             let applied = self.core.machine.wait_until_applied(position.index).await;
             applied.map(|()| position).map_err(|_| ReadError::Stalled)

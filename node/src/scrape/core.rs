@@ -21,6 +21,7 @@ use narthex_cluster::ShardId;
 use narthex_model::Timestamp;
 
 use super::target::TargetId;
+use crate::planted::{Planted, is_planted};
 
 /// Pause before a shard that did not take a target's end is told again.
 const RETRY_GONE_AFTER: Duration = Duration::from_secs(1);
@@ -201,7 +202,10 @@ impl Schedule {
             return;
         }
         for (&id, state) in self.targets.iter_mut().filter(|(_, state)| state.shard == shard) {
-            let next = state.slot_after(since);
+            let next = match is_planted(Planted::SlotRepeated) {
+                true => state.slot_at(since),
+                false => state.slot_after(since),
+            };
             state.next = Some(next);
             self.due.push(Reverse((next, id)));
         }
@@ -209,6 +213,9 @@ impl Schedule {
 
     /// This node no longer leads `shard`.
     pub fn disown(&mut self, shard: ShardId) {
+        if is_planted(Planted::OwnerStays) {
+            return;
+        }
         self.owned.remove(&shard);
         for state in self.targets.values_mut().filter(|state| state.shard == shard) {
             state.next = None;

@@ -16,6 +16,7 @@ use narthex_tsdb::{
 };
 
 use super::{batch::block, numbers, parts::Part, task::WriteError};
+use crate::planted::{Planted, is_planted};
 use crate::scrape::{ScrapeCommand, ScrapedSample, Slot};
 
 /// Why a whole part was refused: its source has written a later one.
@@ -99,7 +100,7 @@ pub fn encode(
     let target: [u8; 16] =
         request.target[..].try_into().map_err(|_| invalid("target of not 16 bytes"))?;
     let target = TargetId(u128::from_be_bytes(target));
-    let source = Source::Foreign(Foreign {
+    let foreign = Source::Foreign(Foreign {
         owner_shard: request.owner_shard_id,
         // Targets' ids are hashes: their lower half is one too.
         stream: target.0 as u64,
@@ -107,6 +108,10 @@ pub fn encode(
         owner_node: request.owner_node_id,
         slot: request.slot,
     });
+    let source = match is_planted(Planted::ForeignUnfenced) {
+        true => Source::Client,
+        false => foreign,
+    };
     let time = Timestamp::from_millis(request.time_ms);
     let slot = ScrapeSlot { target, slot: request.slot, time, source };
     let kind = ForwardKind::try_from(request.kind).map_err(|error| invalid(&error.to_string()))?;

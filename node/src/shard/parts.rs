@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, ops::Range};
 use narthex_cluster::{ClusterState, ShardId, TenantId};
 use narthex_model::{INSTANCE, JOB, Timestamp};
 
-use crate::scrape::{Scrape, ScrapeCommand, ScrapeFailed, ScrapedSample};
+use crate::{
+    planted::{Planted, is_planted},
+    scrape::{Scrape, ScrapeCommand, ScrapeFailed, ScrapedSample},
+};
 
 /// What a scrape brings to one other shard.
 #[derive(Debug, Default)]
@@ -34,6 +37,9 @@ pub fn take_foreign(
         ScrapeCommand::Failed(ScrapeFailed { report, .. }) => (None, report),
         ScrapeCommand::Gone(_) => return parts,
     };
+    if is_planted(Planted::ForeignKept) {
+        return parts;
+    }
     let homes = Homes::new(state, report, own);
     for (shard, sample) in samples.map_or_else(Vec::new, |samples| homes.take(samples)) {
         parts.entry(shard).or_insert_with(Part::default).samples.push(sample);

@@ -193,15 +193,10 @@ impl ScrapeSink for ReplicaSink {
         let elsewhere: Vec<u32> = parts.keys().map(|shard| shard.0).collect();
         let Registered { left_out, lost } =
             self.register(&replica, &mut command, &mut parts).await?;
-        let shards: BTreeSet<ShardId> =
-            before.into_iter().map(ShardId).chain(parts.keys().copied()).collect();
         let (term, node) = (replica.leadership().term, self.shared.node.0);
         let owner = Owner { shard, term, node };
-        let forwards: Vec<ForwardRequest> = shards
-            .into_iter()
-            .filter(|part| *part != shard && !lost.contains_key(part))
-            .map(|part| forward::request(owner, part, &command, parts.get(&part)))
-            .collect();
+        let mut forwards = forwards(owner, &command, &parts, before);
+        forwards.retain(|request| !lost.contains_key(&ShardId(request.shard_id)));
         let command = Arc::new(command);
         if let ScrapeCommand::Gone(gone) = *command {
             // Where its parts are the shard takes them over that scrapes it from now on.
@@ -216,8 +211,22 @@ impl ScrapeSink for ReplicaSink {
     }
 }
 
+/// What the owner tells other shards of a command: those that get a part of it, and those that had
+/// one of the scrape `before`.
+pub(crate) fn forwards(
+    owner: Owner,
+    command: &ScrapeCommand,
+    parts: &BTreeMap<ShardId, Part>,
+    before: Vec<u32>,
+) -> Vec<ForwardRequest> {
+    let shards: BTreeSet<ShardId> =
+        before.into_iter().map(ShardId).chain(parts.keys().copied()).collect();
+    let others = shards.into_iter().filter(|shard| *shard != owner.shard);
+    others.map(|shard| forward::request(owner, shard, command, parts.get(&shard))).collect()
+}
+
 /// About what a command takes in an entry.
-pub(super) fn size(shard: ShardId, command: &ScrapeCommand) -> usize {
+pub(crate) fn size(shard: ShardId, command: &ScrapeCommand) -> usize {
     let of = |samples: &[ScrapedSample]| {
         samples.len() * SAMPLE_BYTES + numbers::label_bytes(shard, samples)
     };
@@ -228,7 +237,8 @@ pub(super) fn size(shard: ShardId, command: &ScrapeCommand) -> usize {
     }
 }
 
-fn encode(
+/// Adds a command to an entry of its shard.
+pub(crate) fn encode(
     entry: &mut EntryWriter,
     reader: &ShardReader,
     shard: ShardId,
@@ -294,7 +304,10 @@ fn push(block: &mut SampleBlock, reader: &ShardReader, shard: ShardId, sample: &
 }
 
 /// Says what came of a command, and forgets numbers that the shard did not know.
-fn learn(command: &ScrapeCommand, outcome: &CommandOutcome) -> Result<LeftOut, SubmitError> {
+pub(crate) fn learn(
+    command: &ScrapeCommand,
+    outcome: &CommandOutcome,
+) -> Result<LeftOut, SubmitError> {
     if outcome.refused(Refusal::UnknownSeries) > 0 {
         forget(command);
     }

@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::core::{Limits, Next, Now, QueueFull, RequestId, Urgency, WriteQueue};
 use crate::{
     clock::Clock,
+    planted::{Planted, is_planted},
     raft::{Group, Leadership, Outcome, ProposeError},
 };
 
@@ -326,6 +327,11 @@ impl Running {
                 Err(WriteError::NotLeader { leader: leader.map(NodeId) })
             }
             Err(ProposeError::Stalled) => Err(WriteError::NotLeader { leader: None }),
+            Err(ProposeError::Lost) if is_planted(Planted::LostIsAcknowledged) => {
+                Ok(EntryOutcome {
+                    commands: vec![CommandOutcome::default(); committed.requests.len()],
+                })
+            }
             Err(ProposeError::Lost) => Err(WriteError::Unknown),
         };
         let mut outcomes = outcomes.map(|outcome| outcome.commands.into_iter());

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use openraft::EntryPayload;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
@@ -19,40 +20,28 @@ use super::{
     store::GroupLog,
     writer::LogMetrics,
 };
-use crate::raft::{
-    codec::entry_bytes,
-    runtime::Randomness,
-    types::{Entry, GroupId, LogId, Vote},
+use crate::{
+    planted::{Planted, is_planted},
+    raft::{
+        codec::entry_bytes,
+        runtime::Randomness,
+        types::{Entry, GroupId, LogId, Membership, Vote},
+    },
 };
-
-/// How a disk breaks its word: bugs that the simulation must find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Planted {
-    /// Entries are acknowledged before they are synced.
-    AckBeforeSync,
-    /// Votes are acknowledged and never synced.
-    VoteNotSynced,
-    /// A restarted replica lacks the last entry it has synced.
-    ShortenedLog,
-}
-
-impl Planted {
-    /// Each of them.
-    pub const ALL: [Self; 3] = [Self::AckBeforeSync, Self::VoteNotSynced, Self::ShortenedLog];
-}
 
 /// What the disk has of one group.
 #[derive(Debug, Default, Clone)]
 pub struct Durable {
     pub vote: Option<Vote>,
     pub entries: BTreeMap<u64, Entry>,
+    /// Of the entries, those that change the members.
+    pub memberships: BTreeMap<u64, Membership>,
     committed: Option<LogId>,
 }
 
 /// One node's disk. It outlives the node.
 pub struct Disk {
     pub groups: BTreeMap<GroupId, Durable>,
-    planted: Option<Planted>,
     /// The longest that a sync takes.
     pub sync_max: Duration,
     under_way: Option<(Batch, Duration)>,
@@ -60,15 +49,15 @@ pub struct Disk {
 
 impl Disk {
     /// An empty disk.
-    pub fn new(sync_max: Duration, planted: Option<Planted>) -> Self {
-        Self { groups: BTreeMap::new(), planted, sync_max, under_way: None }
+    pub fn new(sync_max: Duration) -> Self {
+        Self { groups: BTreeMap::new(), sync_max, under_way: None }
     }
 
     /// The log as a node finds it when it starts.
     pub fn open(&mut self) -> SimulatedLog {
         let mut groups = BTreeMap::new();
         for (group, durable) in &mut self.groups {
-            if self.planted == Some(Planted::ShortenedLog) {
+            if is_planted(Planted::ShortenedLog) {
                 durable.entries.pop_last();
             }
             groups.insert(*group, Arc::new(Mutex::new(durable.state())));
@@ -108,7 +97,7 @@ impl Disk {
 
     fn acknowledge_early(&self, op: &mut Op) {
         match op {
-            Op::Append { done, .. } if self.planted == Some(Planted::AckBeforeSync) => {
+            Op::Append { done, .. } if is_planted(Planted::AckBeforeSync) => {
                 done.take().into_iter().for_each(|done| done.io_completed(Ok(())));
             }
             _ => {}
@@ -131,19 +120,21 @@ impl Disk {
 
     /// Makes an operation durable, but of its entries no more than so many.
     fn write(&mut self, group: GroupId, op: &Op, entries_max: usize) {
-        let skips_votes = self.planted == Some(Planted::VoteNotSynced);
+        let skips_votes = is_planted(Planted::VoteNotSynced);
         let durable = self.groups.entry(group).or_default();
         match op {
             Op::Append { entries, .. } => {
                 for entry in entries.iter().take(entries_max) {
-                    durable.entries.insert(entry.log_id.index, entry.clone());
+                    durable.append(entry.clone());
                 }
             }
             Op::Vote { .. } if skips_votes || entries_max == 0 => {}
             Op::Vote { vote, .. } => durable.vote = Some(*vote),
             Op::Truncate { .. } if entries_max == 0 => {}
             Op::Truncate { last, .. } => {
-                durable.entries.split_off(&last.map_or(0, |last| last.index + 1));
+                let end = last.map_or(0, |last| last.index + 1);
+                durable.entries.split_off(&end);
+                durable.memberships.split_off(&end);
             }
             Op::Purge { .. } => panic!("nothing is persisted, so nothing is purged"),
         }
@@ -151,6 +142,15 @@ impl Disk {
 }
 
 impl Durable {
+    fn append(&mut self, entry: Entry) {
+        let index = entry.log_id.index;
+        match &entry.payload {
+            EntryPayload::Membership(members) => self.memberships.insert(index, members.clone()),
+            _ => self.memberships.remove(&index),
+        };
+        self.entries.insert(index, entry);
+    }
+
     fn state(&self) -> GroupState {
         let mut state = GroupState::new(usize::MAX);
         state.vote = self.vote;

@@ -60,6 +60,12 @@ impl Wires {
         self.state.lock().cut.insert((from, to));
     }
 
+    /// Whether two nodes hear each other.
+    pub fn is_whole(&self, one: NodeId, other: NodeId) -> bool {
+        let state = self.state.lock();
+        !state.cut.contains(&(one, other)) && !state.cut.contains(&(other, one))
+    }
+
     pub fn mend(&self) {
         self.state.lock().cut.clear();
     }
