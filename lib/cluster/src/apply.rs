@@ -13,7 +13,7 @@ use std::{
 use narthex_model::Timestamp;
 
 use crate::{
-    AddMember, ChangeRing, ClusterState, ClusterVersion, Command, Drain, Epoch, Found,
+    AddMember, ChangeRing, ClusterState, ClusterVersion, Command, Drain, EndMove, Epoch, Found,
     ImportScrapeConfig, Incarnation, Member, MemberState, Move, MoveProblem, MoveReplica, NodeId,
     Outcome, Placement, Preference, Refusal, Request, Ring, ScrapeConfig, SettingsChange, ShardId,
     StartMember, codec::CONTENT_BYTES_MAX, epoch, placement, state::Answered,
@@ -78,8 +78,8 @@ impl ClusterState {
             Command::Drain(drain) => self.drain(drain),
             Command::RemoveMember(node) => self.remove_member(*node),
             Command::StartMove(change) => self.start_move(change),
-            Command::FinishMove(shard) => self.end_move(*shard, Placement::finished),
-            Command::CancelMove(shard) => self.end_move(*shard, |old| old.replicas.clone()),
+            Command::FinishMove(end) => self.end_move(*end, Placement::finished),
+            Command::CancelMove(end) => self.end_move(*end, |old| old.replicas.clone()),
             Command::SetPreference(preference) => self.set_preference(preference),
             Command::ChangeRing(change) => self.change_ring(change),
             Command::SetReplicationFactor(factor) => self.set_replication_factor(*factor),
@@ -244,11 +244,11 @@ impl ClusterState {
 
     fn end_move(
         &mut self,
-        shard: ShardId,
+        EndMove { shard, change }: EndMove,
         replicas: impl Fn(&Placement) -> Vec<NodeId>,
     ) -> Result<Effect, Refusal> {
         let placement = self.shards.get_mut(&shard).ok_or(Refusal::UnknownShard { shard })?;
-        if placement.moving.is_none() {
+        if placement.moving != Some(change) {
             return Err(Refusal::NoMove { shard });
         }
         *placement = Placement { replicas: replicas(placement), moving: None };

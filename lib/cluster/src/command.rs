@@ -60,9 +60,9 @@ pub enum Command {
     /// A replica begins to move.
     StartMove(MoveReplica),
     /// The shard's move is done: its group has the new members.
-    FinishMove(ShardId),
+    FinishMove(EndMove),
     /// The shard's move is given up: its group has the old members.
-    CancelMove(ShardId),
+    CancelMove(EndMove),
     /// A shard's replicas should lead in another order.
     SetPreference(Preference),
     /// More shards, or other jobs spread: a new epoch.
@@ -167,6 +167,16 @@ pub struct MoveReplica {
     pub change: Move,
     /// Members that whoever decides takes for lost: zones that only they lie in are not there.
     pub lost: BTreeSet<NodeId>,
+}
+
+/// See [`Command::FinishMove`] and [`Command::CancelMove`]. It names the move, so that one asked for
+/// late does not end the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndMove {
+    /// Which shard.
+    pub shard: ShardId,
+    /// What was begun.
+    pub change: Move,
 }
 
 /// See [`Command::SetPreference`].
@@ -465,6 +475,7 @@ wire_struct!(Founder { node, name, addresses, zone, binary });
 wire_struct!(StartMember { node, incarnation, addresses, zone, binary });
 wire_struct!(AddMember { node, name, addresses, zone, binary });
 wire_struct!(Drain { node, draining });
+wire_struct!(EndMove { shard, change });
 wire_struct!(MoveReplica { shard, change, lost });
 wire_struct!(Preference { shard, order });
 wire_struct!(ChangeRing { shards, spread_jobs });
@@ -477,8 +488,8 @@ wire_enum!(Command, "command" {
     4 => Drain(drain),
     5 => RemoveMember(node),
     6 => StartMove(change),
-    7 => FinishMove(shard),
-    8 => CancelMove(shard),
+    7 => FinishMove(end),
+    8 => CancelMove(end),
     9 => SetPreference(preference),
     10 => ChangeRing(change),
     11 => SetReplicationFactor(factor),

@@ -37,8 +37,8 @@ pub use balance::{Decided, Observed, ShardLoad, decide};
 pub use changes::Changes;
 pub use codec::DecodeError;
 pub use command::{
-    AddMember, ChangeRing, Command, Drain, Found, Founder, ImportScrapeConfig, MoveProblem,
-    MoveReplica, Outcome, Preference, Refusal, Request, RequestId, StartMember,
+    AddMember, ChangeRing, Command, Drain, EndMove, Found, Founder, ImportScrapeConfig,
+    MoveProblem, MoveReplica, Outcome, Preference, Refusal, Request, RequestId, StartMember,
 };
 pub use epoch::{EPOCH_LEAD_MILLIS_MIN, Epoch};
 pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};

@@ -11,8 +11,8 @@ use std::{
 };
 
 use narthex_cluster::{
-    ClusterState, Command, Decided, Gate, MoveReplica, NodeId, Observed, Preference, RequestId,
-    ShardId, ShardLoad, decide,
+    ClusterState, Command, Decided, EndMove, Gate, MoveReplica, NodeId, Observed, Preference,
+    RequestId, ShardId, ShardLoad, decide,
 };
 use narthex_proto::{
     client::ShardClient,
@@ -215,7 +215,7 @@ fn describe(state: &ClusterState, command: &Command) -> String {
                 (None, None) => format!("shard {shard}: nothing moves"),
             }
         }
-        Command::CancelMove(shard) => format!("shard {shard}: move taken back"),
+        Command::CancelMove(EndMove { shard, .. }) => format!("shard {shard}: move taken back"),
         Command::RaiseVersion(version) => format!("cluster version {version}"),
         Command::SetPreference(Preference { shard, order }) => {
             let order: Vec<String> = order.iter().copied().map(name).collect();

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use narthex_cluster::{Command, NodeId, Placement};
+use narthex_cluster::{Command, EndMove, Move, NodeId, Placement};
 use narthex_proto::client::ShardClient;
 use tracing::{debug, info, warn};
 
@@ -31,8 +31,8 @@ pub(crate) enum Step {
     Change(MembershipChange),
     /// Lets this voter lead, as the leader is to go.
     HandOver(NodeId),
-    /// Tells cluster state that all is done.
-    Finish,
+    /// Tells cluster state that the move is done.
+    Finish(Move),
 }
 
 /// The next step of a shard's leader `me`, or `None` if there is nothing to do but wait. A node that
@@ -54,10 +54,10 @@ pub(crate) fn decide(
         return Some(Step::Change(MembershipChange::RemoveLearner(left.0)));
     }
     if is_planted(Planted::MoveEndsTooEarly) && voters.is_superset(&wanted) {
-        return placement.moving.map(|_| Step::Finish);
+        return placement.moving.map(Step::Finish);
     }
     if voters == wanted && status.members_settled {
-        return placement.moving.map(|_| Step::Finish);
+        return placement.moving.map(Step::Finish);
     }
     // Of voters on the way to others the old ones count, too: asking again takes the rest of it.
     let new: Vec<NodeId> = wanted.difference(&voters).copied().collect();
@@ -122,8 +122,8 @@ async fn take_step(shared: &Shared, client: &ShardClient, replica: &Replica) {
             let asked = replica.group.transfer_leader(node.0).await;
             asked.map_err(|problem| problem.to_string())
         }
-        Step::Finish => {
-            let finish = Command::FinishMove(shard);
+        Step::Finish(change) => {
+            let finish = Command::FinishMove(EndMove { shard, change: *change });
             match founding::request(&shared.control, client, finish).await {
                 Ok(outcome) => outcome.accepted().map(drop).map_err(|refusal| refusal.to_string()),
                 Err(problem) => Err(problem.to_string()),
@@ -138,8 +138,6 @@ async fn take_step(shared: &Shared, client: &ShardClient, replica: &Replica) {
 
 #[cfg(test)]
 mod tests {
-    use narthex_cluster::Move;
-
     use super::*;
     use crate::raft::{GroupId, LogPosition};
 
@@ -192,7 +190,7 @@ mod tests {
         assert_eq!(decide(&[1, 2, 3], &[]), add(4));
         assert_eq!(decide(&[1, 2, 3], &[(4, 1000)]), None, "it is far behind");
         assert_eq!(decide(&[1, 2, 3], &[(4, 2)]), set(&[1, 2, 4]));
-        assert_eq!(decide(&[1, 2, 4], &[]), Some(Step::Finish));
+        assert_eq!(decide(&[1, 2, 4], &[]), swap.moving.map(Step::Finish));
     }
 
     #[test]
@@ -217,7 +215,8 @@ mod tests {
         let grown = placement(&[1, 2], Some((Some(3), None)));
         let joint = GroupStatus { members_settled: false, ..status(&[1, 2, 3], &[]) };
         assert_eq!(decide(ME, &grown, &joint, nobody), set(&[1, 2, 3]));
-        assert_eq!(decide(ME, &grown, &status(&[1, 2, 3], &[]), nobody), Some(Step::Finish));
+        let finish = grown.moving.map(Step::Finish);
+        assert_eq!(decide(ME, &grown, &status(&[1, 2, 3], &[]), nobody), finish);
         let done = placement(&[1, 2, 3], None);
         assert_eq!(decide(ME, &done, &joint, nobody), set(&[1, 2, 3]));
     }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Addresses, Binary, Changes, ClusterId, Decided, Founder, Gate, Observed, Owner, RequestId,
-    RetentionRule, RuleMatcher, Summary, TenantId, decide,
+    Addresses, Binary, Changes, ClusterId, Decided, EndMove, Founder, Gate, Observed, Owner,
+    RequestId, RetentionRule, RuleMatcher, Summary, TenantId, decide,
 };
 
 const MINUTE: i64 = 60_000;
@@ -104,8 +104,8 @@ impl Script {
         let mut moves = 0;
         while let Decided::Step { command, .. } = decide(&self.state, &Observed::default()) {
             self.changes(command.clone());
-            if let Command::StartMove(MoveReplica { shard, .. }) = command {
-                self.changes(Command::FinishMove(shard));
+            if let Command::StartMove(MoveReplica { shard, change, .. }) = command {
+                self.changes(Command::FinishMove(EndMove { shard, change }));
                 moves += 1;
             }
         }
@@ -244,8 +244,16 @@ fn moves_are_checked() {
     script.changes(moving(0, Some(4), Some(1)));
     let shard = ShardId(0);
     assert_eq!(script.refused(moving(0, Some(4), None)), Refusal::MoveInProgress { shard });
-    script.changes(Command::CancelMove(shard));
-    assert_eq!(script.refused(Command::FinishMove(shard)), Refusal::NoMove { shard });
+    let end = |add: u64, remove: u64| {
+        let change = Move { add: Some(NodeId(add)), remove: Some(NodeId(remove)) };
+        EndMove { shard, change }
+    };
+    assert_eq!(script.refused(Command::CancelMove(end(4, 2))), Refusal::NoMove { shard });
+    script.changes(Command::CancelMove(end(4, 1)));
+    assert_eq!(script.refused(Command::FinishMove(end(4, 1))), Refusal::NoMove { shard });
+    script.changes(moving(0, Some(4), Some(2)));
+    assert_eq!(script.refused(Command::FinishMove(end(4, 1))), Refusal::NoMove { shard });
+    script.changes(Command::FinishMove(end(4, 2)));
 }
 
 #[test]
@@ -342,6 +350,12 @@ fn shards_are_not_added_where_too_few_nodes_may_hold_them() {
 fn any_command() -> impl Strategy<Value = Command> {
     let node = || 0u64..7;
     let optional_node = || proptest::option::of(1u64..7);
+    let end = |command: fn(EndMove) -> Command| {
+        (0u32..8, optional_node(), optional_node()).prop_map(move |(shard, add, remove)| {
+            let change = Move { add: add.map(NodeId), remove: remove.map(NodeId) };
+            command(EndMove { shard: ShardId(shard), change })
+        })
+    };
     prop_oneof![
         (1u64..5, 0u8..5).prop_map(|(members, factor)| found(members, factor)),
         (node(), 0u64..4, "[ab]").prop_map(|(id, incarnation, host)| start(id, incarnation, &host)),
@@ -350,8 +364,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             .prop_map(|(id, draining)| Command::Drain(Drain { node: NodeId(id), draining })),
         node().prop_map(|id| Command::RemoveMember(NodeId(id))),
         (0u32..8, optional_node(), optional_node()).prop_map(|(s, a, r)| moving(s, a, r)),
-        (0u32..8).prop_map(|shard| Command::FinishMove(ShardId(shard))),
-        (0u32..8).prop_map(|shard| Command::CancelMove(ShardId(shard))),
+        end(Command::FinishMove),
+        end(Command::CancelMove),
         (0u32..8, proptest::collection::vec(1u64..4, 3)).prop_map(|(shard, order)| {
             let order = order.into_iter().map(NodeId).collect();
             Command::SetPreference(Preference { shard: ShardId(shard), order })

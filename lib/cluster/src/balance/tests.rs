@@ -6,7 +6,7 @@ use narthex_model::Timestamp;
 
 use super::*;
 use crate::{
-    AddMember, Addresses, Binary, ClusterId, ClusterVersion, Drain, Found, Founder, Move,
+    AddMember, Addresses, Binary, ClusterId, ClusterVersion, Drain, EndMove, Found, Founder, Move,
     MoveReplica, Outcome, Placement, Preference, Request, RequestId,
 };
 
@@ -121,7 +121,8 @@ impl Cluster {
                 if lost * 2 >= placement.replicas.len() {
                     return None;
                 }
-                Command::FinishMove(*shard)
+                let change = placement.moving.expect("it moves");
+                Command::FinishMove(EndMove { shard: *shard, change })
             }
         };
         self.accept(command.clone());
@@ -331,7 +332,11 @@ fn given_up(change: (Option<u64>, Option<u64>), happens: impl Fn(&mut Cluster)) 
     assert!(matches!(cluster.decide(), Decided::Waiting(_)), "before: {:?}", cluster.decide());
     happens(&mut cluster);
     match cluster.decide() {
-        Decided::Step { command: Command::CancelMove(ShardId(0)), why } => why,
+        Decided::Step { command: Command::CancelMove(end), why }
+            if end == (EndMove { shard: ShardId(0), change }) =>
+        {
+            why
+        }
         other => panic!("{other:?}"),
     }
 }

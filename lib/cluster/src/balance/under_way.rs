@@ -1,7 +1,7 @@
 //! The move that is under way: it is waited for, or given up where it leads nowhere.
 
 use super::{Decided, Observed, view::name};
-use crate::{ClusterState, Command, MemberState, Move, NodeId, Placement, ShardId};
+use crate::{ClusterState, Command, EndMove, MemberState, Move, NodeId, Placement, ShardId};
 
 /// What to do while a replica moves; `None` if none does.
 pub(super) fn decide(state: &ClusterState, seen: &Observed) -> Option<Decided> {
@@ -12,7 +12,7 @@ pub(super) fn decide(state: &ClusterState, seen: &Observed) -> Option<Decided> {
     let given_up = moving().find_map(|(shard, placement, change)| {
         let why = futile(state, seen, placement, change)?;
         let why = format!("the move of shard {shard} is given up: {why}");
-        Some(Decided::Step { command: Command::CancelMove(shard), why })
+        Some(Decided::Step { command: Command::CancelMove(EndMove { shard, change }), why })
     });
     given_up.or_else(|| {
         let (shard, _, change) = moving().next()?;

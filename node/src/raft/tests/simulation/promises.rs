@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use narthex_cluster::{
-    ClusterState, Command as Change, Outcome, Request, RequestId, ShardId, TenantId,
+    ClusterState, Command as Change, EndMove, Outcome, Request, RequestId, ShardId, TenantId,
 };
 use narthex_model::Timestamp;
 use narthex_proto::internal::v1::ForwardRequest;
@@ -33,7 +33,7 @@ pub enum Ack {
     /// A leadership is asked to go to another node.
     HandsOver { group: GroupId, term: u64 },
     /// A shard's leader finds that a move is done.
-    Moved { shard: ShardId },
+    Moved(EndMove),
 }
 
 /// How far a stream of scrapes came in a shard: the owner's term, and the slot.
@@ -153,7 +153,7 @@ impl Promises {
         }
         self.changed.insert(request.id, outcome.clone());
         match (request.command, outcome) {
-            (Change::FinishMove(shard), Outcome::Changed { revision })
+            (Change::FinishMove(EndMove { shard, .. }), Outcome::Changed { revision })
                 if revision > before.revision() =>
             {
                 let wanted = before.placement(shard).expect("it moves").finished();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use narthex_cluster::{
-    Addresses, Binary, ClusterId, ClusterVersion, Command as Change, Found, Founder, Move,
+    Addresses, Binary, ClusterId, ClusterVersion, Command as Change, EndMove, Found, Founder, Move,
     MoveReplica, NodeId as MemberId, RequestId, SettingsChange, ShardId, TenantId,
 };
 use narthex_model::{Labels, Timestamp};
@@ -334,8 +334,9 @@ impl Mover {
                 self.outbox.lock().acks.push(Ack::HandsOver { group, term });
                 drop(self.group.transfer_leader(to.0).await);
             }
-            Some(Step::Finish) => {
-                self.outbox.lock().acks.push(Ack::Moved { shard: self.shard });
+            Some(Step::Finish(change)) => {
+                let end = EndMove { shard: self.shard, change };
+                self.outbox.lock().acks.push(Ack::Moved(end));
             }
             None => {}
         }
