@@ -20,7 +20,8 @@ use std::{
 
 use bytes::Bytes;
 use openraft::{
-    ChangeMembers, EmptyNode, Raft, ReadPolicy,
+    ChangeMembers, EmptyNode, Raft, RaftMetrics, ReadPolicy,
+    async_runtime::WatchReceiver as _,
     errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError},
     raft::ClientWriteResult,
 };
@@ -28,13 +29,14 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
-    time::{Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     adapter::{Adapter, Persisted},
     codec,
+    heard::{self, Heard},
     log::{GroupLog, LogDb},
     machine::{Applied, ApplyPool, Machine, MachineFailure, StateMachine},
     metrics::{Durations, now},
@@ -43,7 +45,7 @@ use super::{
     status::GroupStatus,
     supervisor,
     timing::RaftTiming,
-    types::{Answer, GroupId, LogPosition, NodeId, Opaque, TypeConfig},
+    types::{Answer, GroupId, LogId, LogPosition, NodeId, Opaque, TypeConfig},
 };
 use crate::planted::{Planted, is_planted};
 
@@ -231,6 +233,8 @@ pub(super) struct Core {
     pub persisted: Persisted,
     /// How far each other member has persisted, as it last said.
     pub peers_persisted: Mutex<BTreeMap<NodeId, u64>>,
+    /// Who has answered this leader, and when what they answered was sent.
+    pub heard: Heard,
     /// Members that lack purged entries, as this leader found.
     pub cut_off: Mutex<BTreeSet<NodeId>>,
     /// Entries below are persisted by every member: what a leader computes and tells.
@@ -268,6 +272,7 @@ impl Core {
             leadership: watch::Sender::new(Leadership::default()),
             persisted: Arc::new(Mutex::new(persisted)),
             peers_persisted: Mutex::new(BTreeMap::new()),
+            heard: Heard::default(),
             cut_off: Mutex::new(BTreeSet::new()),
             purge_end: AtomicU64::new(0),
             lacks_entries: watch::Sender::new(false),
@@ -278,6 +283,12 @@ impl Core {
             reopenings: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
         }
+    }
+
+    /// When this replica is known to have led in `term`, see [`Heard::led_at`].
+    pub fn led_at(&self, metrics: &RaftMetrics<TypeConfig>, term: u64) -> Option<Instant> {
+        let configs = metrics.membership_config.membership().get_joint_config();
+        self.heard.led_at(self.node, term, configs)
     }
 
     pub fn raft(&self) -> Option<RaftHandle> {
@@ -398,11 +409,20 @@ impl Group {
         if is_planted(Planted::ReadOfOwnState) && self.leadership().borrow().role == Role::Leader {
             return self.core.machine.progress().borrow().ok_or(ReadError::Stalled);
         }
+        let (started, metrics) = (heard::now(), raft.metrics());
+        // What is to be read is named by the leader's own entry or by a later one of its term.
+        let led_at =
+            |position: &LogId| self.core.led_at(&metrics.borrow_watched(), position.leader_id.term);
         let read = async {
-            match raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
-                Ok(position) => Ok(position),
-                Err(_) => raft.ensure_linearizable(ReadPolicy::ReadIndex).await,
+            if let Ok(read) = raft.ensure_linearizable(ReadPolicy::LeaseRead).await
+                && led_at(read.log_id())
+                    .is_some_and(|at| at.elapsed() < self.core.config.timing.lease())
+            {
+                return Ok(read);
             }
+            let read = raft.ensure_linearizable(ReadPolicy::ReadIndex).await?;
+            self.core.heard.led_since(started, || led_at(read.log_id())).await;
+            Ok(read)
         };
         let read = async {
             let position = match read.await {

@@ -5,7 +5,7 @@
 //! threads for apply, and one stream per peer.
 //!
 //! Invariants
-//! * nothing is acknowledged before it is synced here and on a majority;
+//! * nothing is acknowledged before it is synced on a majority;
 //! * the log is the node's only write-ahead log; a state machine replays it from its checkpoint;
 //! * a follower's replica is never replaced while its group is open.
 //!
@@ -14,6 +14,7 @@
 mod adapter;
 mod codec;
 mod group;
+mod heard;
 mod jobs;
 mod log;
 mod machine;

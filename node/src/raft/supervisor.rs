@@ -8,9 +8,7 @@ use std::{
 };
 
 use openraft::{
-    RaftMetrics, ServerState,
-    async_runtime::{Instant, WatchReceiver},
-    metrics::RaftServerMetrics,
+    RaftMetrics, ServerState, async_runtime::WatchReceiver, metrics::RaftServerMetrics,
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -178,13 +176,14 @@ async fn follow(core: &Core, raft: &RaftHandle, stop: &CancellationToken) -> u32
         if !lives || seen.running_state.is_err() {
             return ticks;
         }
+        // Before it is looked at whether this is ready: who is ready without it has heard more since.
+        let heard_for = heard_for(core, &seen);
         let now = leadership(core, &seen);
         let behind = server.borrow_watched().state != seen.state
             || server.borrow_watched().vote != seen.vote
             || server.borrow_watched().current_leader != seen.current_leader;
         unsettled = behind || (now.role == Role::Leader && !now.ready);
-        let heard_for = heard_for(core, &seen);
-        owns = now.ready && !heard_for.is_zero();
+        owns = now.ready && !heard_for.is_zero() && !is_alone(core, &seen);
         if owns {
             alone.set(sleep(heard_for));
         }
@@ -256,7 +255,8 @@ fn hears_majority(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> bool {
 /// How long this leader may rely on what a majority answered last.
 fn heard_for(core: &Core, metrics: &RaftMetrics<TypeConfig>) -> Duration {
     let lease = core.config.timing.lease();
-    metrics.last_quorum_acked.map_or(Duration::ZERO, |acked| lease.saturating_sub(acked.elapsed()))
+    let led_at = core.led_at(metrics, metrics.current_term);
+    led_at.map_or(Duration::ZERO, |at| lease.saturating_sub(at.elapsed()))
 }
 
 /// Whether there is no other voter.

@@ -17,11 +17,14 @@ use openraft::{
         RaftNetworkFactory,
     },
     raft::{
-        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-        TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
     Network,
@@ -32,6 +35,7 @@ use super::{
 use crate::raft::{
     adapter::Manifest,
     group::Core,
+    heard,
     types::{LogId, Malformed, NodeId, TypeConfig},
 };
 
@@ -84,6 +88,8 @@ fn unreachable(error: &(impl std::error::Error + 'static)) -> CallError {
 
 /// An append on its way.
 struct Sent {
+    at: Instant,
+    term: u64,
     answer: oneshot::Receiver<RaftReply>,
     prev: Option<LogId>,
     last: Option<LogId>,
@@ -96,7 +102,7 @@ impl PeerClient {
 
     async fn send(&self, request: AppendEntriesRequest<TypeConfig>) -> Result<Sent, CallError> {
         let core = self.core()?;
-        let prev = request.prev_log_id;
+        let (prev, term) = (request.prev_log_id, request.vote.leader_id.term);
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         let message = RaftAppend {
             id: 0,
@@ -104,15 +110,16 @@ impl PeerClient {
             entries: wire::encode_append(&request),
             purge_end: core.purge_end.load(Ordering::Relaxed),
         };
+        let at = heard::now();
         let answer = self.link.append(message).await.map_err(|error| unreachable(&error))?;
-        Ok(Sent { answer, prev, last })
+        Ok(Sent { at, term, answer, prev, last })
     }
 
     async fn receive(
         &self,
         sent: Result<Sent, CallError>,
     ) -> Result<StreamAppendResult<TypeConfig>, CallError> {
-        let Sent { answer, prev, last } = sent?;
+        let Sent { at, term, answer, prev, last } = sent?;
         let reply = match timeout(APPEND_DEADLINE, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => return Err(unreachable(&LinkError::Broken(self.peer))),
@@ -128,6 +135,9 @@ impl PeerClient {
         if result.is_conflict() && prev.is_none() {
             let problem = "a conflict with the beginning of the log";
             return Err(unreachable(&Malformed { what: "raft message", problem }));
+        }
+        if !matches!(result, AppendEntriesResponse::HigherVote(_)) {
+            core.heard.note(self.peer, term, at);
         }
         if last > prev && !result.is_conflict() {
             core.cut_off.lock().remove(&self.peer);
