@@ -81,10 +81,19 @@ fn print(nodes: &[NodeAddresses]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use super::*;
+
+    /// These tests look for free ports, by which they would take each other's.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[test]
     fn the_next_start_has_the_same_addresses() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let nodes = of_nodes(folder.path(), 3).unwrap();
         assert_eq!(nodes.len(), 3);
@@ -94,6 +103,7 @@ mod tests {
 
     #[test]
     fn a_cluster_keeps_its_number_of_nodes() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         of_nodes(folder.path(), 3).unwrap();
         let error = of_nodes(folder.path(), 1).unwrap_err();
@@ -102,6 +112,7 @@ mod tests {
 
     #[test]
     fn a_taken_address_is_replaced() {
+        let _alone = alone();
         let folder = tempfile::tempdir().unwrap();
         let nodes = of_nodes(folder.path(), 1).unwrap();
         let _taken = TcpListener::bind(nodes[0].web).unwrap();
