@@ -7,7 +7,7 @@ use narthex_chaos_tests::{
     api::Samples,
     cluster::Cluster,
     peers::peer,
-    senders::{Sender, SenderConfig},
+    prometheus::{Prometheus, SenderConfig},
     targets::{SEQUENCE, Target},
     wait::until,
 };
@@ -19,11 +19,16 @@ const GAP_MAX_MILLIS: i64 = (5 + 35 + 10) * 1000;
 const SILENCE_MILLIS: i64 = 30_000;
 const MESSAGE: &str = "prometheus.WriteRequest";
 
-fn sender(program: &std::path::Path, cluster: &Cluster, replica: &str, target: &Target) -> Sender {
+fn sender(
+    program: &std::path::Path,
+    cluster: &Cluster,
+    replica: &str,
+    target: &Target,
+) -> Prometheus {
     let labels =
         [("cluster", "c"), ("prometheus", "monitoring/k8s"), ("prometheus_replica", replica)];
     let config = SenderConfig { message: MESSAGE, labels: &labels, target };
-    Sender::start(program, cluster.api().url(), config)
+    Prometheus::sender(program, cluster.api().url(), config)
 }
 
 /// What the cluster has of the page that both scrape: one series, without the replica's label.
@@ -35,7 +40,7 @@ fn stored(cluster: &Cluster) -> Result<Samples, String> {
 }
 
 /// What a replica has scraped itself.
-fn scraped(sender: &Sender) -> Result<Samples, String> {
+fn scraped(sender: &Prometheus) -> Result<Samples, String> {
     let mut series = sender.api().samples(&format!("{SEQUENCE}[10m]"), "job")?;
     series.remove("page").ok_or_else(|| "nothing scraped yet".to_owned())
 }

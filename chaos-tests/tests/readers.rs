@@ -6,7 +6,7 @@ use narthex_chaos_tests::{
     api::Api,
     cluster::Cluster,
     peers::peer,
-    senders::Sender,
+    prometheus::Prometheus,
     targets::{SEQUENCE, Target, config},
     wait::until,
 };
@@ -27,7 +27,7 @@ fn prometheus_federates_and_reads() {
         if ready { Ok(samples) } else { Err(format!("{samples:?}")) }
     });
 
-    let reader = Sender::reader(&program, cluster.api().url(), r#"{job="page"}"#);
+    let reader = Prometheus::reader(&program, cluster.api().url(), r#"{job="page"}"#);
     let read = until("samples from before it started", DEADLINE, || {
         let read = samples(reader.api(), r#"{region="eu"}"#)?;
         if read.is_empty() { Err("none".to_owned()) } else { Ok(read) }

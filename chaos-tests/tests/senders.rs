@@ -8,7 +8,7 @@ use narthex_chaos_tests::{
     node::Process,
     peers::{output_of, peer, python_with},
     ports::free_address,
-    senders::{Sender, SenderConfig},
+    prometheus::{Prometheus, SenderConfig},
     targets::{SEQUENCE, Target},
     wait::until,
 };
@@ -24,7 +24,7 @@ fn prometheus_writes_in_both_versions() {
     let url = cluster.api().url().to_owned();
     for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
         let labels = [("sender", message)];
-        let sender = Sender::start(
+        let sender = Prometheus::sender(
             &program,
             &url,
             SenderConfig { message, labels: &labels, target: &target },

@@ -41,16 +41,22 @@ pub struct RawSelector {
 }
 
 impl Querier {
+    /// What may be sent for one request, in bytes: as much as for a query.
+    pub(crate) fn raw_budget(&self) -> AtomicUsize {
+        AtomicUsize::new(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE))
+    }
+
     /// The samples in `range` of the series that any of the selectors names. Runs as a query does:
-    /// waits for its turn, ends in time, and holds no more samples.
+    /// waits for its turn, ends in time, and takes no more than the request has left.
     pub(crate) async fn raw_samples(
         &self,
         selectors: &[RawSelector],
         range: TimeRange,
+        bytes_left: &AtomicUsize,
     ) -> Result<RawSamples, ApiError> {
         let timeout = self.options.timeout;
         let _running = self.gate.enter(timeout).await?;
-        let read = tokio::time::timeout(timeout, self.read_raw(selectors, range)).await;
+        let read = tokio::time::timeout(timeout, self.read_raw(selectors, range, bytes_left)).await;
         read.unwrap_or_else(|_| Err(ApiError::timed_out("reading samples")))
     }
 
@@ -58,15 +64,14 @@ impl Querier {
         &self,
         selectors: &[RawSelector],
         range: TimeRange,
+        bytes_left: &AtomicUsize,
     ) -> Result<RawSamples, ApiError> {
         let state = self.cluster.state();
-        let bytes_left =
-            AtomicUsize::new(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE));
         let mut all = RawSamples::default();
         for selector in selectors {
             let shards = shards_for(&state, std::slice::from_ref(&selector.matchers), range)?;
             let query = &selector.text;
-            let ask = |shard| self.read_shard(shard, query, range, &bytes_left);
+            let ask = |shard| self.read_shard(shard, query, range, bytes_left);
             let told = ask_all(shards, range, self.options.partial_response, ask).await?;
             all.warnings.extend(told.warnings);
             for series in told.answers.into_iter().flat_map(|(_, series)| series) {

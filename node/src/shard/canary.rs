@@ -24,7 +24,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use narthex_cluster::{ClusterState, NodeId, ShardId};
+use narthex_cluster::{ClusterState, Gate, NodeId, ShardId};
 use narthex_model::{Labels, Sample, Timestamp};
 use narthex_promql::wire;
 use narthex_proto::{
@@ -153,6 +153,10 @@ pub(crate) async fn run(
         let monotonic = shared.clock.monotonic();
         let Some(time) = shared.clocks.agreed_time(monotonic) else { continue };
         let state = shared.control.state().borrow().clone();
+        // Nodes of the first version cannot be asked for what they have applied.
+        if !state.is_open(Gate::Moves) {
+            continue;
+        }
         let mut all = replicas.all();
         all.retain(|it| state.placement(it.shard).is_some_and(|it| it.replicas.len() > 1));
         let shards: Vec<ShardId> = all.iter().map(|it| it.shard).collect();

@@ -25,13 +25,7 @@ use crate::{
 
 pub(super) async fn federate(api: &Querier, params: &Params, headers: &HeaderMap) -> Response {
     let page = page(api, params, Escaping::accepted(headers)).await;
-    page.unwrap_or_else(|error| refused(api, error))
-}
-
-/// Errors are plain text here.
-pub(super) fn refused(api: &Querier, error: ApiError) -> Response {
-    api.metrics.failed(error.kind.name());
-    (error.kind.status(), error.message + "\n").into_response()
+    page.unwrap_or_else(|error| api.refuse_in_words(error))
 }
 
 async fn page(api: &Querier, params: &Params, escaping: Escaping) -> Result<Response, ApiError> {
@@ -45,7 +39,7 @@ async fn page(api: &Querier, params: &Params, escaping: Escaping) -> Result<Resp
     let lookback = i64::try_from(api.options.lookback.as_millis()).unwrap_or(i64::MAX);
     let start = Timestamp::from_millis(now.saturating_sub(lookback));
     let range = TimeRange { start, end: Timestamp::from_millis(now) };
-    let found = api.raw_samples(&selectors, range).await?;
+    let found = api.raw_samples(&selectors, range, &api.raw_budget()).await?;
     for warning in &found.warnings {
         tracing::warn!(warning, "a federated page is not complete");
     }

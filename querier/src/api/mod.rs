@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, Request},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use http::{Method, header};
 use narthex_web::{
@@ -95,13 +95,19 @@ impl Querier {
             let headers = request.headers().clone();
             match read_params(request).await {
                 Ok(params) => federate::federate(&api, &params, &headers).await,
-                Err(error) => federate::refused(&api, error),
+                Err(error) => api.refuse_in_words(error),
             }
         });
         let api = Arc::clone(self);
         routes.http(&access::READ, async move |request: Request| {
             remote_read::read(&api, request).await
         });
+    }
+
+    /// A refusal in plain text, where answers are no JSON.
+    fn refuse_in_words(&self, error: ApiError) -> Response {
+        self.metrics.failed(error.kind.name());
+        (error.kind.status(), error.message + "\n").into_response()
     }
 
     fn respond(&self, answered: Result<Response, ApiError>) -> Response {

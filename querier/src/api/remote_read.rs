@@ -28,9 +28,8 @@ use crate::{
 
 type ExternalLabels = BTreeMap<String, String>;
 
-/// Errors are plain text, as senders of other protocols expect them.
 pub(super) async fn read(api: &Querier, request: Request) -> Response {
-    answer(api, request).await.unwrap_or_else(|error| super::federate::refused(api, error))
+    answer(api, request).await.unwrap_or_else(|error| api.refuse_in_words(error))
 }
 
 async fn answer(api: &Querier, request: Request) -> Result<Response, ApiError> {
@@ -39,11 +38,12 @@ async fn answer(api: &Querier, request: Request) -> Result<Response, ApiError> {
         .map_err(|error| ApiError::bad_data(error.to_string()))?;
     let request = decode(&body)?;
     let external = api.options.config.borrow().external_labels.clone();
+    let budget = api.raw_budget();
     let mut found = Vec::with_capacity(request.queries.len());
     for query in &request.queries {
         let selector = selector(&query.matchers, &external)?;
         let [start, end] = [query.start_ms, query.end_ms].map(Timestamp::from_millis);
-        let samples = api.raw_samples(&[selector], TimeRange { start, end }).await?;
+        let samples = api.raw_samples(&[selector], TimeRange { start, end }, &budget).await?;
         for warning in &samples.warnings {
             tracing::warn!(warning, "an answer to a remote read is not complete");
         }

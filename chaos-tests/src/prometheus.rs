@@ -8,7 +8,7 @@ use crate::{api::Api, node::Process, ports::free_address, targets::Target};
 
 /// A Prometheus that works with a cluster. Dropping it kills it.
 #[derive(Debug)]
-pub struct Sender {
+pub struct Prometheus {
     api: Api,
     _process: Process,
     _folder: TempDir,
@@ -25,10 +25,10 @@ pub struct SenderConfig<'a> {
     pub target: &'a Target,
 }
 
-impl Sender {
+impl Prometheus {
     /// Starts `program`, which scrapes a target and itself, every second, and writes what it
     /// scrapes to the cluster at `url`.
-    pub fn start(program: &Path, url: &str, config: SenderConfig<'_>) -> Self {
+    pub fn sender(program: &Path, url: &str, config: SenderConfig<'_>) -> Self {
         let SenderConfig { message, labels, target } = config;
         let address = free_address();
         let labels: Vec<_> =
