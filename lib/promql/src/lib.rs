@@ -20,8 +20,8 @@ pub mod wire;
 pub use annotations::{Annotation, Annotations, Severity};
 pub use ast::{Expr, ExprKind};
 pub use eval::{
-    Answer, CancelToken, EvalError, EvalOptions, EvalStats, SelectRequest, SelectedSeries,
-    SeriesData, SeriesSource, SourceError, evaluate,
+    Answer, CancelToken, EvalError, EvalOptions, EvalStats, SamplePool, SelectRequest,
+    SelectedSeries, SeriesData, SeriesSource, SourceError, evaluate,
 };
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
 pub use plan::{

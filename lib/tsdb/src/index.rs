@@ -18,7 +18,7 @@ use narthex_model::{Labels, MatchOp, Matcher};
 use roaring::RoaringBitmap;
 
 use crate::{
-    SeriesId,
+    LabelCount, SeriesId,
     bytes::{put_block, strip_block},
     postings::Postings,
 };
@@ -402,6 +402,42 @@ impl Index {
         found.into_iter().map(str::to_owned).collect()
     }
 
+    /// The labels behind `after`, in order of names and values, with how many series of `among`
+    /// have each; those that none has are left out. Looks at `limit` labels at the most and names
+    /// the last one, or none once there are no more.
+    pub(crate) fn labels_after(
+        &self,
+        after: Option<(&str, &str)>,
+        limit: usize,
+        among: &RoaringBitmap,
+    ) -> (Vec<LabelCount>, Option<(String, String)>) {
+        let first = after.map_or("", |(name, _)| name);
+        let mut names: Vec<&Arc<str>> = self.names.keys().filter(|it| ***it >= *first).collect();
+        names.sort_unstable();
+        let behind = |name: &str| match after {
+            Some((same, value)) if same == name => Bound::Excluded(value),
+            _ => Bound::Unbounded,
+        };
+        let labels = names.into_iter().flat_map(|name| {
+            let bounds = (behind(name), Bound::Unbounded);
+            let values = self.names[name].values.range::<str, _>(bounds);
+            values.map(move |(value, &pair)| (name, value, pair))
+        });
+        let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
+        for (name, value, pair) in labels {
+            let series = self.pairs[pair as usize].postings.count_in(among);
+            if series > 0 {
+                found.push(LabelCount { name: name.to_string(), value: value.to_string(), series });
+            }
+            seen += 1;
+            if seen == limit {
+                last = Some((name.to_string(), value.to_string()));
+                break;
+            }
+        }
+        (found, last)
+    }
+
     /// Bytes of memory, near enough.
     pub(crate) fn memory_bytes(&self) -> usize {
         let pairs: usize = self
@@ -488,6 +524,40 @@ mod tests {
                 prop_assert_eq!(stored.as_ref(), Some(labels));
             }
             prop_assert_eq!(index.series_count(), all.len());
+        }
+
+        #[test]
+        fn labels_are_counted_slice_by_slice(
+            sets in proptest::collection::vec(arbitrary_labels(), 0..40),
+            limit in 1usize..5,
+        ) {
+            let (mut index, mut among) = (Index::default(), RoaringBitmap::new());
+            let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+            for (id, labels) in sets.iter().enumerate() {
+                if index.find(labels.as_bytes()).is_some() {
+                    continue;
+                }
+                index.insert(SeriesId(id as u32), labels);
+                // Labels of odd series alone are looked at and not told.
+                if id % 2 == 0 {
+                    among.insert(id as u32);
+                    for (name, value) in labels.iter() {
+                        *counts.entry((name.to_owned(), value.to_owned())).or_default() += 1;
+                    }
+                }
+            }
+            let (mut told, mut after) = (Vec::new(), None::<(String, String)>);
+            loop {
+                let from = after.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+                let (found, last) = index.labels_after(from, limit, &among);
+                prop_assert!(found.len() <= limit);
+                told.extend(found.into_iter().map(|it| ((it.name, it.value), it.series)));
+                match last {
+                    Some(last) => after = Some(last),
+                    None => break,
+                }
+            }
+            prop_assert_eq!(told, counts.into_iter().collect::<Vec<_>>());
         }
     }
 

@@ -68,7 +68,8 @@ pub use id::{LogPosition, ReplicaNumber, RetentionClass, SeriesId, TargetId};
 pub use numbers::ReplicaNumbers;
 pub use outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample};
 pub use reader::{
-    ReadError, SelectedSeries, SeriesHandle, SeriesLookup, ShardReader, ShardStats, TargetState,
+    Cardinality, LabelCount, ReadError, SelectedSeries, SeriesHandle, SeriesLookup, ShardReader,
+    ShardStats, TargetState,
 };
 pub use retention::RetentionRule;
 pub use rewrite::{Part, RewriteError, Rewriter, Rewritten};

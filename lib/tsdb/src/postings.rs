@@ -98,6 +98,16 @@ impl Postings {
         }
     }
 
+    /// How many ids are in `set`.
+    pub(crate) fn count_in(&self, set: &RoaringBitmap) -> u64 {
+        let among = |ids: &[u32]| ids.iter().filter(|&&id| set.contains(id)).count() as u64;
+        match self {
+            Self::Inline { len, ids } => among(&ids[..usize::from(*len)]),
+            Self::List(list) => among(list),
+            Self::Bitmap(bitmap) => bitmap.intersection_len(set),
+        }
+    }
+
     /// Bytes of memory behind it.
     pub(crate) fn memory_bytes(&self) -> usize {
         match self {
@@ -135,6 +145,8 @@ mod tests {
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             let odd: RoaringBitmap = (0..120).filter(|id| id % 2 == 1).collect();
             prop_assert_eq!(postings.intersects(&odd), model.iter().any(|id| id % 2 == 1));
+            let odd_ids = model.iter().filter(|&id| id % 2 == 1).count() as u64;
+            prop_assert_eq!(postings.count_in(&odd), odd_ids);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! position, whole entries only, however long it is kept: finished chunks are pinned, and pages
 //! that were written from later entries are passed over.
 
+mod cardinality;
 mod disk;
 mod merge;
 mod select;
@@ -31,6 +32,7 @@ use crate::{
     shard::Core,
     tombstones::Tombstone,
 };
+pub use cardinality::{Cardinality, LabelCount};
 use disk::DiskPages;
 pub(crate) use merge::{LateSamples, merge_late};
 
@@ -230,6 +232,11 @@ impl ShardReader {
         let head = self.core.head.read();
         let ids = select::matching(&head, matchers, start.millis(), end.millis());
         head.index.label_values(name, &ids)
+    }
+
+    /// Counts the labels of the series that [`ShardReader::select`] would select without matchers.
+    pub fn cardinality(&self, start: Timestamp, end: Timestamp) -> Cardinality {
+        Cardinality::new(self, start, end)
     }
 
     /// The id of the series with exactly these labels.

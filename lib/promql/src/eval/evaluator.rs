@@ -5,6 +5,7 @@ use narthex_model::{Labels, Matcher, Timestamp};
 use super::{
     EvalError, EvalOptions, EvalStats, Grid, Inputs, SelectRequest, SelectedSeries,
     collect::{Collector, finish_names, to_matrix, to_vector},
+    pool::Reservation,
 };
 use crate::{
     annotations::Annotations,
@@ -36,6 +37,7 @@ pub(crate) struct Evaluator<'a> {
     /// What is odd about the answer.
     pub annotations: Annotations,
     samples_live: usize,
+    reservation: Reservation<'a>,
     stats: EvalStats,
     /// Whether only counts and sums of histograms are wanted, so that resets, which buckets would
     /// reveal later, must be marked while the samples are read.
@@ -51,6 +53,7 @@ impl<'a> Evaluator<'a> {
             inputs,
             annotations: Annotations::default(),
             samples_live: 0,
+            reservation: Reservation::new(options.pool.as_ref()),
             stats: EvalStats::default(),
             marks_resets: options.marks_resets,
             buffer: SampleBuffer::new(),
@@ -121,7 +124,10 @@ impl<'a> Evaluator<'a> {
 
     fn note_peak(&mut self, live: usize) -> Result<(), EvalError> {
         self.stats.samples_peak = self.stats.samples_peak.max(live);
-        if live > self.options.samples_max { Err(EvalError::TooManySamples) } else { Ok(()) }
+        if live > self.options.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
+        self.reservation.cover(live)
     }
 
     /// Asks the source.

@@ -21,6 +21,7 @@ mod collect;
 mod evaluator;
 mod grid;
 mod info;
+mod pool;
 mod range;
 mod select;
 mod source;
@@ -43,6 +44,7 @@ use evaluator::Evaluator;
 pub(crate) use evaluator::is_step_invariant;
 pub(crate) use grid::Grid;
 pub(crate) use info::info_reference;
+pub use pool::SamplePool;
 pub(crate) use range::subquery_grid;
 pub(crate) use select::Reference;
 pub use source::{
@@ -76,6 +78,8 @@ pub struct EvalOptions {
     /// Of histograms, only counts and sums matter to what looks at the answer. Set for fragments
     /// of a query, whose text does not show it.
     pub marks_resets: bool,
+    /// What all evaluations of the process may hold together. Default: no limit.
+    pub pool: Option<SamplePool>,
 }
 
 impl EvalOptions {
@@ -90,6 +94,7 @@ impl EvalOptions {
             uses_start_timestamps: false,
             has_type_labels: false,
             marks_resets: false,
+            pool: None,
         }
     }
 
@@ -124,13 +129,22 @@ impl CancelToken {
     }
 }
 
-/// Why there is no answer. All but [`EvalError::Cancelled`] and [`EvalError::Source`] come again
-/// with the same data.
+/// Why there is no answer. All but [`EvalError::PoolExhausted`], [`EvalError::Cancelled`] and
+/// [`EvalError::Source`] come again with the same data.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// The query is too large for its budget.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// Other queries hold what this one needs: ask again when they have ended.
+    #[error(
+        "queries of this process hold as many samples as its memory allows, {samples_max} at 16 \
+         bytes each (--query.max-memory-bytes); try again when others have ended"
+    )]
+    PoolExhausted {
+        /// What all of them may hold.
+        samples_max: usize,
+    },
     /// Somebody asked to stop.
     #[error("query was canceled in expression evaluation")]
     Cancelled,
