@@ -91,6 +91,16 @@ impl Users {
         if self.check(name, password).await { Caller::User } else { Caller::Refused }
     }
 
+    /// The user that a request carries the credentials of, once it was admitted: they are not
+    /// checked here.
+    pub fn named_by(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        if self.is_empty() {
+            return None;
+        }
+        let (name, _) = basic_credentials(headers.get(AUTHORIZATION)?.as_bytes())?;
+        Some(Arc::from(name))
+    }
+
     async fn check(&self, name: String, password: Vec<u8>) -> bool {
         let users = Arc::clone(&self.state.users.read());
         if users.hashes.is_empty() || password.len() > PASSWORD_BYTES_MAX {
@@ -180,6 +190,9 @@ mod tests {
             assert_eq!(users.caller(&basic("ann", "Secret")).await, Caller::Refused);
         }
         assert_eq!(users.caller(&HeaderMap::new()).await, Caller::Anonymous);
+        assert_eq!(users.named_by(&basic("ann", "secret")).as_deref(), Some("ann"));
+        assert_eq!(users.named_by(&HeaderMap::new()), None);
+        assert_eq!(Users::new().named_by(&basic("ann", "secret")), None);
     }
 
     #[tokio::test]

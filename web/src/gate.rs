@@ -1,8 +1,8 @@
 //! The one decision every request meets: may this caller do this?
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use http::request::Parts;
+use http::{Extensions, request::Parts};
 
 use crate::{
     access::{Access, Role, RoleSet},
@@ -21,6 +21,21 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Whether the client had to show a certificate that the configured CA signed.
     pub certified: bool,
+}
+
+/// The configured user whose credentials a request carries; among the extensions of those that
+/// were admitted for one.
+#[derive(Debug, Clone)]
+struct UserName(Arc<str>);
+
+/// Who sent an admitted request, as far as anybody knows: a configured user, else an address. To
+/// share among callers by, never to allow anything by.
+pub fn sender(extensions: &Extensions) -> Arc<str> {
+    if let Some(UserName(name)) = extensions.get() {
+        return Arc::clone(name);
+    }
+    let connection = extensions.get::<Connection>();
+    connection.map_or_else(|| Arc::from(""), |it| Arc::from(it.peer.ip().to_string()))
 }
 
 /// Why a request is refused.
@@ -87,6 +102,13 @@ impl Gate {
                 Err(Refusal::Forbidden(why))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Notes who sent a request that was admitted, for [`sender`].
+    pub fn note_sender(&self, request: &mut Parts) {
+        if let Some(name) = self.users.named_by(&request.headers) {
+            request.extensions.insert(UserName(name));
         }
     }
 

@@ -28,7 +28,7 @@ mod unread;
 
 pub use clock::Clock;
 pub use config::{WebFile, WebFileError};
-pub use gate::Connection;
+pub use gate::{Connection, sender};
 pub use listener::{Serving, Web, WebError, WebOptions};
 pub use ready::Readiness;
 pub use routes::Routes;

@@ -164,7 +164,7 @@ async fn not_found() -> Response {
 
 async fn admit_http(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let started = guard.gate.clock.monotonic();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let headers = head.headers.clone();
     let mut response = if head.method == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
@@ -173,7 +173,10 @@ async fn admit_http(State(guard): State<Guard>, request: Request, next: Next) ->
             Ok(()) if guard.is_off => {
                 (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response()
             }
-            Ok(()) => next.run(Request::from_parts(head, body)).await,
+            Ok(()) => {
+                guard.gate.note_sender(&mut head);
+                next.run(Request::from_parts(head, body)).await
+            }
             Err(refusal) => refuse_http(&refusal),
         }
     };
@@ -207,13 +210,16 @@ fn unknown_tenant(tenant: &str) -> String {
 }
 
 async fn admit_grpc(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let admitted = match grpc_access(head.uri.path()) {
         Some(access) => gate.admit(access, &head).await,
         None => Err(Refusal::Forbidden("no such method".to_owned())),
     };
     match admitted {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
+        Ok(()) => {
+            gate.note_sender(&mut head);
+            next.run(Request::from_parts(head, body)).await
+        }
         Err(refusal) => refuse_grpc(refusal),
     }
 }
