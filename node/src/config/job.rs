@@ -73,7 +73,7 @@ const ONLY_AS: &[(&str, &[&str])] = &[
 ];
 
 /// The one text format that is read. Others in a list of protocols are not asked for.
-const TEXT_PROTOCOL: &str = "PrometheusText0.0.4";
+pub(super) const TEXT_PROTOCOL: &str = "PrometheusText0.0.4";
 
 const FILE_REFRESH: Duration = Duration::from_secs(300);
 

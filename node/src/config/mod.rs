@@ -18,6 +18,7 @@ mod inactive;
 mod job;
 mod relabel;
 pub mod retention;
+mod show;
 mod types;
 pub mod yaml;
 
