@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use narthex_chaos_tests::{
     cluster::Cluster,
-    peers::{output_of, peer, python},
+    peers::{output_of, peer, python, python_with},
     targets::{SEQUENCE, Target, config},
     wait::{until, wall_millis},
 };
@@ -71,4 +71,38 @@ fn a_client_generated_from_the_published_files_queries() {
     );
     eprint!("{said}");
     assert!(said.ends_with("all answered\n"), "{said}");
+}
+
+/// Every operation that only reads is called with what its description allows and does not allow:
+/// none may fail as a bug would, or answer what is not described.
+#[test]
+fn the_description_of_the_api_holds() {
+    let test = "the_description_of_the_api_holds";
+    let Some(mut python) = python_with(test, "schemathesis") else { return };
+    let flags = ["--listen=127.0.0.1:0", "--enable-feature=search-api"];
+    let cluster = Cluster::start_with(None, &flags);
+    let url = cluster.api().url().to_owned();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let checks = [
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+    ];
+    // What changes something, what ends the cluster, and what has a body of its own.
+    let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|^/$";
+    let said = output_of(
+        python
+            .args(["-m", "schemathesis.cli", "--config-file"])
+            .arg(fixtures.join("schemathesis.toml"))
+            .args(["run", &format!("{url}/api/v1/openapi.yaml")])
+            .arg(format!("--url={url}"))
+            .arg(format!("--checks={}", checks.join(",")))
+            .arg(format!("--exclude-path-regex={others}"))
+            .args(["--max-examples=10", "--seed=7", "--phases=coverage,fuzzing"])
+            .args(["--request-timeout=20", "--no-color"]),
+    );
+    let cases = said.lines().find(|line| line.contains(" generated, ")).unwrap_or_default();
+    eprintln!("{cases}");
+    assert!(cases.contains("passed") && !cases.contains("failed"), "{said}");
 }

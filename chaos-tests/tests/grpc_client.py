@@ -57,6 +57,15 @@ def ask_queries(channel, query, query_grpc):
         assert len(one.timestamps_ms) == len(one.values), one
     print(f"range, in {len(messages)} messages")
 
+    among = query.FindRequest(matches=['up{job="page"}'])
+    found = [one for message in stub.FindSeries(among, timeout=DEADLINE) for one in message.series]
+    assert [labels(one)["instance"] for one in found] == INSTANCES, found
+    request = query.LabelValuesRequest(name="instance", among=among)
+    assert list(stub.LabelValues(request, timeout=DEADLINE).names) == INSTANCES
+    assert "instance" in stub.LabelNames(among, timeout=DEADLINE).names
+    stub.Metadata(query.MetadataRequest(), timeout=DEADLINE)
+    print("names")
+
     try:
         stub.Instant(query.InstantRequest(query="up{"), timeout=DEADLINE)
         raise AssertionError("a broken expression was answered")
@@ -102,7 +111,7 @@ def ask_about_the_server(channel):
     assert {"narthex.v1.Query", "narthex.v1.Cluster", "grpc.health.v1.Health"} <= names, names
     pool = DescriptorPool(database)
     service = pool.FindServiceByName("narthex.v1.Query")
-    assert {method.name for method in service.methods} == {"Instant", "Range"}
+    assert {method.name for method in service.methods} >= {"Instant", "Range", "FindSeries"}
     print("reflection")
 
 

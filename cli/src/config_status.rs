@@ -35,13 +35,15 @@ pub async fn follow(
         let current = state.borrow_and_update().clone();
         let config = current.scrape_config();
         let digest = config.map(|config| config.digest);
-        if digest != seen {
-            seen = digest;
+        if seen != Some(digest) {
+            seen = Some(digest);
             let decoded = config.map(|config| Config::decode(&config.content)).transpose();
             let imported = config.map(|config| config.imported).unwrap_or_default();
             status.send_modify(|status| match decoded {
                 Ok(config) => {
                     let config = config.unwrap_or_default();
+                    status.yaml = config.to_yaml();
+                    status.pools = config.jobs_to_yaml();
                     status.inactive = config.inactive;
                     status.external_labels = config.global.external_labels;
                     status.loaded = status.loaded.max(imported);

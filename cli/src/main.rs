@@ -18,6 +18,7 @@ mod import;
 mod listener;
 mod log;
 mod members;
+mod memory;
 mod output;
 mod promql_test;
 mod proposer;
@@ -32,8 +33,6 @@ mod up;
 use std::{error::Error, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::Parser;
-
 use flags::{Arguments, ClusterCommand, Command, ImportCommand, TestArguments};
 use output::say;
 
@@ -68,7 +67,7 @@ fn main() -> ExitCode {
         say(&refusal);
         return ExitCode::from(MISUSED);
     }
-    match run(Arguments::parse().command) {
+    match run(Arguments::of_process().command) {
         Ok(code) => code,
         // One line, with the causes behind it.
         Err(error) => {

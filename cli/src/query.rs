@@ -21,8 +21,7 @@ pub async fn run(arguments: &QueryArguments) -> Result<(), ClientError> {
     let request = InstantRequest {
         query: arguments.expression.clone(),
         time_ms: arguments.time.map(milliseconds),
-        timeout_ms: 0,
-        lookback_delta_ms: 0,
+        ..InstantRequest::default()
     };
     let mut client = QueryClient::new(channel).max_decoding_message_size(usize::MAX);
     let response = client.instant(request).await?.into_inner();

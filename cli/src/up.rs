@@ -184,6 +184,7 @@ fn child(
             "cluster.canary-interval",
             &format!("{}ms", arguments.repair.canary_interval.as_millis()),
         ),
+        flag("query.max-memory-bytes", &arguments.query.memory.bytes_max(nodes.len() as u64)),
         flag("log.level", &arguments.log.level.name()),
         flag("log.format", &arguments.log.format.name()),
     ];

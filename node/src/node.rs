@@ -7,6 +7,7 @@
 use std::{fmt, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use narthex_cluster::{Addresses, ClusterId, ClusterState, NodeId, Refusal};
+use narthex_promql::SamplePool;
 use narthex_proto::{
     client::ShardClient,
     connect::{Connections, PeerTls},
@@ -85,6 +86,8 @@ pub struct NodeConfig {
     pub folder: PathBuf,
     /// Bytes of each shard's raft log; see `GroupConfig`.
     pub log_bytes_max: u64,
+    /// What evaluating queries may take in memory, of all together, at 16 bytes a sample.
+    pub query_bytes_max: u64,
     /// The cluster listener, bound.
     pub cluster_listener: TcpListener,
     /// `HOST:PORT` that others are told.
@@ -228,6 +231,8 @@ pub(crate) struct Shared {
     pub folder: PathBuf,
     /// See [`NodeConfig::log_bytes_max`].
     pub log_bytes_max: u64,
+    /// Of all queries that are evaluated here.
+    pub query_pool: SamplePool,
     /// See [`NodeConfig::scrapes_builtin`].
     pub scrapes_builtin: bool,
     pub first_day_kept: FirstDay,
@@ -282,6 +287,7 @@ impl Node {
             canaries: Canaries::default(),
             folder: config.folder.clone(),
             log_bytes_max: config.log_bytes_max,
+            query_pool: query_pool(config.query_bytes_max),
             scrapes_builtin: config.scrapes_builtin,
             first_day_kept: FirstDay::default(),
             disk: DiskGuard::default(),
@@ -497,6 +503,13 @@ async fn announce(
         folder.refuse(&format!("{refusal}: it is an old copy of the node's folder"))?;
     }
     Ok(announced?)
+}
+
+/// Bytes of a sample that is evaluated, as limits count it: its time and its value.
+const SAMPLE_BYTES: u64 = 16;
+
+fn query_pool(bytes_max: u64) -> SamplePool {
+    SamplePool::new(usize::try_from(bytes_max / SAMPLE_BYTES).unwrap_or(usize::MAX))
 }
 
 fn own_id(config: &NodeConfig, folder: &Folder) -> Result<NodeId, StartError> {

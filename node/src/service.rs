@@ -16,17 +16,18 @@ use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
     client::ShardClient,
     internal::v1::{
-        self as internal, AppendRequest, AppendResponse, CheckpointPart, CheckpointRequest,
-        CleanTombstonesRequest, CleanTombstonesResponse, Consistency, ControlCheckpointPart,
-        ControlCheckpointRequest, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
-        DigestRequest, DigestResponse, ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart,
-        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest,
-        JoinResponse, LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest,
-        MovesResponse, NamesPart, NodeStatusRequest, NodeStatusResponse, NotLeader,
-        PrepareSnapshotResponse, ProposeRequest, ProposeResponse, RebuildRequest, RebuildResponse,
-        ReplicaStatus, SelectRequest, SeriesPart, SettleRequest, SettleResponse, SnapshotPart,
-        SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest, TargetsResponse,
-        WatchStateRequest, append_response, delete_response, fragment_part, propose_response,
+        self as internal, AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest,
+        CheckpointPart, CheckpointRequest, CleanTombstonesRequest, CleanTombstonesResponse,
+        Consistency, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
+        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
+        FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest,
+        HoldLogResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest,
+        MetadataPart, MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
+        NodeStatusResponse, NotLeader, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
+        RebuildRequest, RebuildResponse, ReplicaStatus, SelectRequest, SeriesPart, SettleRequest,
+        SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision,
+        TargetsRequest, TargetsResponse, WatchStateRequest, append_response, delete_response,
+        fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
@@ -45,7 +46,7 @@ use crate::{
     raft::{GroupId, GroupStatus, ReadError},
     scrape::{DroppedTarget, ScraperHandle, TargetStatus},
     shard::{
-        Replica, Replicas, batch, checkpointer,
+        Replica, Replicas, batch, cardinality, checkpointer,
         core::Urgency,
         deletion,
         digest::{self, DigestError},
@@ -115,7 +116,8 @@ impl LocalNode {
         let newest = replica.reader.leader_time();
         let age = self.shared.clock.now().millis_since(newest).max(1);
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(u64::MAX));
-        Ok(fragment::evaluate(replica.reader.clone(), request, age))
+        let pool = self.shared.query_pool.clone();
+        Ok(fragment::evaluate(replica.reader.clone(), request, (age, pool)))
     }
 
     /// Empty revisions for a watcher, as long as this node's cluster state is current: who follows
@@ -222,7 +224,10 @@ impl NodeService for LocalNode {
             return self.fragment_of_old(request);
         }
         match self.reading(request.tenant, request.shard_id).await? {
-            Ok(replica) => Ok(fragment::evaluate(replica.reader.clone(), request, Duration::ZERO)),
+            Ok(replica) => {
+                let how = (Duration::ZERO, self.shared.query_pool.clone());
+                Ok(fragment::evaluate(replica.reader.clone(), request, how))
+            }
             Err(not_leader) => {
                 let part = Some(fragment_part::Part::NotLeader(not_leader));
                 Ok(ready(vec![FragmentPart { part }]))
@@ -257,6 +262,19 @@ impl NodeService for LocalNode {
         match self.reading(request.tenant, request.shard_id).await? {
             Ok(replica) => Ok(ready(side::metadata(&replica.reader, &request.name))),
             Err(to) => Ok(ready(vec![MetadataPart { families: Vec::new(), not_leader: Some(to) }])),
+        }
+    }
+
+    async fn cardinality(
+        &self,
+        request: CardinalityRequest,
+    ) -> Result<Answers<CardinalityPart>, Status> {
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => Ok(cardinality::count(replica.reader.clone(), &request)),
+            Err(to) => {
+                let not_leader = Some(to);
+                Ok(ready(vec![CardinalityPart { not_leader, ..CardinalityPart::default() }]))
+            }
         }
     }
 

@@ -25,10 +25,11 @@ use tonic::{Code, Status};
 use crate::{
     connect::Connections,
     internal::v1::{
-        AppendRequest, AppendResponse, Appended, Consistency, DeleteRequest, DeleteResponse,
-        Deleted, DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
-        FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NamesPart,
-        SelectRequest, SeriesPart, append_response, delete_response, fragment_part,
+        AppendRequest, AppendResponse, Appended, CardinalityPart, CardinalityRequest, Consistency,
+        DeleteRequest, DeleteResponse, Deleted, DigestRequest, DigestResponse, ExemplarsPart,
+        ForwardRequest, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart,
+        MetadataRequest, NamesPart, SelectRequest, SeriesPart, append_response, delete_response,
+        fragment_part,
     },
     service::{Answers, NodeService, RemoteNode},
 };
@@ -310,6 +311,22 @@ impl ShardClient {
             let request = request.clone();
             Box::pin(async move {
                 let answers = node.metadata(request).await;
+                first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
+            })
+        })
+        .await
+    }
+
+    /// Which labels the series of a time range have.
+    pub async fn cardinality(
+        &self,
+        shard: ShardId,
+        request: CardinalityRequest,
+        deadline: Instant,
+    ) -> Result<Answers<CardinalityPart>, ShardError> {
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            Box::pin(async move {
+                let answers = node.cardinality(request).await;
                 first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
             })
         })

@@ -16,18 +16,19 @@ pub use self::served::serve;
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
-        CleanTombstonesResponse, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
-        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
-        ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest, HoldLogResponse,
-        InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest, MetadataPart,
-        MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
-        NodeStatusResponse, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
-        RebuildRequest, RebuildResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse,
-        SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest,
-        TargetsResponse, WatchStateRequest, backup_client::BackupClient,
-        control_client::ControlClient, membership_client::MembershipClient,
-        shard_read_client::ShardReadClient, shard_write_client::ShardWriteClient,
+        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, CheckpointPart,
+        CheckpointRequest, CleanTombstonesRequest, CleanTombstonesResponse, ControlCheckpointPart,
+        ControlCheckpointRequest, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
+        DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
+        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest,
+        JoinResponse, LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest,
+        MovesResponse, NamesPart, NodeStatusRequest, NodeStatusResponse, PrepareSnapshotResponse,
+        ProposeRequest, ProposeResponse, RebuildRequest, RebuildResponse, SelectRequest,
+        SeriesPart, SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
+        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
+        backup_client::BackupClient, control_client::ControlClient,
+        membership_client::MembershipClient, shard_read_client::ShardReadClient,
+        shard_write_client::ShardWriteClient,
     },
 };
 
@@ -60,6 +61,11 @@ pub trait NodeService: Send + Sync + 'static {
     async fn exemplars(&self, request: SelectRequest) -> Result<Answers<ExemplarsPart>, Status>;
     /// What is known of metric families.
     async fn metadata(&self, request: MetadataRequest) -> Result<Answers<MetadataPart>, Status>;
+    /// Which labels series have.
+    async fn cardinality(
+        &self,
+        request: CardinalityRequest,
+    ) -> Result<Answers<CardinalityPart>, Status>;
     /// A hash of what a replica holds.
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status>;
     /// Proposes a command to the control group.
@@ -187,6 +193,13 @@ impl NodeService for RemoteNode {
 
     async fn metadata(&self, request: MetadataRequest) -> Result<Answers<MetadataPart>, Status> {
         Ok(Box::pin(self.read.clone().metadata(request).await?.into_inner()))
+    }
+
+    async fn cardinality(
+        &self,
+        request: CardinalityRequest,
+    ) -> Result<Answers<CardinalityPart>, Status> {
+        Ok(Box::pin(self.read.clone().cardinality(request).await?.into_inner()))
     }
 
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {

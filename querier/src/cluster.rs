@@ -7,10 +7,10 @@ use narthex_cluster::{ClusterState, NodeId, ShardId};
 use narthex_proto::{
     client::{ShardClient, ShardError},
     internal::v1::{
-        CleanTombstonesRequest, CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart,
-        FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest,
-        NodeStatusRequest, NodeStatusResponse, SelectRequest, SeriesPart, TargetsRequest,
-        TargetsResponse,
+        CardinalityPart, CardinalityRequest, CleanTombstonesRequest, CleanTombstonesResponse,
+        DeleteRequest, Deleted, ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest,
+        MetadataPart, MetadataRequest, NodeStatusRequest, NodeStatusResponse, SelectRequest,
+        SeriesPart, TargetsRequest, TargetsResponse,
     },
     service::Answers,
     snapshot::{self, NodeFailure},
@@ -62,6 +62,12 @@ pub trait Cluster: Send + Sync + 'static {
         request: MetadataRequest,
         within: Duration,
     ) -> Asked<'_, Answers<MetadataPart>, ShardError>;
+    /// Which labels the series of a shard have.
+    fn cardinality(
+        &self,
+        request: CardinalityRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<CardinalityPart>, ShardError>;
     /// Deletes what matching series of a shard have in a range.
     fn delete(&self, request: DeleteRequest, within: Duration) -> Asked<'_, Deleted, ShardError>;
     /// Takes what was deleted out of a node's replicas.
@@ -135,6 +141,15 @@ impl Cluster for ShardClient {
     ) -> Asked<'_, Answers<MetadataPart>, ShardError> {
         let shard = ShardId(request.shard_id);
         Box::pin(ShardClient::metadata(self, shard, request, deadline(within)))
+    }
+
+    fn cardinality(
+        &self,
+        request: CardinalityRequest,
+        within: Duration,
+    ) -> Asked<'_, Answers<CardinalityPart>, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::cardinality(self, shard, request, deadline(within)))
     }
 
     fn delete(&self, request: DeleteRequest, within: Duration) -> Asked<'_, Deleted, ShardError> {

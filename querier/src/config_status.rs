@@ -13,6 +13,10 @@ pub struct ConfigStatus {
     pub problem: String,
     /// Labels that samples get when they leave the cluster.
     pub external_labels: BTreeMap<String, String>,
+    /// All of it as YAML, secrets masked.
+    pub yaml: String,
+    /// The same of each scrape job, by its name.
+    pub pools: BTreeMap<String, String>,
     /// When it was last loaded.
     pub loaded: Timestamp,
 }

@@ -18,6 +18,8 @@ pub enum ErrorType {
     Internal,
     /// A part of the cluster does not answer.
     Unavailable,
+    /// There is no such thing.
+    NotFound,
     /// A flag of the process does not allow it. Named like `Unavailable`, as Prometheus does.
     Disabled,
 }
@@ -31,6 +33,7 @@ impl ErrorType {
             Self::Canceled => "canceled",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
+            Self::NotFound => "not_found",
             Self::Unavailable | Self::Disabled => "unavailable",
         }
     }
@@ -44,6 +47,7 @@ impl ErrorType {
             Self::Timeout,
             Self::Internal,
             Self::Unavailable,
+            Self::NotFound,
         ]
         .into_iter()
         .find(|found| found.name() == name)
@@ -56,6 +60,7 @@ impl ErrorType {
             Self::BadData => StatusCode::BAD_REQUEST,
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Canceled => StatusCode::from_u16(499).expect("499 is in range"),
+            Self::NotFound => StatusCode::NOT_FOUND,
             Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal | Self::Disabled => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -71,6 +76,7 @@ impl ErrorType {
             Self::Internal => tonic::Code::Internal,
             Self::Unavailable => tonic::Code::Unavailable,
             Self::Disabled => tonic::Code::FailedPrecondition,
+            Self::NotFound => tonic::Code::NotFound,
         }
     }
 }
@@ -99,6 +105,11 @@ impl ApiError {
     /// A parameter that cannot be used.
     pub fn invalid_parameter(name: &str, why: &str) -> Self {
         Self::bad_data(format!("invalid parameter {name:?}: {why}"))
+    }
+
+    /// Something that does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorType::NotFound, message)
     }
 
     /// A query that ran out of time while `doing`.
@@ -137,8 +148,8 @@ mod tests {
     fn types_have_prometheus_codes() {
         let code = |name: &str| ErrorType::from_name(name).expect(name).status().as_u16();
         assert_eq!(
-            ["bad_data", "execution", "canceled", "timeout", "internal"].map(code),
-            [400, 422, 499, 503, 500]
+            ["bad_data", "execution", "canceled", "timeout", "internal", "not_found"].map(code),
+            [400, 422, 499, 503, 500, 404]
         );
         assert_eq!(ErrorType::from_name("sorry"), None);
     }

@@ -8,11 +8,14 @@
 
 #![forbid(unsafe_code)]
 
+mod active;
 mod answer;
 mod api;
+mod budget;
 mod cluster;
 mod config_status;
 pub mod error;
+mod explain;
 mod fan_out;
 mod gate;
 mod grpc;
@@ -20,6 +23,7 @@ pub mod json;
 mod metrics;
 mod page;
 pub mod params;
+mod quarantine;
 mod querier;
 mod query;
 mod raw;
@@ -27,9 +31,11 @@ mod render;
 mod status;
 #[cfg(test)]
 mod test_cluster;
+mod turn;
 
 pub use cluster::{Asked, Cluster};
 pub use config_status::ConfigStatus;
+pub use explain::{Explanation, FragmentExplained, PieceExplained, ShardExplained};
 pub use metrics::QuerierMetrics;
 pub use querier::{Querier, QuerierOptions};
 pub use query::{Answered, QueryRequest, QueryStats};

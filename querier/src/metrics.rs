@@ -36,6 +36,7 @@ pub struct QuerierMetrics {
     seconds: Summaries,
     seconds_buckets: Family<SliceLabels, Histogram>,
     pub(crate) partial: Counter,
+    pub(crate) slow: Counter,
     failures: Family<FailureLabels, Counter>,
 }
 
@@ -64,6 +65,7 @@ impl QuerierMetrics {
             seconds: Summaries::new(DURATIONS, clock),
             seconds_buckets: Family::new_with_constructor(durations),
             partial: Counter::default(),
+            slow: Counter::default(),
             failures: Family::default(),
         }
     }
@@ -85,6 +87,8 @@ impl QuerierMetrics {
         self.seconds.register(registry);
         let help = "Answers that lacked a shard, as their callers had allowed";
         registry.register("narthex_querier_partial_answers", help, self.partial.clone());
+        let help = "Queries that took longer than --query.log-slower-than";
+        registry.register("narthex_querier_slow_queries", help, self.slow.clone());
         let help = "Requests that failed, by error type";
         registry.register("narthex_querier_failures", help, self.failures.clone());
     }

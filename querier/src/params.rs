@@ -1,5 +1,7 @@
 //! Parameters of the HTTP API: where they stand, and what their texts mean.
 
+use std::sync::Arc;
+
 use narthex_model::Timestamp;
 
 use crate::error::ApiError;
@@ -17,6 +19,7 @@ const MAX_TIME_TEXT: &str = "292277025-08-18T07:12:54.999999999Z";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Params {
     pairs: Vec<(String, String)>,
+    sender: Arc<str>,
 }
 
 impl Params {
@@ -32,7 +35,18 @@ impl Params {
                 pairs.push((unescape(name)?, unescape(value)?));
             }
         }
-        Ok(Self { pairs })
+        Ok(Self { pairs, sender: Arc::default() })
+    }
+
+    /// The same, of a request of `sender`.
+    #[must_use]
+    pub fn sent_by(self, sender: Arc<str>) -> Self {
+        Self { sender, ..self }
+    }
+
+    /// Who sent the request.
+    pub fn sender(&self) -> &Arc<str> {
+        &self.sender
     }
 
     /// The first value of `name`; empty where there is none.

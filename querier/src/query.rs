@@ -7,11 +7,7 @@
 //! * of each piece of a query those shards are asked that its samples' epochs name;
 //! * an answer has been told in full by every shard it needed, or says which one is missing.
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::future::try_join_all;
@@ -27,17 +23,19 @@ use narthex_promql::{
 };
 use narthex_proto::internal::v1::{self as internal, Consistency, FragmentRequest, fragment_part};
 use tokio_stream::StreamExt as _;
+use tracing::warn;
 
 use crate::{
     Querier,
+    active::ActiveQuery,
     answer::Remarks,
     api::broke_off,
+    budget::QueryBytes,
     error::{ApiError, ErrorType},
+    explain::{Explanation, FragmentExplained, PieceExplained},
     fan_out::{Gathered, TimeRange, ask_all, shards_for},
+    quarantine::is_breach,
 };
-
-/// Bytes that shards may send for one query: as much as its samples take in memory, and no more.
-pub(crate) const BYTES_PER_SAMPLE: usize = 16;
 
 /// What to evaluate.
 #[derive(Debug, Clone)]
@@ -54,6 +52,8 @@ pub struct QueryRequest {
     pub partial_response: bool,
     /// Whether an old state will do for a shard without a majority.
     pub consistency: Consistency,
+    /// Who asks: users share the turns.
+    pub user: Arc<str>,
 }
 
 /// A query's answer.
@@ -67,6 +67,8 @@ pub struct Answered {
     pub age: Duration,
     /// What it took.
     pub stats: QueryStats,
+    /// How it was answered.
+    pub explanation: Explanation,
 }
 
 /// What a query took.
@@ -95,28 +97,70 @@ pub(crate) struct Told {
     /// An encoded fragment's answer.
     pub bytes: BytesMut,
     age: Duration,
+    took: Duration,
 }
 
 impl Querier {
     /// Evaluates a query over all shards.
     pub async fn query(&self, request: &QueryRequest) -> Result<Answered, ApiError> {
-        let timeout = request.timeout.map_or(self.options.timeout, |t| t.min(self.options.timeout));
+        let QueryRequest { text, steps, .. } = request;
         let started = self.clock.monotonic();
+        self.quarantine.check(text, steps, started)?;
+        let answered = self.run(request, started).await;
+        let ended = self.clock.monotonic();
+        match &answered {
+            Ok(_) => self.quarantine.note(text, steps, ended, None),
+            Err(error) if is_breach(error, request.timeout) => {
+                self.quarantine.note(text, steps, ended, Some(error));
+            }
+            Err(_) => {}
+        }
+        self.log_if_slow(request, ended.saturating_sub(started), &answered);
+        answered
+    }
+
+    async fn run(&self, request: &QueryRequest, started: Duration) -> Result<Answered, ApiError> {
+        let timeout = request.timeout.map_or(self.options.timeout, |t| t.min(self.options.timeout));
         let prepared = self.prepare(request)?;
         let since = |from: Duration| self.clock.monotonic().saturating_sub(from);
         let prepared_in = since(started);
-        let running = self.gate.enter(timeout).await?;
-        let turn = self.clock.monotonic();
+        let QueryRequest { text, user, steps, .. } = request;
+        let listed = ActiveQuery::new(text, user, Some(*steps), self.clock.now());
+        let turn = self.turn(listed, timeout).await?;
+        let began = self.clock.monotonic();
         let left = timeout.saturating_sub(since(started));
-        let evaluated = tokio::time::timeout(left, self.evaluate(request, prepared)).await;
-        drop(running);
-        let mut answered =
-            evaluated.unwrap_or_else(|_| Err(ApiError::timed_out("expression evaluation")))?;
+        let evaluate = self.evaluate(request, prepared, &turn.bytes);
+        let mut answered = turn.work(left, "expression evaluation", evaluate).await?;
         answered.stats.prepared = prepared_in;
-        answered.stats.queued = turn.saturating_sub(started).saturating_sub(prepared_in);
-        answered.stats.evaluated = since(turn);
+        answered.stats.queued = began.saturating_sub(started).saturating_sub(prepared_in);
+        answered.stats.evaluated = since(began);
         self.metrics.answered(&answered.stats);
         Ok(answered)
+    }
+
+    /// Writes down a query that took long, with its wait, whatever came of it.
+    fn log_if_slow(
+        &self,
+        request: &QueryRequest,
+        took: Duration,
+        answered: &Result<Answered, ApiError>,
+    ) {
+        if self.options.slow_after.is_none_or(|slow| took < slow) {
+            return;
+        }
+        self.metrics.slow.inc();
+        let QueryRequest { text, user, steps, .. } = request;
+        let (stats, error) = match answered {
+            Ok(answered) => (answered.stats, ""),
+            Err(error) => (QueryStats::default(), error.message.as_str()),
+        };
+        let (seconds, queued) = (took.as_secs_f64(), stats.queued.as_secs_f64());
+        let (start, end) = (steps.start.seconds(), steps.end.seconds());
+        let (step, samples) = (steps.step_millis, stats.samples_read);
+        warn!(
+            query = %text, %user, start, end, step_ms = step, seconds, queued_seconds = queued,
+            samples, error, "slow query"
+        );
     }
 
     fn prepare(&self, request: &QueryRequest) -> Result<Prepared, ApiError> {
@@ -135,6 +179,7 @@ impl Querier {
         options.lookback = request.lookback.unwrap_or(self.options.lookback);
         options.subquery_step = self.options.subquery_step;
         options.samples_max = self.options.samples_max;
+        options.pool = Some(self.pool.clone());
         options.has_delayed_name_removal = self.options.delayed_name_removal;
         Ok(Prepared { selectors: selectors(&expr), expr, options })
     }
@@ -143,13 +188,13 @@ impl Querier {
         &self,
         request: &QueryRequest,
         prepared: Prepared,
+        bytes: &QueryBytes,
     ) -> Result<Answered, ApiError> {
         let state = self.cluster.state();
         let later = state.epochs().iter().skip(1);
         let beginnings: Vec<Timestamp> = later.map(|epoch| epoch.from).collect();
-        let bytes_left =
-            AtomicUsize::new(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE));
         let (mut answers, mut warnings, mut age) = (Vec::new(), Vec::new(), Duration::ZERO);
+        let mut explanation = Explanation { shards: state.shards().len(), pieces: Vec::new() };
         for piece in cut(&prepared.expr, &prepared.options, &beginnings) {
             let (start, end) = piece.reads;
             let reads = TimeRange { start, end };
@@ -158,19 +203,28 @@ impl Querier {
                 false => shards_for(&state, &prepared.selectors, reads)?,
             };
             let plan = piece.plan(&prepared.expr, &prepared.options);
-            let told = self.ask_for(request, (&plan, piece.steps), &shards, &bytes_left).await?;
+            let told = self.ask_for(request, (&plan, piece.steps), &shards, bytes).await?;
             for gathered in &told {
                 warnings.extend(gathered.warnings.iter().cloned());
                 age = gathered.answers.iter().map(|(_, told)| told.age).fold(age, Duration::max);
             }
-            answers.push(evaluated(plan, told).await?);
+            let began = self.clock.monotonic();
+            let (answer, fragments) = evaluated(plan, told).await?;
+            answers.push(answer);
+            explanation.pieces.push(PieceExplained {
+                steps: piece.steps,
+                is_gathered: piece.crosses,
+                fragments,
+                finished_in: self.clock.monotonic().saturating_sub(began),
+            });
         }
         warnings.sort();
         warnings.dedup();
         if !warnings.is_empty() {
             self.metrics.partial.inc();
         }
-        Ok(answered(request, join(answers), warnings, age))
+        let answered = answered(request, join(answers), warnings, age);
+        Ok(Answered { explanation, ..answered })
     }
 
     /// What all shards say to all fragments of a piece of the query.
@@ -179,7 +233,7 @@ impl Querier {
         request: &QueryRequest,
         (plan, steps): (&Plan, Steps),
         shards: &BTreeSet<ShardId>,
-        bytes_left: &AtomicUsize,
+        bytes: &QueryBytes,
     ) -> Result<Vec<Gathered<Told>>, ApiError> {
         let range = TimeRange { start: steps.start, end: steps.end };
         let partial_response = request.partial_response || self.options.partial_response;
@@ -188,7 +242,7 @@ impl Querier {
             ask_all(shards, range, partial_response, move |shard| {
                 let asked = fragment_request(plan, fragment, shard);
                 let consistency = request.consistency.into();
-                self.ask(shard, FragmentRequest { consistency, ..asked }, bytes_left)
+                self.ask(shard, FragmentRequest { consistency, ..asked }, bytes)
             })
         });
         try_join_all(asked).await
@@ -199,26 +253,21 @@ impl Querier {
         &self,
         shard: ShardId,
         request: FragmentRequest,
-        bytes_left: &AtomicUsize,
+        held: &QueryBytes,
     ) -> Result<Told, ApiError> {
+        let started = self.clock.monotonic();
         let mut parts = self.cluster.fragment(request, self.options.timeout).await?;
         let mut bytes = BytesMut::new();
         while let Some(part) = parts.next().await {
             let part = part.map_err(|status| broke_off(shard, &status))?;
             match part.part {
                 Some(fragment_part::Part::Answer(more)) => {
-                    let taken =
-                        bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                            left.checked_sub(more.len())
-                        });
-                    if taken.is_err() {
-                        let text = EvalError::TooManySamples.to_string();
-                        return Err(ApiError::new(ErrorType::Execution, text));
-                    }
+                    held.take(more.len())?;
                     bytes.extend_from_slice(&more);
                 }
                 Some(fragment_part::Part::End(end)) => {
-                    return Ok(Told { bytes, age: Duration::from_millis(end.age_ms) });
+                    let took = self.clock.monotonic().saturating_sub(started);
+                    return Ok(Told { bytes, age: Duration::from_millis(end.age_ms), took });
                 }
                 Some(fragment_part::Part::Error(error)) => {
                     let kind = ErrorType::from_name(&error.error_type);
@@ -232,7 +281,10 @@ impl Querier {
 }
 
 /// Puts the shards' answers together on a thread that may work for a while.
-async fn evaluated(plan: Plan, told: Vec<Gathered<Told>>) -> Result<Answer, ApiError> {
+async fn evaluated(
+    plan: Plan,
+    told: Vec<Gathered<Told>>,
+) -> Result<(Answer, Vec<FragmentExplained>), ApiError> {
     let cancel = CancelToken::new();
     let on_drop = CancelOnDrop(cancel.clone());
     let work = move || finish(&plan, told, &cancel);
@@ -265,7 +317,8 @@ fn answered(
         samples_peak: answer.stats.samples_peak,
         ..QueryStats::default()
     };
-    Answered { value: sorted(answer.value), remarks, age, stats }
+    let (value, explanation) = (sorted(answer.value), Explanation::default());
+    Answered { value, remarks, age, stats, explanation }
 }
 
 /// Stops an evaluation that nobody waits for any more.
@@ -281,26 +334,34 @@ fn finish(
     plan: &Plan,
     told: Vec<Gathered<Told>>,
     cancel: &CancelToken,
-) -> Result<Answer, ApiError> {
+) -> Result<(Answer, Vec<FragmentExplained>), ApiError> {
     let mut answers: Vec<Vec<FragmentAnswer>> = Vec::with_capacity(told.len());
-    for gathered in told {
+    let mut explained = Vec::with_capacity(told.len());
+    for (fragment, gathered) in plan.fragments().iter().zip(told) {
         // In order of shards, so that sums do not depend on who answered first.
         let mut of_shards = gathered.answers;
         of_shards.sort_by_key(|(shard, _)| *shard);
-        let decode = |(shard, told): (ShardId, Told)| {
-            wire::decode(&told.bytes).map_err(|error| {
+        let mut asked = FragmentExplained::new(fragment);
+        let mut decoded = Vec::with_capacity(of_shards.len());
+        for (shard, told) in of_shards {
+            let answer = wire::decode(&told.bytes).map_err(|error| {
                 let text = format!("answer of shard {shard}: {error}");
                 ApiError::new(ErrorType::Internal, text)
-            })
-        };
-        answers.push(of_shards.into_iter().map(decode).collect::<Result<_, _>>()?);
+            })?;
+            asked.add(shard, &answer, (told.bytes.len(), told.took));
+            decoded.push(answer);
+        }
+        answers.push(decoded);
+        explained.push(asked);
     }
-    plan.finish(answers, cancel).map_err(eval_error)
+    let answer = plan.finish(answers, cancel).map_err(eval_error)?;
+    Ok((answer, explained))
 }
 
 fn eval_error(error: EvalError) -> ApiError {
     let kind = match &error {
         EvalError::Cancelled => ErrorType::Canceled,
+        EvalError::PoolExhausted { .. } => ErrorType::Unavailable,
         EvalError::Source(_) => ErrorType::Internal,
         _ => ErrorType::Execution,
     };

@@ -4,11 +4,7 @@
 //! * a series has one place, also where epochs put it on two shards;
 //! * what shards send is counted against the same limits as a query's answer.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use narthex_cluster::ShardId;
 use narthex_model::{Labels, Matcher};
@@ -17,9 +13,11 @@ use narthex_proto::internal::v1::{self as internal, Consistency, FragmentRequest
 
 use crate::{
     Querier,
+    active::ActiveQuery,
+    budget::QueryBytes,
     error::{ApiError, ErrorType},
     fan_out::{TimeRange, ask_all, shards_for},
-    query::BYTES_PER_SAMPLE,
+    turn::Turn,
 };
 
 /// What shards have of some series.
@@ -40,38 +38,37 @@ pub struct RawSelector {
     pub matchers: Vec<Matcher>,
 }
 
-impl Querier {
-    /// What may be sent for one request, in bytes: as much as for a query.
-    pub(crate) fn raw_budget(&self) -> AtomicUsize {
-        AtomicUsize::new(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE))
-    }
+/// A read of what these selectors name, as it is listed among the queries under way.
+pub fn listed(api: &Querier, selectors: &[RawSelector], sender: &Arc<str>) -> ActiveQuery {
+    let text = selectors.iter().map(|it| it.text.as_str()).collect::<Vec<_>>().join(" ");
+    ActiveQuery::new(&text, sender, None, api.clock.now())
+}
 
-    /// The samples in `range` of the series that any of the selectors names. Runs as a query does:
-    /// waits for its turn, ends in time, and takes no more than the request has left.
+impl Querier {
+    /// The samples in `range` of the series that any of the selectors names. As a query does, it
+    /// ends in time and takes no more than its turn has left.
     pub(crate) async fn raw_samples(
         &self,
         selectors: &[RawSelector],
         range: TimeRange,
-        bytes_left: &AtomicUsize,
+        turn: &Turn,
     ) -> Result<RawSamples, ApiError> {
-        let timeout = self.options.timeout;
-        let _running = self.gate.enter(timeout).await?;
-        let read = tokio::time::timeout(timeout, self.read_raw(selectors, range, bytes_left)).await;
-        read.unwrap_or_else(|_| Err(ApiError::timed_out("reading samples")))
+        let read = self.read_raw(selectors, range, &turn.bytes);
+        turn.work(self.options.timeout, "reading samples", read).await
     }
 
     async fn read_raw(
         &self,
         selectors: &[RawSelector],
         range: TimeRange,
-        bytes_left: &AtomicUsize,
+        bytes: &QueryBytes,
     ) -> Result<RawSamples, ApiError> {
         let state = self.cluster.state();
         let mut all = RawSamples::default();
         for selector in selectors {
             let shards = shards_for(&state, std::slice::from_ref(&selector.matchers), range)?;
             let query = &selector.text;
-            let ask = |shard| self.read_shard(shard, query, range, bytes_left);
+            let ask = |shard| self.read_shard(shard, query, range, bytes);
             let told = ask_all(shards, range, self.options.partial_response, ask).await?;
             all.warnings.extend(told.warnings);
             for series in told.answers.into_iter().flat_map(|(_, series)| series) {
@@ -86,10 +83,10 @@ impl Querier {
         shard: ShardId,
         query: &str,
         range: TimeRange,
-        bytes_left: &AtomicUsize,
+        bytes: &QueryBytes,
     ) -> Result<Vec<SampledSeries>, ApiError> {
         let request = FragmentRequest { shard_id: shard.0, ..self.raw_request(query, range) };
-        let told = self.ask(shard, request, bytes_left).await?;
+        let told = self.ask(shard, request, bytes).await?;
         let internal = |text: String| ApiError::new(ErrorType::Internal, text);
         let answer = wire::decode(&told.bytes)
             .map_err(|error| internal(format!("answer of shard {shard}: {error}")))?;

@@ -7,6 +7,7 @@ use narthex_promql::{
 };
 
 use crate::{
+    explain::{self, Explanation},
     json::{Json, Sink},
     query::QueryStats,
 };
@@ -36,8 +37,17 @@ pub(crate) fn truncate(value: &mut Value, limit: usize) -> bool {
     }
 }
 
+/// What stands beside a value, where it was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// What the query took.
+    pub stats: Option<QueryStats>,
+    /// How it was answered.
+    pub explanation: Option<Explanation>,
+}
+
 /// The `data` of a query's answer.
-pub(crate) fn write_data<S: Sink>(json: &mut Json<S>, value: &Value, stats: Option<&QueryStats>) {
+pub(crate) fn write_data<S: Sink>(json: &mut Json<S>, value: &Value, extras: &Extras) {
     json.raw("{").name("resultType").text(value.value_type().wire_name()).name("result");
     match value {
         Value::Scalar(point) => {
@@ -64,8 +74,12 @@ pub(crate) fn write_data<S: Sink>(json: &mut Json<S>, value: &Value, stats: Opti
             json.raw("]");
         }
     }
-    if let Some(stats) = stats {
+    if let Some(stats) = &extras.stats {
         write_stats(json, stats);
+    }
+    if let Some(explanation) = &extras.explanation {
+        json.name("explain");
+        explain::write(json, explanation);
     }
     json.raw("}");
 }
@@ -165,7 +179,7 @@ mod tests {
 
     fn written(value: &Value) -> serde_json::Value {
         let mut json = Json::new(Vec::<Bytes>::new());
-        write_data(&mut json, value, None);
+        write_data(&mut json, value, &Extras::default());
         serde_json::from_slice(&json.finish().concat()).expect("JSON")
     }
 

@@ -10,9 +10,10 @@ use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentPart,
-        FragmentRequest, LabelValuesRequest, MetadataFamily, MetadataPart, MetadataRequest,
-        NodeStatusResponse, ReplicaStatus, SelectRequest, SeriesPart, TargetsResponse,
+        CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DeleteRequest, Deleted,
+        ExemplarsPart, FragmentPart, FragmentRequest, LabelCount, LabelValuesRequest,
+        MetadataFamily, MetadataPart, MetadataRequest, NodeStatusResponse, ReplicaStatus,
+        SelectRequest, SeriesPart, ShardCounts, TargetsResponse,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -58,6 +59,8 @@ pub struct FakeCluster {
     pub exemplars: BTreeMap<u32, ExemplarsPart>,
     pub families: BTreeMap<u32, Vec<MetadataFamily>>,
     pub fragments: Option<fn(&FragmentRequest) -> Vec<FragmentPart>>,
+    /// Whether fragments never come to an answer.
+    pub hangs: bool,
     /// What was to be deleted.
     pub deleted: Arc<parking_lot::Mutex<Vec<DeleteRequest>>>,
 }
@@ -92,6 +95,9 @@ impl Cluster for FakeCluster {
         request: FragmentRequest,
         _: Duration,
     ) -> Asked<'_, Answers<FragmentPart>, ShardError> {
+        if self.hangs {
+            return Box::pin(std::future::pending());
+        }
         let parts = self.fragments.expect("fragments are given")(&request);
         now(self.check(request.shard_id).map(|()| ready(parts)))
     }
@@ -150,6 +156,35 @@ impl Cluster for FakeCluster {
             not_leader: None,
         };
         now(self.check(request.shard_id).map(|()| ready(vec![part])))
+    }
+
+    fn cardinality(
+        &self,
+        request: CardinalityRequest,
+        _: Duration,
+    ) -> Asked<'_, Answers<CardinalityPart>, ShardError> {
+        let of_shard = self.of(request.shard_id);
+        let mut counts = BTreeMap::<(&str, &str), u64>::new();
+        for label in of_shard.iter().flat_map(Labels::iter) {
+            *counts.entry(label).or_default() += 1;
+        }
+        let counts = counts.into_iter().map(|((name, value), series)| LabelCount {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            series,
+        });
+        let shard = ShardCounts {
+            series: of_shard.len() as u64,
+            chunks: of_shard.len() as u64,
+            min_time_ms: Some(1_000 + i64::from(request.shard_id)),
+            max_time_ms: Some(2_000 + i64::from(request.shard_id)),
+        };
+        let first = CardinalityPart { shard: Some(shard), ..CardinalityPart::default() };
+        // One label a part, as they may come.
+        let parts = counts
+            .map(|label| CardinalityPart { labels: vec![label], ..CardinalityPart::default() });
+        let parts = std::iter::once(first).chain(parts).collect();
+        now(self.check(request.shard_id).map(|()| ready(parts)))
     }
 
     fn delete(&self, request: DeleteRequest, _: Duration) -> Asked<'_, Deleted, ShardError> {

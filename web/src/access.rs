@@ -201,8 +201,28 @@ endpoints! {
     LABELS = "/api/v1/labels", [GET, POST], Needs(Read);
     /// Values of a label.
     LABEL_VALUES = "/api/v1/label/{name}/values", [GET], Needs(Read);
+    /// Metrics' names, found as they are typed.
+    SEARCH_METRIC_NAMES = "/api/v1/search/metric_names", [GET, POST], Needs(Read);
+    /// Labels' names.
+    SEARCH_LABEL_NAMES = "/api/v1/search/label_names", [GET, POST], Needs(Read);
+    /// Values of a label.
+    SEARCH_LABEL_VALUES = "/api/v1/search/label_values", [GET, POST], Needs(Read);
     /// Scrape targets.
     TARGETS = "/api/v1/targets", [GET], Needs(Read);
+    /// What the targets said of their metric families.
+    TARGETS_METADATA = "/api/v1/targets/metadata", [GET], Needs(Read);
+    /// Names of scrape jobs.
+    SCRAPE_POOLS = "/api/v1/scrape_pools", [GET], Needs(Read);
+    /// The configuration of a scrape job.
+    SCRAPE_POOLS_CONFIG = "/api/v1/scrape_pools/config", [GET], Needs(Read);
+    /// Where alerts are sent.
+    ALERTMANAGERS = "/api/v1/alertmanagers", [GET], Needs(Read);
+    /// What people should know of this process.
+    NOTIFICATIONS = "/api/v1/notifications", [GET], Needs(Read);
+    /// What clients may use.
+    FEATURES = "/api/v1/features", [GET], Needs(Read);
+    /// A description of this API.
+    OPENAPI = "/api/v1/openapi.yaml", [GET], Needs(Read);
     /// Rule groups.
     RULES = "/api/v1/rules", [GET], Needs(Read);
     /// Active alerts.
@@ -211,6 +231,18 @@ endpoints! {
     STATUS_BUILDINFO = "/api/v1/status/buildinfo", [GET], Needs(Read);
     /// How the process runs.
     STATUS_RUNTIMEINFO = "/api/v1/status/runtimeinfo", [GET], Needs(Read);
+    /// The scrape configuration.
+    STATUS_CONFIG = "/api/v1/status/config", [GET], Needs(Read);
+    /// The flags of the process.
+    STATUS_FLAGS = "/api/v1/status/flags", [GET], Needs(Read);
+    /// How far the log was read again.
+    STATUS_WALREPLAY = "/api/v1/status/walreplay", [GET], Needs(Read);
+    /// What makes the cluster big.
+    STATUS_TSDB = "/api/v1/status/tsdb", [GET], Needs(Read);
+    /// Prometheus's blocks, of which there are none.
+    STATUS_TSDB_BLOCKS = "/api/v1/status/tsdb/blocks", [GET], Needs(Read);
+    /// Queries under way.
+    STATUS_QUERIES = "/api/v1/status/queries", [GET], Needs(Read);
     /// Nodes, shards, leaders and lag.
     STATUS_CLUSTER = "/api/v1/status/cluster", [GET], Needs(Read);
     /// Remote read.
@@ -221,6 +253,8 @@ endpoints! {
     IMPORT = "/api/v1/import/prometheus", [POST], Needs(Write);
     /// OpenTelemetry's metrics.
     OTLP_METRICS = "/api/v1/otlp/v1/metrics", [POST], Needs(Write);
+    /// Ends a query.
+    ADMIN_KILL_QUERY = "/api/v1/admin/queries/kill", [POST, PUT], Needs(Admin);
     /// Brings what is in memory to disk in its final form.
     ADMIN_SETTLE = "/api/v1/admin/tsdb/settle", [POST, PUT], Needs(Admin);
     /// Deletes samples of series.
@@ -237,6 +271,10 @@ endpoints! {
 pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.v1.Query", "Instant", Needs(Read)),
     ("narthex.v1.Query", "Range", Needs(Read)),
+    ("narthex.v1.Query", "FindSeries", Needs(Read)),
+    ("narthex.v1.Query", "LabelNames", Needs(Read)),
+    ("narthex.v1.Query", "LabelValues", Needs(Read)),
+    ("narthex.v1.Query", "Metadata", Needs(Read)),
     ("narthex.v1.Cluster", "Members", Needs(Read)),
     ("narthex.v1.Cluster", "Shards", Needs(Read)),
     ("narthex.v1.Cluster", "Config", Needs(Read)),

@@ -7,7 +7,9 @@ mod client;
 pub mod prometheus;
 mod server;
 
-use clap::{Parser, Subcommand};
+use std::collections::BTreeMap;
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use client::{
     ApplyArguments, BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand,
@@ -27,6 +29,39 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// The arguments of this process, with the flags in force; ends it where they are misused.
+    pub fn of_process() -> Self {
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        let mut arguments = Self::from_arg_matches(&matches)
+            .unwrap_or_else(|error| error.format(&mut command).exit());
+        let in_force = in_force(&command, &matches);
+        match &mut arguments.command {
+            Command::Up(up) => up.web.in_force = in_force,
+            Command::Querier(querier) => querier.web.in_force = in_force,
+            _ => {}
+        }
+        arguments
+    }
+}
+
+/// The flags of the command that was chosen and their values, as Prometheus tells them: without
+/// dashes, those that were not given with their defaults, or empty.
+fn in_force(command: &clap::Command, matches: &ArgMatches) -> BTreeMap<String, String> {
+    let Some((name, matches)) = matches.subcommand() else { return BTreeMap::new() };
+    let Some(command) = command.find_subcommand(name) else { return BTreeMap::new() };
+    let flags = command.get_arguments().filter(|flag| !flag.is_hide_set());
+    let known = flags.filter_map(|flag| Some((flag.get_id().as_str(), flag.get_long()?)));
+    let value = |id: &str| {
+        let values = matches.try_get_raw(id).ok().flatten()?;
+        let texts: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+        Some(texts.join(","))
+    };
+    let known = known.filter(|(_, long)| !matches!(*long, "help" | "version"));
+    known.map(|(id, long)| (long.to_owned(), value(id).unwrap_or_default())).collect()
 }
 
 /// Roles first, then what asks a running cluster, then what needs none.
@@ -60,13 +95,25 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_in_force_are_told_with_their_defaults() {
+        let mut command = Arguments::command();
+        let line = ["narthex", "up", "--query.max-concurrency=7", "--web.enable-admin-api"];
+        let matches = command.try_get_matches_from_mut(line).expect("a valid line");
+        let flags = in_force(&command, &matches);
+        assert_eq!(flags["query.max-concurrency"], "7");
+        assert_eq!(flags["query.timeout"], "2m");
+        assert_eq!(flags["web.enable-admin-api"], "true");
+        assert_eq!(flags["web.enable-lifecycle"], "false");
+        assert_eq!(flags["config.file"], "");
+        assert!(flags.contains_key("storage.tsdb.path") && !flags.contains_key("help"));
     }
 
     #[test]

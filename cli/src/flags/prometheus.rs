@@ -12,7 +12,8 @@ struct Refused {
 const NO_WAL: &str = "the raft log is the only write-ahead log, and it is always on";
 const NO_BLOCKS: &str = "there are no blocks: chunks are sealed by the log and merged by age";
 const NO_AGENT: &str = "there is no agent mode; a router with remote write is not built yet";
-const NO_READ: &str = "remote read is not built yet";
+const NO_READ: &str =
+    "remote reads are queries: --query.max-samples and --query.max-concurrency bound them";
 const NO_RULES: &str = "rules are not evaluated yet";
 const NO_CONSOLES: &str = "there are no console templates";
 const NO_GO: &str = "it tunes Go's runtime";

@@ -1,10 +1,12 @@
 //! Flags of the roles.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use narthex_node::node::Repair;
 use narthex_router::{Limits, MESSAGE_1, MESSAGE_2};
+
+use crate::memory;
 
 /// `narthex up`.
 #[derive(Debug, Args)]
@@ -56,6 +58,8 @@ pub struct NodeArguments {
     pub web: WebFlags,
     #[command(flatten)]
     pub storage: StorageFlags,
+    #[command(flatten)]
+    pub query_memory: QueryMemoryFlags,
     #[command(flatten)]
     pub log: LogFlags,
     /// Start although the log has lost entries that were acknowledged
@@ -251,6 +255,9 @@ pub struct WebFlags {
     /// Accepted for Prometheus's sake: OTLP is always received
     #[arg(long = "web.enable-otlp-receiver", env = "NARTHEX_WEB_ENABLE_OTLP_RECEIVER")]
     pub enable_otlp_receiver: bool,
+    /// All flags of the command with their values in force, for people to look up.
+    #[arg(skip)]
+    pub in_force: BTreeMap<String, String>,
 }
 
 /// Where a process keeps what outlives it.
@@ -346,6 +353,23 @@ pub struct PairFlags {
     pub ha_replica_labels: Vec<String>,
 }
 
+/// What queries may take of the machine.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct QueryMemoryFlags {
+    /// Bytes that queries may take in this process, of all together, such as 2GB [default: a
+    /// quarter of the machine's memory]
+    #[arg(long = "query.max-memory-bytes", env = "NARTHEX_QUERY_MAX_MEMORY_BYTES",
+        value_parser = parse_byte_size)]
+    pub max_memory_bytes: Option<u64>,
+}
+
+impl QueryMemoryFlags {
+    /// The limit in force, where `processes` of the machine share it.
+    pub fn bytes_max(self, processes: u64) -> u64 {
+        self.max_memory_bytes.unwrap_or_else(|| memory::of_machine() / 4 / processes.max(1))
+    }
+}
+
 /// Limits of queries.
 #[derive(Debug, Clone, Args)]
 pub struct QueryFlags {
@@ -371,6 +395,19 @@ pub struct QueryFlags {
         default_value_t = 50_000_000
     )]
     pub max_samples: usize,
+    #[command(flatten)]
+    pub memory: QueryMemoryFlags,
+    /// Queries that take as long are logged; 0s: none
+    #[arg(long = "query.log-slower-than", env = "NARTHEX_QUERY_LOG_SLOWER_THAN",
+        default_value = "10s", value_parser = parse_duration)]
+    pub log_slower_than: Duration,
+    /// A query that breaks a limit so often in a row is refused for a minute; 0: never
+    #[arg(
+        long = "query.quarantine-after",
+        env = "NARTHEX_QUERY_QUARANTINE_AFTER",
+        default_value_t = 3
+    )]
+    pub quarantine_after: u32,
     /// Answer without the shards that are missing, with a warning that names them
     #[arg(long = "query.partial-response", env = "NARTHEX_QUERY_PARTIAL_RESPONSE")]
     pub partial_response: bool,

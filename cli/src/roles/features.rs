@@ -14,8 +14,14 @@ const EXPERIMENTAL_FUNCTIONS: &str = "promql-experimental-functions";
 const EXTENDED_RANGE_SELECTORS: &str = "promql-extended-range-selectors";
 const BINOP_FILL_MODIFIERS: &str = "promql-binop-fill-modifiers";
 const DELAYED_NAME_REMOVAL: &str = "promql-delayed-name-removal";
-const KNOWN: [&str; 4] =
-    [EXPERIMENTAL_FUNCTIONS, EXTENDED_RANGE_SELECTORS, BINOP_FILL_MODIFIERS, DELAYED_NAME_REMOVAL];
+const SEARCH_API: &str = "search-api";
+const KNOWN: [&str; 5] = [
+    EXPERIMENTAL_FUNCTIONS,
+    EXTENDED_RANGE_SELECTORS,
+    BINOP_FILL_MODIFIERS,
+    DELAYED_NAME_REMOVAL,
+    SEARCH_API,
+];
 
 /// The querier's options as the flags say.
 pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
@@ -23,11 +29,15 @@ pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
     if let Some(unknown) = features.iter().find(|name| !KNOWN.contains(&name.as_str())) {
         return Err(UnknownFeature(unknown.clone()));
     }
+    let memory_bytes_max = usize::try_from(flags.memory.bytes_max(1)).unwrap_or(usize::MAX);
     let is_on = |name: &str| features.iter().any(|feature| feature == name);
     Ok(QuerierOptions {
         concurrency_max: flags.max_concurrency,
         timeout: flags.timeout,
         samples_max: flags.max_samples,
+        memory_bytes_max,
+        slow_after: Some(flags.log_slower_than).filter(|time| !time.is_zero()),
+        quarantine_after: flags.quarantine_after,
         lookback: flags.lookback_delta,
         partial_response: flags.partial_response,
         parse: ParseOptions {
@@ -37,6 +47,7 @@ pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
             ..ParseOptions::default()
         },
         delayed_name_removal: is_on(DELAYED_NAME_REMOVAL),
+        search_api: is_on(SEARCH_API),
         ..QuerierOptions::default()
     })
 }

@@ -32,7 +32,7 @@ use crate::{
     flags::{
         IngestFlags, JoinFlags, QuerierArguments, RouterArguments, SettingsFlags, UpArguments,
     },
-    listener,
+    listener, memory,
     output::answer,
     proposer::Proposer,
     signals::{self, StartedBy},
@@ -67,6 +67,7 @@ pub async fn start_front(front: Front<'_>) -> Result<Running, RoleError> {
     options.external_url =
         front.arguments.web.external_url.clone().unwrap_or_else(|| front.url.to_owned());
     options.enable_admin_api = front.arguments.web.enable_admin_api;
+    options.flags.clone_from(&front.arguments.web.in_force);
     let web = front.listener.local_addr()?;
     let node = match front.nodes {
         [] => {
@@ -240,6 +241,7 @@ pub fn run_querier(arguments: &QuerierArguments) -> Result<ExitCode, RoleError> 
     let address = arguments.web_listen_address;
     let mut options = features::options(&arguments.query)?;
     options.enable_admin_api = arguments.web.enable_admin_api;
+    options.flags.clone_from(&arguments.web.in_force);
     let external_url = arguments.web.external_url.clone();
     options.external_url =
         external_url.unwrap_or_else(|| format!("{}://{address}", prepared.scheme));
@@ -328,7 +330,5 @@ fn router_role(flags: &IngestFlags) -> Result<RouterRole, RoleError> {
 
 /// A 64th of the machine's memory for the router's series, at about 64 bytes each.
 fn series_cached_max() -> usize {
-    let info = rustix::system::sysinfo();
-    let bytes = u64::from(info.mem_unit).saturating_mul(info.totalram as u64);
-    usize::try_from(bytes / 64 / 64).unwrap_or(usize::MAX)
+    usize::try_from(memory::of_machine() / 64 / 64).unwrap_or(usize::MAX)
 }

@@ -112,6 +112,7 @@ pub fn config_in_process(
     Ok(NodeConfig {
         folder: folder.join(ALONE),
         log_bytes_max: arguments.storage.raft_log_max_bytes,
+        query_bytes_max: arguments.query.memory.bytes_max(1),
         cluster_listener,
         web: web.to_string(),
         zone: String::new(),
@@ -150,6 +151,7 @@ fn config(
     Ok(NodeConfig {
         folder: arguments.storage.path.clone(),
         log_bytes_max: arguments.storage.raft_log_max_bytes,
+        query_bytes_max: arguments.query_memory.bytes_max(1),
         cluster_listener,
         web: advertised_web(web, &advertise),
         advertise,

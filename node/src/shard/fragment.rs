@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use narthex_model::Timestamp;
 use narthex_promql::{
-    CancelToken, EvalError, EvalOptions, FragmentKind, Steps,
+    CancelToken, EvalError, EvalOptions, FragmentKind, SamplePool, Steps,
     eval::{Inputs, NoLeaves},
     plan::FragmentError,
     run_fragment, wire,
@@ -31,18 +31,19 @@ const PART_BYTES: usize = 256 << 10;
 /// Parts under way to a caller: back-pressure for large answers.
 const PARTS_QUEUE_LEN: usize = 4;
 
-/// Starts evaluating on a state that is up to `age` old; the parts come as they are read by the
-/// caller.
+/// Starts evaluating on a state that is up to `age` old, with samples out of `pool`; the parts come
+/// as they are read by the caller.
 pub fn evaluate(
     reader: ShardReader,
     request: FragmentRequest,
-    age: Duration,
+    (age, pool): (Duration, SamplePool),
 ) -> Answers<FragmentPart> {
     let (parts, stream) = mpsc::channel(PARTS_QUEUE_LEN);
     let cancel = CancelToken::new();
     let guard = CancelOnDrop { cancel: cancel.clone(), stream: ReceiverStream::new(stream) };
     tokio::task::spawn_blocking(move || {
-        let answer = run(&reader, &request, &cancel);
+        let options = EvalOptions { pool: Some(pool), ..options(&request) };
+        let answer = run(&reader, &request, &options, &cancel);
         let end = match answer {
             Ok(answer) => {
                 for part in split(Bytes::from(answer)) {
@@ -72,12 +73,12 @@ fn split(mut answer: Bytes) -> impl Iterator<Item = Part> {
 fn run(
     reader: &ShardReader,
     request: &FragmentRequest,
+    options: &EvalOptions,
     cancel: &CancelToken,
 ) -> Result<Vec<u8>, internal::FragmentError> {
-    let options = options(request);
     let source = ShardSource(reader);
     let inputs = Inputs { source: &source, leaves: &NoLeaves, cancel };
-    match run_fragment(&request.query, kind(request), &options, inputs) {
+    match run_fragment(&request.query, kind(request), options, inputs) {
         Ok(answer) => Ok(wire::encode(&answer)),
         Err(error) => Err(internal::FragmentError {
             error_type: error_type(&error).to_owned(),
@@ -90,6 +91,7 @@ fn error_type(error: &FragmentError) -> &'static str {
     match error {
         FragmentError::Parse(_) | FragmentError::Kind(_) => "internal",
         FragmentError::Eval(EvalError::Cancelled) => "canceled",
+        FragmentError::Eval(EvalError::PoolExhausted { .. }) => "unavailable",
         FragmentError::Eval(EvalError::Source(_)) => "internal",
         FragmentError::Eval(_) => "execution",
     }

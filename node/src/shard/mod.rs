@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub(crate) mod canary;
+pub(crate) mod cardinality;
 pub mod checkpointer;
 pub(crate) mod comparing;
 pub mod core;

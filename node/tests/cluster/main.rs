@@ -65,6 +65,7 @@ fn config(folder: &Path, listener: TcpListener, founders: &Founders) -> NodeConf
     NodeConfig {
         folder: folder.to_owned(),
         log_bytes_max: 1 << 30,
+        query_bytes_max: 1 << 30,
         cluster_listener: listener,
         advertise,
         web: String::new(),

@@ -11,16 +11,16 @@ use super::{Answers, MESSAGE_BYTES_MAX, NodeService};
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
-        CleanTombstonesResponse, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
-        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
-        ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest, HoldLogResponse,
-        InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest, MetadataPart,
-        MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
-        NodeStatusResponse, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
-        RebuildRequest, RebuildResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse,
-        SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest,
-        TargetsResponse, WatchStateRequest,
+        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, CheckpointPart,
+        CheckpointRequest, CleanTombstonesRequest, CleanTombstonesResponse, ControlCheckpointPart,
+        ControlCheckpointRequest, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
+        DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
+        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest,
+        JoinResponse, LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest,
+        MovesResponse, NamesPart, NodeStatusRequest, NodeStatusResponse, PrepareSnapshotResponse,
+        ProposeRequest, ProposeResponse, RebuildRequest, RebuildResponse, SelectRequest,
+        SeriesPart, SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
+        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
         backup_server::{Backup, BackupServer},
         control_server::{Control, ControlServer},
         membership_server::{Membership, MembershipServer},
@@ -83,6 +83,7 @@ impl ShardRead for Served {
     type SeriesStream = Answers<SeriesPart>;
     type ExemplarsStream = Answers<ExemplarsPart>;
     type MetadataStream = Answers<MetadataPart>;
+    type CardinalityStream = Answers<CardinalityPart>;
     type LabelNamesStream = Answers<NamesPart>;
     type LabelValuesStream = Answers<NamesPart>;
 
@@ -119,6 +120,13 @@ impl ShardRead for Served {
         request: Request<MetadataRequest>,
     ) -> Result<Response<Self::MetadataStream>, Status> {
         self.0.metadata(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn cardinality(
+        &self,
+        request: Request<CardinalityRequest>,
+    ) -> Result<Response<Self::CardinalityStream>, Status> {
+        self.0.cardinality(request.into_inner()).await.map(Response::new)
     }
 
     async fn label_names(

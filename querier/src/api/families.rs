@@ -60,7 +60,32 @@ pub(super) async fn metadata(api: &Querier, params: &Params) -> Result<Response,
     }))
 }
 
-async fn ask(
+/// What all shards know of a family, or of all if `name` is empty.
+pub(crate) async fn all(
+    api: &Querier,
+    name: &str,
+) -> Result<BTreeMap<String, Vec<MetadataFamily>>, ApiError> {
+    let range = TimeRange { start: MIN_TIME, end: MAX_TIME };
+    let shards = shards_for(&api.cluster.state(), &[], range)?;
+    let gathered = ask_all(shards, range, api.options.partial_response, |shard| {
+        let request = MetadataRequest {
+            tenant: 0,
+            shard_id: shard.0,
+            name: name.to_owned(),
+            consistency: Consistency::Linearizable.into(),
+        };
+        ask(api, shard, request)
+    })
+    .await?;
+    let mut families: BTreeMap<String, Vec<MetadataFamily>> = BTreeMap::new();
+    for family in gathered.answers.into_iter().flat_map(|(_, families)| families) {
+        families.entry(family.name.clone()).or_default().push(family);
+    }
+    Ok(families)
+}
+
+/// The families that a shard knows.
+pub(super) async fn ask(
     api: &Querier,
     shard: ShardId,
     request: MetadataRequest,
@@ -73,7 +98,7 @@ async fn ask(
     Ok(families)
 }
 
-fn number(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
+pub(super) fn number(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
     match params.value(name) {
         "" => Ok(None),
         text => {

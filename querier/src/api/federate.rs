@@ -20,7 +20,7 @@ use crate::{
     error::ApiError,
     fan_out::TimeRange,
     params::Params,
-    raw::{RawSamples, RawSelector},
+    raw::{RawSamples, RawSelector, listed},
 };
 
 pub(super) async fn federate(api: &Querier, params: &Params, headers: &HeaderMap) -> Response {
@@ -39,7 +39,8 @@ async fn page(api: &Querier, params: &Params, escaping: Escaping) -> Result<Resp
     let lookback = i64::try_from(api.options.lookback.as_millis()).unwrap_or(i64::MAX);
     let start = Timestamp::from_millis(now.saturating_sub(lookback));
     let range = TimeRange { start, end: Timestamp::from_millis(now) };
-    let found = api.raw_samples(&selectors, range, &api.raw_budget()).await?;
+    let turn = api.turn(listed(api, &selectors, params.sender()), api.options.timeout).await?;
+    let found = api.raw_samples(&selectors, range, &turn).await?;
     for warning in &found.warnings {
         tracing::warn!(warning, "a federated page is not complete");
     }

@@ -1,14 +1,20 @@
 //! Prometheus's HTTP API.
 
 mod admin;
+mod cardinality;
+mod config;
 mod exemplars;
 mod expression;
 mod families;
 mod federate;
 mod metadata;
+mod openapi;
+mod queries;
 mod query;
 mod remote_read;
+mod search;
 mod status;
+mod target_metadata;
 mod targets;
 
 use std::{sync::Arc, time::Duration};
@@ -24,7 +30,10 @@ use narthex_web::{
     body,
 };
 
-pub(crate) use metadata::broke_off;
+pub(crate) use cardinality::CardinalityBoard;
+pub(crate) use families::all as all_families;
+pub(crate) use metadata::{Selection, broke_off};
+use search::Among;
 
 use crate::{Querier, answer, error::ApiError, page, params::Params};
 
@@ -62,15 +71,58 @@ impl Querier {
         self.add(routes, &access::ADMIN_SNAPSHOT, snapshot);
         self.add_label_values(routes);
         self.add_federation(routes);
+        self.add_search(routes);
+        self.add_status(routes);
+        routes.http(&access::PAGE, async || page::page());
+    }
+
+    /// The routes that complete what somebody types.
+    fn add_search(self: &Arc<Self>, routes: &mut Routes) {
+        for (endpoint, among) in [
+            (&access::SEARCH_METRIC_NAMES, Among::MetricNames),
+            (&access::SEARCH_LABEL_NAMES, Among::LabelNames),
+            (&access::SEARCH_LABEL_VALUES, Among::LabelValues),
+        ] {
+            self.add(routes, endpoint, move |api: Arc<Self>, params| async move {
+                search::search(&api, &params, among).await
+            });
+        }
+    }
+
+    /// The routes that tell of the process and the cluster.
+    fn add_status(self: &Arc<Self>, routes: &mut Routes) {
         routes.http(&access::RULES, async || status::rules());
         routes.http(&access::ALERTS, async || status::alerts());
+        routes.http(&access::ALERTMANAGERS, async || config::alertmanagers());
+        routes.http(&access::NOTIFICATIONS, async || config::notifications());
         routes.http(&access::STATUS_BUILDINFO, async || status::build_info());
+        routes.http(&access::STATUS_WALREPLAY, async || config::wal_replay());
+        routes.http(&access::STATUS_TSDB_BLOCKS, async || cardinality::blocks());
         routes.http(&access::VERSION, async || status::version());
         let api = Arc::clone(self);
         routes.http(&access::STATUS_RUNTIMEINFO, async move || status::runtime_info(&api));
         let api = Arc::clone(self);
         routes.http(&access::STATUS_CLUSTER, async move || status::cluster(&api).await);
-        routes.http(&access::PAGE, async || page::page());
+        let api = Arc::clone(self);
+        routes.http(&access::STATUS_CONFIG, async move || config::config(&api));
+        let api = Arc::clone(self);
+        routes.http(&access::STATUS_FLAGS, async move || config::flags(&api));
+        let api = Arc::clone(self);
+        routes.http(&access::STATUS_QUERIES, async move || queries::list(&api));
+        let api = Arc::clone(self);
+        routes.http(&access::FEATURES, async move || config::features(&api));
+        let api = Arc::clone(self);
+        routes.http(&access::SCRAPE_POOLS, async move || config::scrape_pools(&api).await);
+        let document = async |_, params| openapi::document(&params);
+        self.add(routes, &access::OPENAPI, document);
+        let pool = async |api: Arc<Self>, params| config::scrape_pool_config(&api, &params);
+        self.add(routes, &access::SCRAPE_POOLS_CONFIG, pool);
+        let told = async |api: Arc<Self>, params| target_metadata::metadata(&api, &params).await;
+        self.add(routes, &access::TARGETS_METADATA, told);
+        let tsdb = async |api: Arc<Self>, params| cardinality::tsdb(&api, &params).await;
+        self.add(routes, &access::STATUS_TSDB, tsdb);
+        let kill = async |api: Arc<Self>, params| queries::kill(&api, &params);
+        self.add(routes, &access::ADMIN_KILL_QUERY, kill);
     }
 
     /// The one route with a parameter in its path.
@@ -138,18 +190,19 @@ impl Querier {
 
 /// The parameters of a request: its query string and, of a POST, its form.
 async fn read_params(request: Request) -> Result<Params, ApiError> {
+    let sender = narthex_web::sender(request.extensions());
     let query = request.uri().query().unwrap_or("").to_owned();
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_form = content_type
         .and_then(|value| value.to_str().ok())
         .is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
     if ![Method::POST, Method::PUT].contains(request.method()) || !is_form {
-        return Params::parse("", &query);
+        return Ok(Params::parse("", &query)?.sent_by(sender));
     }
     let form = body::read(request.into_body(), FORM_BYTES_MAX, FORM_TIME)
         .await
         .map_err(|error| ApiError::bad_data(format!("error parsing form values: {error}")))?;
-    Params::parse(&String::from_utf8_lossy(&form), &query)
+    Ok(Params::parse(&String::from_utf8_lossy(&form), &query)?.sent_by(sender))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{
     error::ApiError,
     params::Params,
     query::{Answered, QueryRequest, consistency},
-    render::{truncate, weight, write_data},
+    render::{Extras, truncate, weight, write_data},
 };
 
 /// Points per series that a range query may have: enough for a minute's resolution over a week.
@@ -85,6 +85,7 @@ fn request(api: &Querier, params: &Params, steps: Steps) -> Result<QueryRequest,
         lookback,
         partial_response: api.options.partial_response || params.is_set("partial_response"),
         consistency,
+        user: params.sender().clone(),
     })
 }
 
@@ -96,12 +97,19 @@ fn respond(mut answered: Answered, limit: usize, params: &Params) -> Response {
     if truncate(&mut answered.value, limit) {
         answered.remarks.warnings.push("results truncated due to limit".to_owned());
     }
-    let stats = (!params.value("stats").is_empty()).then_some(answered.stats);
-    let Answered { value, remarks, age, .. } = answered;
+    let Answered { value, mut remarks, age, stats, explanation } = answered;
+    match params.value("stats") {
+        "" | "true" | "all" => {}
+        other => remarks.warnings.push(format!("stats={other} is deprecated: use true or all")),
+    }
+    let extras = Extras {
+        stats: (!params.value("stats").is_empty()).then_some(stats),
+        explanation: params.is_set("explain").then_some(explanation),
+    };
     let mut response = if weight(&value) <= WRITTEN_AT_ONCE {
-        success(&remarks, |json| write_data(json, &value, stats.as_ref()))
+        success(&remarks, |json| write_data(json, &value, &extras))
     } else {
-        streamed(remarks, move |json| write_data(json, &value, stats.as_ref()))
+        streamed(remarks, move |json| write_data(json, &value, &extras))
     };
     if let Ok(text) = HeaderValue::from_str(&consistency(age)) {
         response.headers_mut().insert(CONSISTENCY, text);

@@ -16,14 +16,14 @@ use narthex_web::body;
 use prost::Message as _;
 
 use self::message::{
-    LabelMatcher, QueryResult, ReadRequest, ReadResponse, ResponseType, TimeSeries,
+    LabelMatcher, Query, QueryResult, ReadRequest, ReadResponse, ResponseType, TimeSeries,
 };
 use super::{FORM_BYTES_MAX, FORM_TIME};
 use crate::{
     Querier,
     error::{ApiError, ErrorType},
     fan_out::TimeRange,
-    raw::{RawSamples, RawSelector},
+    raw::{RawSamples, RawSelector, listed},
 };
 
 type ExternalLabels = BTreeMap<String, String>;
@@ -33,17 +33,20 @@ pub(super) async fn read(api: &Querier, request: Request) -> Response {
 }
 
 async fn answer(api: &Querier, request: Request) -> Result<Response, ApiError> {
+    let sender = narthex_web::sender(request.extensions());
     let body = body::read(request.into_body(), FORM_BYTES_MAX, FORM_TIME)
         .await
         .map_err(|error| ApiError::bad_data(error.to_string()))?;
     let request = decode(&body)?;
     let external = api.options.config.borrow().external_labels.clone();
-    let budget = api.raw_budget();
+    let selector = |query: &Query| selector(&query.matchers, &external);
+    let selectors: Vec<_> = request.queries.iter().map(selector).collect::<Result<_, _>>()?;
+    let turn = api.turn(listed(api, &selectors, &sender), api.options.timeout).await?;
     let mut found = Vec::with_capacity(request.queries.len());
-    for query in &request.queries {
-        let selector = selector(&query.matchers, &external)?;
+    for (query, selector) in request.queries.iter().zip(&selectors) {
         let [start, end] = [query.start_ms, query.end_ms].map(Timestamp::from_millis);
-        let samples = api.raw_samples(&[selector], TimeRange { start, end }, &budget).await?;
+        let selector = std::slice::from_ref(selector);
+        let samples = api.raw_samples(selector, TimeRange { start, end }, &turn).await?;
         for warning in &samples.warnings {
             tracing::warn!(warning, "an answer to a remote read is not complete");
         }
@@ -135,7 +138,7 @@ mod tests {
     use narthex_promql::SampleBuffer;
     use proptest::prelude::*;
 
-    use super::{message::Query, *};
+    use super::*;
 
     fn matcher(op: i32, name: &str, value: &str) -> LabelMatcher {
         LabelMatcher { op, name: name.to_owned(), value: value.to_owned() }

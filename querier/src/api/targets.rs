@@ -21,12 +21,14 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// How Go prints the time at which nothing has been scraped yet.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
+/// The targets of all nodes.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     /// By pool and labels: a target that just changed owners is told once, by whoever scraped last.
-    active: BTreeMap<(String, Vec<(String, String)>), Target>,
-    dropped: BTreeMap<(String, Vec<(String, String)>), DroppedTarget>,
-    warnings: Vec<String>,
+    pub(super) active: BTreeMap<(String, Vec<(String, String)>), Target>,
+    pub(super) dropped: BTreeMap<(String, Vec<(String, String)>), DroppedTarget>,
+    /// Which nodes did not answer.
+    pub(super) warnings: Vec<String>,
 }
 
 pub(super) async fn targets(api: &Querier, params: &Params) -> Result<Response, ApiError> {
@@ -59,7 +61,7 @@ pub(super) async fn targets(api: &Querier, params: &Params) -> Result<Response, 
     }))
 }
 
-async fn look(api: &Querier) -> Found {
+pub(super) async fn look(api: &Querier) -> Found {
     let members = api.cluster.state();
     let asked = members.members().values().map(|member| async move {
         (member.name.clone(), api.cluster.targets(member.id, ANSWER_TIME).await)
@@ -125,12 +127,15 @@ fn write_target(json: &mut Json<Vec<Bytes>>, target: &Target) {
     json.name("scrapeTimeout").text(&target.scrape_timeout).raw("}");
 }
 
+/// Labels by name.
+pub(super) fn label_set(labels: &[LabelPair]) -> BTreeMap<String, String> {
+    pairs(labels).into_iter().collect()
+}
+
 fn write_labels(json: &mut Json<Vec<Bytes>>, labels: &[LabelPair]) {
-    let sorted: BTreeMap<&str, &str> =
-        labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
     json.raw("{");
-    for (name, value) in sorted {
-        json.name(name).text(value);
+    for (name, value) in label_set(labels) {
+        json.name(&name).text(&value);
     }
     json.raw("}");
 }

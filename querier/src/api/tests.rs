@@ -21,8 +21,8 @@ use narthex_proto::{
         SeriesExemplars, StoredExemplar, Target, TargetsResponse, fragment_part,
     },
     v1::{
-        InstantRequest, MembersRequest, WatchRequest, cluster_client::ClusterClient,
-        instant_response, query_client::QueryClient,
+        FindRequest, InstantRequest, LabelValuesRequest, MembersRequest, MetadataRequest,
+        WatchRequest, cluster_client::ClusterClient, instant_response, query_client::QueryClient,
     },
 };
 use narthex_web::{Clock, Web, WebOptions};
@@ -36,6 +36,8 @@ use crate::{
     ConfigStatus, QuerierOptions,
     test_cluster::{FakeCluster, founded},
 };
+
+mod status;
 
 struct Served {
     url: String,
@@ -81,6 +83,8 @@ async fn serve_with(cluster: FakeCluster, change: impl FnOnce(&mut QuerierOption
         inactive: vec!["alerting".to_owned()],
         problem: "no".to_owned(),
         external_labels: BTreeMap::from([("region".to_owned(), "eu".to_owned())]),
+        yaml: "global: {}\n".to_owned(),
+        pools: BTreeMap::from([("node".to_owned(), "job_name: node\n".to_owned())]),
         loaded: Timestamp::from_millis(1_200),
     };
     let config = tokio::sync::watch::Sender::new(config).subscribe();
@@ -232,6 +236,21 @@ async fn grpc_is_served_on_the_same_port() {
         panic!("no scalar");
     };
     assert_eq!((point.timestamp_ms, point.value), (1_500, 2.0));
+    let request = FindRequest { matches: vec!["up".to_owned()], ..FindRequest::default() };
+    let mut found = query.find_series(request.clone()).await.expect("series").into_inner();
+    let message = found.message().await.expect("message").expect("first");
+    assert_eq!((message.series.len(), message.series[0].labels.len()), (3, 2));
+    let among = Some(FindRequest { limit: 2, ..request.clone() });
+    let request = LabelValuesRequest { name: "instance".to_owned(), among };
+    let values = query.label_values(request).await.expect("values").into_inner();
+    assert_eq!(values.names, ["a", "b"]);
+    assert_eq!(values.warnings, ["results truncated due to limit"]);
+    let names = query.label_names(FindRequest::default()).await.expect("names").into_inner();
+    assert_eq!(names.names, ["__name__", "instance"]);
+    let status = query.find_series(FindRequest::default()).await.expect_err("no selector");
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    let metadata = query.metadata(MetadataRequest::default()).await.expect("metadata");
+    assert!(metadata.into_inner().families.is_empty());
     let request = InstantRequest { query: "sum(".to_owned(), ..InstantRequest::default() };
     let status = query.instant(request).await.expect_err("syntax");
     assert_eq!(status.code(), tonic::Code::InvalidArgument);

@@ -1,6 +1,7 @@
 //! The public gRPC API: `narthex.v1.Query` and `narthex.v1.Cluster`.
 
 mod cluster;
+mod names;
 mod query;
 
 use std::sync::Arc;

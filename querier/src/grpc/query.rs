@@ -6,17 +6,21 @@ use narthex_model::{FloatHistogram, Labels, Timestamp};
 use narthex_promql::{MatrixSeries, Steps, Value, value::Sample};
 use narthex_proto::internal::v1::Consistency;
 use narthex_proto::v1::{
-    Bucket, Histogram, HistogramPoint, InstantRequest, InstantResponse, InstantSample, Label,
-    Matrix, Point, RangeRequest, RangeResponse, Series, Text, Vector, instant_response,
-    instant_sample, query_server::Query,
+    Bucket, FindRequest, FindSeriesResponse, Histogram, HistogramPoint, InstantRequest,
+    InstantResponse, InstantSample, Label, LabelValuesRequest, Matrix, MetadataRequest,
+    MetadataResponse, NamesResponse, Point, QueryOptions, QueryStats, RangeRequest, RangeResponse,
+    Series, Text, Vector, instant_response, instant_sample, query_server::Query,
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
+use super::names;
 use crate::{
     Querier,
     answer::{CONSISTENCY_NAME, Remarks},
-    query::{Answered, QueryRequest, consistency},
+    error::ApiError,
+    query::{self, Answered, QueryRequest, consistency},
+    render::truncate,
 };
 
 /// Points in one message of a streamed answer, but for a single series of more.
@@ -26,37 +30,44 @@ const POINTS_PER_MESSAGE: usize = 8_192;
 pub(super) struct QueryService(pub(super) Arc<Querier>);
 
 type Messages = Pin<Box<dyn Stream<Item = Result<RangeResponse, Status>> + Send>>;
+type Found = Pin<Box<dyn Stream<Item = Result<FindSeriesResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Query for QueryService {
     type RangeStream = Messages;
+    type FindSeriesStream = Found;
 
     async fn instant(
         &self,
         request: Request<InstantRequest>,
     ) -> Result<Response<InstantResponse>, Status> {
+        let user = narthex_web::sender(request.extensions());
         let request = request.into_inner();
         let time = request.time_ms.map_or_else(|| self.0.clock.now(), Timestamp::from_millis);
+        let options = request.options.unwrap_or_default();
         let answered = self
             .query(QueryRequest {
                 text: request.query,
                 steps: Steps { start: time, end: time, step_millis: 0 },
                 timeout: millis(request.timeout_ms),
                 lookback: millis(request.lookback_delta_ms),
-                partial_response: self.0.options.partial_response,
-                consistency: Consistency::Linearizable,
+                partial_response: options.partial_response,
+                consistency: consistency_of(options),
+                user,
             })
             .await?;
-        let Answered { value, remarks, age, .. } = answered;
+        let Answered { value, remarks, age, stats, .. } = cut(answered, options);
         let Remarks { warnings, infos } = remarks;
-        let result = Some(instant_result(value));
-        Ok(with_consistency(Response::new(InstantResponse { result, warnings, infos }), age))
+        let (result, stats) = (Some(instant_result(value)), Some(told(&stats)));
+        let response = InstantResponse { result, warnings, infos, stats };
+        Ok(with_consistency(Response::new(response), age))
     }
 
     async fn range(
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStream>, Status> {
+        let user = narthex_web::sender(request.extensions());
         let request = request.into_inner();
         if request.step_ms <= 0 {
             return Err(Status::invalid_argument("step_ms must be greater than 0"));
@@ -64,6 +75,7 @@ impl Query for QueryService {
         if request.end_ms < request.start_ms {
             return Err(Status::invalid_argument("end_ms must not be before start_ms"));
         }
+        let options = request.options.unwrap_or_default();
         let answered = self
             .query(QueryRequest {
                 text: request.query,
@@ -74,22 +86,79 @@ impl Query for QueryService {
                 },
                 timeout: millis(request.timeout_ms),
                 lookback: millis(request.lookback_delta_ms),
-                partial_response: self.0.options.partial_response,
-                consistency: Consistency::Linearizable,
+                partial_response: options.partial_response,
+                consistency: consistency_of(options),
+                user,
             })
             .await?;
         let age = answered.age;
-        let messages = tokio_stream::iter(messages(answered)).map(Ok);
+        let messages = tokio_stream::iter(messages(cut(answered, options))).map(Ok);
         Ok(with_consistency(Response::new(Box::pin(messages) as Messages), age))
+    }
+
+    async fn find_series(
+        &self,
+        request: Request<FindRequest>,
+    ) -> Result<Response<Self::FindSeriesStream>, Status> {
+        let found = names::series(&self.0, request.into_inner()).await;
+        let messages = found.map_err(|error| self.failed(error))?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages).map(Ok)) as Found))
+    }
+
+    async fn label_names(
+        &self,
+        request: Request<FindRequest>,
+    ) -> Result<Response<NamesResponse>, Status> {
+        let found = names::label_names(&self.0, request.into_inner()).await;
+        found.map(Response::new).map_err(|error| self.failed(error))
+    }
+
+    async fn label_values(
+        &self,
+        request: Request<LabelValuesRequest>,
+    ) -> Result<Response<NamesResponse>, Status> {
+        let found = names::label_values(&self.0, request.into_inner()).await;
+        found.map(Response::new).map_err(|error| self.failed(error))
+    }
+
+    async fn metadata(
+        &self,
+        request: Request<MetadataRequest>,
+    ) -> Result<Response<MetadataResponse>, Status> {
+        let found = names::metadata(&self.0, &request.into_inner().metric).await;
+        found.map(Response::new).map_err(|error| self.failed(error))
     }
 }
 
 impl QueryService {
     async fn query(&self, request: QueryRequest) -> Result<Answered, Status> {
-        self.0.query(&request).await.map_err(|error| {
-            self.0.metrics.failed(error.kind.name());
-            Status::from(error)
-        })
+        self.0.query(&request).await.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: ApiError) -> Status {
+        self.0.metrics.failed(error.kind.name());
+        Status::from(error)
+    }
+}
+
+fn consistency_of(options: QueryOptions) -> Consistency {
+    if options.bounded { Consistency::Bounded } else { Consistency::Linearizable }
+}
+
+fn cut(mut answered: Answered, options: QueryOptions) -> Answered {
+    if truncate(&mut answered.value, usize::try_from(options.limit).unwrap_or(usize::MAX)) {
+        answered.remarks.warnings.push("results truncated due to limit".to_owned());
+    }
+    answered
+}
+
+fn told(stats: &query::QueryStats) -> QueryStats {
+    QueryStats {
+        queue_seconds: stats.queued.as_secs_f64(),
+        preparation_seconds: stats.prepared.as_secs_f64(),
+        evaluation_seconds: stats.evaluated.as_secs_f64(),
+        samples_read: stats.samples_read,
+        peak_samples: stats.samples_peak as u64,
     }
 }
 
@@ -137,6 +206,7 @@ fn instant_result(value: Value) -> instant_response::Result {
 /// while they are sent.
 fn messages(answered: Answered) -> impl Iterator<Item = RangeResponse> + Send {
     let Remarks { warnings, infos } = answered.remarks;
+    let stats = Some(told(&answered.stats));
     let found = match answered.value {
         Value::Matrix(found) => found,
         // A scalar of a range query comes as a matrix; nothing else passes the type check.
@@ -156,11 +226,11 @@ fn messages(answered: Answered) -> impl Iterator<Item = RangeResponse> + Send {
             return Some(message);
         }
         let (warnings, infos) = remarks.take()?;
-        Some(RangeResponse { warnings, infos, ..message })
+        Some(RangeResponse { warnings, infos, stats, ..message })
     })
 }
 
-fn labels(labels: &Labels) -> Vec<Label> {
+pub(super) fn labels(labels: &Labels) -> Vec<Label> {
     let pairs = labels.iter();
     pairs.map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).collect()
 }
@@ -198,7 +268,7 @@ mod tests {
     use narthex_promql::SampleBuffer;
 
     use super::*;
-    use crate::query::QueryStats;
+    use crate::explain::Explanation;
 
     #[test]
     fn a_long_answer_is_cut_into_messages_and_the_last_has_the_remarks() {
@@ -212,11 +282,13 @@ mod tests {
             value: Value::Matrix((0..3).map(one).collect()),
             remarks: Remarks::warnings(vec!["w".to_owned()]),
             age: Duration::ZERO,
-            stats: QueryStats::default(),
+            stats: query::QueryStats::default(),
+            explanation: Explanation::default(),
         };
         let messages: Vec<_> = messages(answered).collect();
         assert_eq!(messages.iter().map(|m| m.series.len()).collect::<Vec<_>>(), [2, 1]);
         assert_eq!((messages[0].warnings.len(), messages[1].warnings.len()), (0, 1));
+        assert!(messages[0].stats.is_none() && messages[1].stats.is_some());
     }
 
     #[test]
@@ -225,7 +297,8 @@ mod tests {
             value: Value::Matrix(vec![]),
             remarks: Remarks::default(),
             age: Duration::ZERO,
-            stats: QueryStats::default(),
+            stats: query::QueryStats::default(),
+            explanation: Explanation::default(),
         };
         assert_eq!(messages(answered).count(), 1);
     }

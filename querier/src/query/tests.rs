@@ -11,9 +11,9 @@ use narthex_promql::{
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentEnd, FragmentPart,
-        LabelValuesRequest, MetadataPart, MetadataRequest, NodeStatusResponse,
-        SelectRequest as Select, SeriesPart, TargetsResponse,
+        CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DeleteRequest, Deleted,
+        ExemplarsPart, FragmentEnd, FragmentPart, LabelValuesRequest, MetadataPart,
+        MetadataRequest, NodeStatusResponse, SelectRequest as Select, SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -201,6 +201,14 @@ impl Cluster for Shards {
         unasked()
     }
 
+    fn cardinality(
+        &self,
+        _: CardinalityRequest,
+        _: Duration,
+    ) -> Asked<'_, Answers<CardinalityPart>, ShardError> {
+        unasked()
+    }
+
     fn delete(&self, _: DeleteRequest, _: Duration) -> Asked<'_, Deleted, ShardError> {
         unasked()
     }
@@ -238,6 +246,7 @@ fn at(text: &str) -> QueryRequest {
         lookback: None,
         partial_response: false,
         consistency: Consistency::Linearizable,
+        user: Arc::default(),
     }
 }
 
