@@ -83,7 +83,8 @@ impl FloatHistogram {
         }
     }
 
-    /// All populated buckets from the lowest to the highest, none overlapping the zero bucket.
+    /// All populated buckets from the lowest to the highest, none overlapping the zero bucket. That
+    /// one is there only if it counts more than nothing, which differences may not.
     pub fn buckets(&self) -> impl DoubleEndedIterator<Item = BucketRange> + '_ {
         let populated = |bucket: &&Bucket| bucket.count != 0.0;
         let threshold = if self.uses_custom_buckets() { 0.0 } else { self.zero_threshold };
@@ -91,7 +92,7 @@ impl FloatHistogram {
             let range = self.negative_range(bucket);
             BucketRange { upper: range.upper.min(-threshold), ..range }
         });
-        let zero = (self.zero_count != 0.0).then(|| self.zero_range());
+        let zero = (self.zero_count > 0.0).then(|| self.zero_range());
         let positive = self.positive.iter().filter(populated).map(move |bucket| {
             let range = self.positive_range(bucket);
             let overlaps = range.lower < threshold && range.lower >= 0.0;
@@ -124,5 +125,10 @@ mod tests {
         assert_eq!(bounds, [(-2.0, -1.0), (-1.0, -0.6), (-0.6, 0.6), (0.6, 1.0), (1.0, 2.0)]);
         let rules: Vec<u8> = histogram.buckets().map(|b| b.boundary_rule()).collect();
         assert_eq!(rules, [1, 1, 3, 0, 0]);
+        let negated = histogram.mul(-1.0);
+        assert_eq!(
+            negated.buckets().map(|b| b.count).collect::<Vec<_>>(),
+            [-2.0, -1.0, -1.0, -3.0]
+        );
     }
 }
