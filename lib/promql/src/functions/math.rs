@@ -81,14 +81,20 @@ pub(crate) fn clamp(column: &mut Column, min: &[f64], max: &[f64]) {
             continue;
         }
         let (min, max) = (min[step], max[step]);
-        *value = if max < min {
-            ABSENT
-        } else if value.is_nan() || min.is_nan() || max.is_nan() {
-            f64::NAN
-        } else {
-            value.min(max).max(min)
-        };
+        *value = if max < min { ABSENT } else { larger(min, smaller(max, *value)) };
     }
+}
+
+/// The larger of two numbers. NaN is larger than all but infinity.
+fn larger(a: f64, b: f64) -> f64 {
+    let is_infinite = a == f64::INFINITY || b == f64::INFINITY;
+    if is_infinite || !(a.is_nan() || b.is_nan()) { a.max(b) } else { f64::NAN }
+}
+
+/// The smaller of two numbers. NaN is smaller than all but minus infinity.
+fn smaller(a: f64, b: f64) -> f64 {
+    let is_infinite = a == f64::NEG_INFINITY || b == f64::NEG_INFINITY;
+    if is_infinite || !(a.is_nan() || b.is_nan()) { a.min(b) } else { f64::NAN }
 }
 
 /// `round`: to the nearest multiple of a number given per step, ties up.
@@ -99,6 +105,30 @@ pub(crate) fn round(column: &mut Column, to: &[f64]) {
             // Multiplying by the inverse is exact for powers of ten, unlike dividing by 0.1.
             let inverse = 1.0 / to[step];
             *value = (*value * inverse + 0.5).floor() / inverse;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clamped(value: f64, min: f64, max: f64) -> Option<f64> {
+        let mut column = Column::from_floats(vec![value]);
+        clamp(&mut column, &[min], &[max]);
+        column.float(0)
+    }
+
+    #[test]
+    fn infinity_outdoes_nan_in_clamps() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        assert_eq!(clamped(3.0, 1.0, 2.0), Some(2.0));
+        assert_eq!(clamped(3.0, 2.0, 1.0), None);
+        assert_eq!(clamped(nan, inf, inf), Some(inf));
+        assert_eq!(clamped(-inf, -inf, nan), Some(-inf));
+        assert_eq!(clamped(inf, nan, inf), Some(inf));
+        for (value, min, max) in [(nan, 0.0, 1.0), (1.0, nan, inf), (1.0, -inf, nan)] {
+            assert!(clamped(value, min, max).is_some_and(f64::is_nan), "{value} {min} {max}");
         }
     }
 }
