@@ -39,6 +39,10 @@ pub(crate) fn join(
     separator: &str,
     sources: &[&str],
 ) -> Result<(), EvalError> {
+    if sources.contains(&"") {
+        let message = "invalid source label name in label_join(): ";
+        return Err(EvalError::Argument(message.to_owned()));
+    }
     check_name(destination, "label_join()")?;
     for series in series {
         let values: Vec<&str> = sources.iter().map(|name| series.labels.value(name)).collect();
