@@ -80,9 +80,10 @@ pub(crate) fn compare_by(a: &Labels, b: &Labels, names: &[&str]) -> Ordering {
     names.iter().map(by_label).find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b))
 }
 
-/// Runs of digits compare as numbers, all else by bytes.
+/// Runs of digits compare as numbers, what is between them by bytes.
 fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    let mut is_amid_text = false;
     loop {
         let (Some(&first_a), Some(&first_b)) = (a.first(), b.first()) else {
             return a.len().cmp(&b.len());
@@ -93,10 +94,15 @@ fn natural_order(a: &str, b: &str) -> Ordering {
             if order.is_ne() {
                 return order;
             }
+            is_amid_text = false;
+        } else if is_amid_text && first_a.is_ascii_digit() != first_b.is_ascii_digit() {
+            // The text of one ends where that of the other goes on.
+            return first_b.is_ascii_digit().cmp(&first_a.is_ascii_digit());
         } else if first_a != first_b {
             return first_a.cmp(&first_b);
         } else {
             (a, b) = (&a[1..], &b[1..]);
+            is_amid_text = true;
         }
     }
 }
@@ -116,8 +122,8 @@ mod tests {
 
     #[test]
     fn numbers_in_texts_sort_as_numbers() {
-        let mut texts = ["cpu10", "cpu9", "cpu", "cpu1a", "cpu01"];
+        let mut texts = ["cpu10", "cpu-1", "cpu9", "cpu", "cpu1a", "cpu01", "-", "1", ""];
         texts.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(texts, ["cpu", "cpu01", "cpu1a", "cpu9", "cpu10"]);
+        assert_eq!(texts, ["", "-", "1", "cpu", "cpu01", "cpu1a", "cpu9", "cpu10", "cpu-1"]);
     }
 }
