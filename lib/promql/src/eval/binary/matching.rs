@@ -149,7 +149,14 @@ impl Join<'_> {
     }
 
     fn drops_name(&self, many: &Series) -> bool {
-        many.drop_name || self.operation.drops_name()
+        many.drop_name || (self.operation.drops_name() && !self.takes_name())
+    }
+
+    /// Whether the name is the one of the "one" side, which is taken over after that of the "many"
+    /// side was dropped.
+    fn takes_name(&self) -> bool {
+        let includes_name = self.matching.include.iter().any(|label| label == METRIC_NAME);
+        includes_name && !self.operation.return_bool
     }
 
     /// Fills in missing partners.
