@@ -191,7 +191,7 @@ impl<'a> Evaluator<'a> {
                 self.negate(series)?
             }
             ExprKind::Binary(binary) => self.binary_vector(expr, binary, grid)?,
-            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid)?,
+            ExprKind::Aggregate(aggregate) => self.aggregate(expr, aggregate, grid)?,
             ExprKind::Call(call) if !functions::is_streamed(call) => {
                 self.call_vector(expr, call, grid)?
             }

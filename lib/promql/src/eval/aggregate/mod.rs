@@ -71,6 +71,7 @@ impl<'a> Evaluator<'a> {
     /// An aggregation.
     pub(super) fn aggregate(
         &mut self,
+        expr: &Expr,
         aggregate: &Aggregate,
         grid: Grid,
     ) -> Result<Vec<Series>, EvalError> {
@@ -78,7 +79,7 @@ impl<'a> Evaluator<'a> {
             AggregateOp::Topk
             | AggregateOp::Bottomk
             | AggregateOp::Limitk
-            | AggregateOp::LimitRatio => self.choose(aggregate, grid),
+            | AggregateOp::LimitRatio => self.choose(expr.range, aggregate, grid),
             AggregateOp::Quantile => self.quantile(aggregate, grid),
             AggregateOp::CountValues => self.count_values(aggregate, grid),
             _ => {

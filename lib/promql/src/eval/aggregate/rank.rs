@@ -12,16 +12,22 @@ use crate::{
 };
 
 impl<'a> Evaluator<'a> {
-    /// Chooses among the series of each group, step by step.
+    /// Chooses among the series of each group, step by step. `range` is that of the aggregation.
     pub(super) fn choose(
         &mut self,
+        range: ByteRange,
         aggregate: &Aggregate,
         grid: Grid,
     ) -> Result<Vec<Series>, EvalError> {
         let param = aggregate.param.as_ref().expect("BUG: the parser demands a parameter");
         let amounts = self.scalar(param, grid)?;
-        self.check_amounts(aggregate.op, &amounts, param.range)?;
         let vector = self.vector(&aggregate.expr, grid)?;
+        let is_ratio = aggregate.op == AggregateOp::LimitRatio;
+        if !is_ratio && amounts.iter().all(|amount| *amount < 1.0) {
+            // Nothing is chosen, so that not even minus infinity is too small.
+            return Ok(Vec::new());
+        }
+        self.check_amounts(aggregate.op, &amounts, param.unwrapped().range)?;
         let mut grouping = Grouping::new(aggregate, self.options.has_delayed_name_removal);
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (at, series) in vector.iter().enumerate() {
@@ -35,7 +41,7 @@ impl<'a> Evaluator<'a> {
             op => {
                 if vector.iter().any(|series| series.column.has_histograms()) {
                     let message = format!("ignored histogram in {op} aggregation");
-                    self.annotations.inform(message, aggregate.expr.range);
+                    self.annotations.inform(message, range);
                 }
                 let ranking = Ranking { is_top: op == AggregateOp::Topk, groups, amounts, grid };
                 Ok(ranking.choose(vector))
