@@ -338,16 +338,18 @@ impl<'a> Evaluator<'a> {
         let mut warnings: Vec<String> = Vec::new();
         let histograms = Histograms::gather(vector, |message| warnings.push(message));
         let annotations = &mut self.annotations;
+        let is_delayed = self.options.has_delayed_name_removal;
         let result = histograms.map(
             grid,
             |labels, step, histogram| {
                 let metric = labels.metric_name().unwrap_or("");
                 match histogram {
                     AnyHistogram::Classic(histogram) => {
-                        if let Some(repair) = histogram.repair {
+                        let (found, repair) = histogram.quantile(quantiles[step], grid.time(step));
+                        if let Some(repair) = repair {
                             annotations.repaired(metric, range, repair);
                         }
-                        histogram.quantile(quantiles[step])
+                        found
                     }
                     AnyHistogram::Native(histogram) => {
                         let found = histogram.quantile(quantiles[step]);
@@ -358,6 +360,8 @@ impl<'a> Evaluator<'a> {
                         };
                         let message =
                             format!("input to histogram_quantile has NaN observations, {outcome}");
+                        // A name that is dropped at once is gone by now.
+                        let metric = if is_delayed { metric } else { "" };
                         annotations.inform(for_metric(&message, metric), range);
                         found.value
                     }

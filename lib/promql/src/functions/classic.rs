@@ -16,7 +16,7 @@ const BUCKET_LABEL: &str = "le";
 
 /// One histogram at one step.
 pub(crate) enum AnyHistogram<'a> {
-    Classic(&'a ClassicHistogram),
+    Classic(ClassicHistogram),
     Native(&'a FloatHistogram),
 }
 
@@ -102,12 +102,10 @@ impl<'v> Histograms<'v> {
                         value(&group.labels, step, AnyHistogram::Native(native))
                     }
                     (None, true) => continue,
-                    (None, false) => match ClassicHistogram::new(buckets, grid.time(step)) {
-                        Some(histogram) => {
-                            value(&group.labels, step, AnyHistogram::Classic(&histogram))
-                        }
-                        None => f64::NAN,
-                    },
+                    (None, false) => {
+                        let histogram = AnyHistogram::Classic(ClassicHistogram::new(buckets));
+                        value(&group.labels, step, histogram)
+                    }
                 };
                 column.set_float(step, found);
             }

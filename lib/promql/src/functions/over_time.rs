@@ -8,7 +8,7 @@ use narthex_model::{
 };
 
 use super::{
-    quantile::quantile_of_sorted,
+    quantile::{odd_quantile, quantile_of_sorted},
     window::{Notes, Window},
 };
 use crate::value::Sample;
@@ -306,6 +306,9 @@ fn variance_of(values: &[f64]) -> f64 {
 /// `quantile_over_time`
 pub(super) fn quantile(window: &Window<'_>, notes: &mut Notes<'_>) -> Option<Sample> {
     let q = window.args[0];
+    if !window.floats.is_empty() && !(0.0..=1.0).contains(&q) {
+        notes.warn(odd_quantile(q));
+    }
     on_floats(window, notes, |values| {
         let mut sorted = values.to_vec();
         quantile_of_sorted(q, super::quantile::sort(&mut sorted))
