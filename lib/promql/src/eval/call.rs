@@ -255,16 +255,20 @@ impl<'a> Evaluator<'a> {
 
     fn sort(&mut self, expr: &Expr, call: &Call, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let mut vector = self.vector(&call.args[0], grid)?;
-        if self.options.is_range() {
+        let name = call.function.name;
+        let is_by_value = matches!(name, "sort" | "sort_desc");
+        if is_by_value {
+            vector.iter_mut().for_each(|series| series.column.remove_histograms());
+            vector.retain(|series| series.column.has_samples());
+        }
+        // A part of a range may have one step, and a subquery of an instant query many.
+        if grid.len > 1 || self.options.is_range() {
             let message =
                 "sort is ineffective for range queries since results are always ordered by labels";
             self.annotations.warn(message, expr.range);
             return Ok(vector);
         }
-        let name = call.function.name;
-        if let "sort" | "sort_desc" = name {
-            vector.iter_mut().for_each(|series| series.column.remove_histograms());
-            vector.retain(|series| series.column.has_samples());
+        if is_by_value {
             let value = |series: &Series| series.column.floats()[0];
             // NaN comes last either way.
             vector.sort_by(|a, b| match (value(a), value(b)) {
