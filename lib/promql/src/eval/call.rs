@@ -432,21 +432,23 @@ fn absent(arg: &Expr, vector: &[Series], grid: Grid) -> Vec<Series> {
     vec![Series::new(absent_labels(arg), column)]
 }
 
-/// The labels that a selector says an absent series would have: those with one matcher, if that
-/// is an equality.
-fn absent_labels(arg: &Expr) -> Labels {
+/// The labels that a selector says an absent series would have: those whose last matcher is the
+/// first equality about them.
+pub(crate) fn absent_labels(arg: &Expr) -> Labels {
     let matchers: &[Matcher] = match &arg.unwrapped().kind {
         ExprKind::Selector(selector) => &selector.matchers,
         ExprKind::Matrix(matrix) => &matrix.selector.matchers,
         _ => return Labels::empty(),
     };
-    let is_only = |matcher: &&Matcher| {
-        matchers.iter().filter(|other| other.name() == matcher.name()).count() == 1
-    };
-    let known = matchers
-        .iter()
-        .filter(|matcher| matcher.name() != METRIC_NAME && matcher.op() == MatchOp::Equal)
-        .filter(is_only);
-    Labels::from_pairs(known.map(|matcher| (matcher.name(), matcher.value())))
-        .expect("each name is there once")
+    let mut known: Vec<(&str, &str)> = Vec::new();
+    let mut had_equality: Vec<&str> = Vec::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+        let name = matcher.name();
+        known.retain(|(other, _)| *other != name);
+        if matcher.op() == MatchOp::Equal && !had_equality.contains(&name) {
+            known.push((name, matcher.value()));
+            had_equality.push(name);
+        }
+    }
+    Labels::from_pairs(known).expect("each name is there once")
 }

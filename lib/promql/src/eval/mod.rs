@@ -39,6 +39,7 @@ use narthex_model::Timestamp;
 pub use aggregate::{
     PartialAggregate, PartialColumns, evaluate_partial, has_partial_form, merge_partials,
 };
+pub(crate) use call::absent_labels;
 pub(crate) use collect::{NAME_LABELS, merge_same_labels};
 use evaluator::Evaluator;
 pub(crate) use evaluator::is_step_invariant;

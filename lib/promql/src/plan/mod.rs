@@ -34,7 +34,7 @@ use crate::{
     ast::{ByteRange, Expr, ExprKind},
     eval::{
         Answer, CancelToken, EvalError, EvalOptions, EvalStats, Grid, Inputs, Leaves,
-        evaluate_with, merge_partials, merge_same_labels,
+        absent_labels, evaluate_with, merge_partials, merge_same_labels,
     },
     value::Series,
 };
@@ -157,7 +157,15 @@ impl Plan {
                 let all = sorted(columns.into_iter().flatten().collect());
                 Ok(Merged::Columns(merge_same_labels(all)?))
             }
-            FragmentKind::Absent => Ok(Merged::Columns(absent_from_all(columns))),
+            FragmentKind::Absent => {
+                let mut absent = absent_from_all(columns);
+                // Labels depend on the order of matchers, which the fragment's text does not keep.
+                if let ExprKind::Call(call) = &find(&self.expr, fragment.replaces).kind {
+                    let labels = absent_labels(&call.args[0]);
+                    absent.iter_mut().for_each(|series| series.labels = labels.clone());
+                }
+                Ok(Merged::Columns(absent))
+            }
             FragmentKind::Partial => {
                 let ExprKind::Aggregate(aggregate) = &find(&self.expr, fragment.replaces).kind
                 else {
