@@ -176,9 +176,11 @@ fn repair_message(metric: &str, repair: &MonotonicRepair) -> String {
 
 /// `message for metric name "metric"`, or the message alone for a series without a name.
 pub(crate) fn for_metric(message: &str, metric: &str) -> String {
-    if metric.is_empty() {
-        return message.to_owned();
-    }
+    if metric.is_empty() { message.to_owned() } else { for_any_metric(message, metric) }
+}
+
+/// `message for metric name "metric"`, and `""` for a series without a name.
+pub(crate) fn for_any_metric(message: &str, metric: &str) -> String {
     format!("{message} for metric name {}", quote(metric))
 }
 

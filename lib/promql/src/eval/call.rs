@@ -288,9 +288,10 @@ impl<'a> Evaluator<'a> {
 
     fn histogram_quantile(&mut self, call: &Call, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let quantiles = self.scalar(&call.args[0], grid)?;
-        self.check_quantiles(&quantiles, call.args[0].range);
+        self.check_quantiles(&quantiles, call.args[0].unwrapped().range);
         let vector = self.vector(&call.args[1], grid)?;
-        let result = self.quantiles_of(&vector, &quantiles, call.args[1].range, grid)?;
+        let result =
+            self.quantiles_of(&vector, &quantiles, call.args[1].unwrapped().range, grid)?;
         self.drop_names(result)
     }
 
@@ -303,8 +304,9 @@ impl<'a> Evaluator<'a> {
         let mut result = Vec::new();
         for arg in &call.args[2..] {
             let quantiles = self.scalar(arg, grid)?;
-            self.check_quantiles(&quantiles, arg.range);
-            let found = self.quantiles_of(&vector, &quantiles, call.args[0].range, grid)?;
+            self.check_quantiles(&quantiles, arg.unwrapped().range);
+            let found =
+                self.quantiles_of(&vector, &quantiles, call.args[0].unwrapped().range, grid)?;
             // The label tells the quantile, which may change from step to step.
             let mut distinct: Vec<u64> = quantiles.iter().map(|q| q.to_bits()).collect();
             distinct.sort_unstable();
@@ -382,11 +384,12 @@ impl<'a> Evaluator<'a> {
     fn histogram_fraction(&mut self, call: &Call, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let lower = self.scalar(&call.args[0], grid)?;
         let upper = self.scalar(&call.args[1], grid)?;
-        let range = call.args[2].range;
+        let range = call.args[2].unwrapped().range;
         let vector = self.vector(&call.args[2], grid)?;
         let mut warnings: Vec<String> = Vec::new();
         let histograms = Histograms::gather(&vector, |message| warnings.push(message));
         let annotations = &mut self.annotations;
+        let is_delayed = self.options.has_delayed_name_removal;
         let result = histograms.map(
             grid,
             |labels, step, histogram| match histogram {
@@ -396,7 +399,7 @@ impl<'a> Evaluator<'a> {
                     if found.has_nan_observations {
                         let message = "input to histogram_fraction has NaN observations, \
                                        which are excluded from all fractions";
-                        let metric = labels.metric_name().unwrap_or("");
+                        let metric = labels.metric_name().filter(|_| is_delayed).unwrap_or("");
                         annotations.inform(for_metric(message, metric), range);
                     }
                     found.value

@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc};
 
-use narthex_model::{FloatHistogram, quote};
+use narthex_model::{FloatHistogram, Labels, quote};
 
 use super::{
     EvalError, EvalOptions, Grid,
@@ -14,6 +14,7 @@ use crate::{
     ast::{ByteRange, Call, Expr, ExprKind, MatrixSelector, RangeExtension, Subquery},
     functions::{
         RangeFunction, extended, fast,
+        quantile::odd_quantile,
         window::{Notes, Points, Window},
     },
     value::{Column, MatrixSeries, SampleBuffer},
@@ -139,6 +140,9 @@ struct RangeCall {
     reference: Reference,
     /// The scalar arguments at each step.
     args: Vec<Vec<f64>>,
+    /// Why the arguments of a step are refused, once there is a sample to use them on. Empty if all
+    /// are fine.
+    refusals: Vec<Option<String>>,
     grid: Grid,
     lookback: i64,
     with_starts: bool,
@@ -159,7 +163,12 @@ impl RangeCall {
     }
 
     /// Fills `column` from a series' samples, which have no staleness markers.
-    fn fill(&self, buffer: &SampleBuffer, column: &mut Column, notes: &mut Notes<'_>) {
+    fn fill(
+        &self,
+        buffer: &SampleBuffer,
+        column: &mut Column,
+        notes: &mut Notes<'_>,
+    ) -> Result<(), EvalError> {
         column.reset(self.grid.len);
         let plain = !buffer.has_histograms() && self.extension.is_none();
         let no_starts = !self.with_starts || buffer.start_timestamps().is_empty();
@@ -167,7 +176,7 @@ impl RangeCall {
             let samples = (buffer.timestamps(), buffer.values());
             let ends = |step| self.reference.time(self.grid.time(step));
             fast::growth(samples, self.window, ends, growth, column.floats_mut());
-            return;
+            return Ok(());
         }
         let samples = SplitSamples::new(buffer, self.with_starts);
         let mut cursors = Cursors::default();
@@ -188,6 +197,9 @@ impl RangeCall {
             if !self.move_to(&mut cursors, &samples, &mut window) {
                 continue;
             }
+            if let Some(Some(refusal)) = self.refusals.get(step) {
+                return Err(EvalError::Argument(refusal.clone()));
+            }
             let sample = match (self.function.growth, self.extension) {
                 (Some(growth), Some(extension)) => {
                     extended::growth(&window, growth, extension, notes)
@@ -198,6 +210,7 @@ impl RangeCall {
                 column.set(step, sample);
             }
         }
+        Ok(())
     }
 
     /// Puts the window's samples in. Says whether there is any.
@@ -255,17 +268,20 @@ impl<'a> Evaluator<'a> {
             }
         }
         let ranged = ranged.expect("BUG: the parser lets no range function be without a range");
-        self.check_range_args(call, &args)?;
+        // Whatever is odd about `quantile_over_time` is said of its first argument.
+        let annotated =
+            if call.function.name == "quantile_over_time" { &call.args[0] } else { ranged };
         let mut range_call = RangeCall {
             function,
             extension: None,
             window: 0,
             reference: Reference::new(None, 0, &self.options.steps),
+            refusals: refusals(call, &args),
             args,
             grid,
             lookback: self.lookback(),
             with_starts: self.options.uses_start_timestamps,
-            range: ranged.range,
+            range: annotated.unwrapped().range,
         };
         match &ranged.unwrapped().kind {
             ExprKind::Matrix(matrix) => {
@@ -299,7 +315,7 @@ impl<'a> Evaluator<'a> {
             if buffer.is_empty() {
                 return Ok(());
             }
-            evaluator.fill_range(range_call, &series.labels, buffer, &mut column);
+            evaluator.fill_range(range_call, &series.labels, buffer, &mut column)?;
             sink(evaluator, Item { labels: &series.labels, drop_name, column: &mut column })
         })
     }
@@ -316,6 +332,7 @@ impl<'a> Evaluator<'a> {
         }
         // Subqueries evaluate at steps of their own, where marks made while reading mean nothing.
         let marks_resets = mem::take(&mut self.marks_resets);
+        let nameless = Labels::empty();
         let mut buffer = SampleBuffer::new();
         let mut column = Column::default();
         let result = self.stream(&subquery.expr, inner_grid, &mut |evaluator, item| {
@@ -326,7 +343,10 @@ impl<'a> Evaluator<'a> {
                 return Ok(());
             }
             evaluator.charge_read(buffer.sample_weight())?;
-            evaluator.fill_range(range_call, item.labels, &buffer, &mut column);
+            // A name that is dropped at once is gone by now.
+            let is_dropped = item.drop_name && !evaluator.options.has_delayed_name_removal;
+            let named = if is_dropped { &nameless } else { item.labels };
+            evaluator.fill_range(range_call, named, &buffer, &mut column)?;
             let drop_name = item.drop_name || !range_call.function.keeps_name;
             sink(evaluator, Item { labels: item.labels, drop_name, column: &mut column })
         });
@@ -337,14 +357,14 @@ impl<'a> Evaluator<'a> {
     fn fill_range(
         &mut self,
         range_call: &RangeCall,
-        labels: &narthex_model::Labels,
+        labels: &Labels,
         buffer: &SampleBuffer,
         column: &mut Column,
-    ) {
+    ) -> Result<(), EvalError> {
         let metric = labels.metric_name().unwrap_or("");
         let mut notes =
             Notes { annotations: &mut self.annotations, metric, range: range_call.range };
-        range_call.fill(buffer, column, &mut notes);
+        range_call.fill(buffer, column, &mut notes)?;
         let is_counted = range_call.function.growth.is_some_and(|growth| growth.is_counter());
         if is_counted
             && !metric.is_empty()
@@ -353,36 +373,12 @@ impl<'a> Evaluator<'a> {
             let kind = self.options.has_type_labels.then(|| labels.value("__type__"));
             inform_of_non_counter(&mut notes, kind);
         }
-    }
-
-    fn check_range_args(&mut self, call: &Call, args: &[Vec<f64>]) -> Result<(), EvalError> {
-        match call.function.name {
-            "quantile_over_time" => {
-                let odd = args[0].iter().copied().filter(|q| !(0.0..=1.0).contains(q));
-                for q in odd {
-                    self.warn_of_quantile(q, call.args[0].range);
-                }
-            }
-            "double_exponential_smoothing" => {
-                for (values, name) in args.iter().zip(["smoothing", "trend"]) {
-                    if let Some(odd) = values.iter().find(|value| **value <= 0.0 || **value >= 1.0)
-                    {
-                        return Err(EvalError::Argument(format!(
-                            "invalid {name} factor. Expected: 0 < {} < 1, got: {odd:.6}",
-                            if name == "smoothing" { "sf" } else { "tf" },
-                        )));
-                    }
-                }
-            }
-            _ => {}
-        }
         Ok(())
     }
 
     /// Warns of a quantile outside of `[0, 1]`.
     pub(super) fn warn_of_quantile(&mut self, q: f64, range: ByteRange) {
-        let q = narthex_model::number::format_exposition(q);
-        self.annotations.warn(format!("quantile value should be between 0 and 1, got {q}"), range);
+        self.annotations.warn(odd_quantile(q), range);
     }
 
     /// The answer to an instant query for a range vector: raw samples.
@@ -420,6 +416,22 @@ impl<'a> Evaluator<'a> {
         matrix.sort_by(|a: &MatrixSeries, b| a.labels.cmp(&b.labels));
         Ok(matrix)
     }
+}
+
+/// Why the factors of `double_exponential_smoothing` are refused at each step; NaN is none.
+fn refusals(call: &Call, args: &[Vec<f64>]) -> Vec<Option<String>> {
+    let ("double_exponential_smoothing", [smoothing, trend]) = (call.function.name, args) else {
+        return Vec::new();
+    };
+    let refusal = |name: &str, symbol: &str, factor: f64| {
+        let is_odd = factor <= 0.0 || factor >= 1.0;
+        is_odd
+            .then(|| format!("invalid {name} factor. Expected: 0 < {symbol} < 1, got: {factor:.6}"))
+    };
+    let steps = smoothing.iter().zip(trend).map(|(smoothing, trend)| {
+        refusal("smoothing", "sf", *smoothing).or_else(|| refusal("trend", "tf", *trend))
+    });
+    steps.collect()
 }
 
 /// The samples of `(start, end]` without start timestamps.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use narthex_model::{FloatHistogram, quote};
 
 use crate::{
-    annotations::{Annotations, for_metric},
+    annotations::{Annotations, for_any_metric},
     ast::ByteRange,
 };
 
@@ -131,14 +131,14 @@ pub(crate) struct Notes<'a> {
 }
 
 impl Notes<'_> {
-    /// Warns with a message that ends in `for metric name "…"`.
+    /// Warns with a message that ends in `for metric name "…"`, also without a name.
     pub fn warn_for_metric(&mut self, message: &str) {
-        self.annotations.warn(for_metric(message, self.metric), self.range);
+        self.annotations.warn(for_any_metric(message, self.metric), self.range);
     }
 
-    /// Informs with a message that ends in `for metric name "…"`.
+    /// Informs with a message that ends in `for metric name "…"`, also without a name.
     pub fn inform_for_metric(&mut self, message: &str) {
-        self.annotations.inform(for_metric(message, self.metric), self.range);
+        self.annotations.inform(for_any_metric(message, self.metric), self.range);
     }
 
     /// Warns with a message that ends in `: "metric"`.

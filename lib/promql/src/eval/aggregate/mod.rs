@@ -10,6 +10,8 @@ mod rank;
 mod reduce;
 mod values;
 
+use narthex_model::Labels;
+
 use super::{
     EvalError, Grid,
     collect::finish_names,
@@ -29,7 +31,7 @@ use reduce::GroupState;
 /// What an aggregation says about its answer.
 pub(super) struct AggregateNotes<'n> {
     pub annotations: &'n mut Annotations,
-    /// The aggregated vector in the query's text.
+    /// The aggregated vector in the query's text, without brackets around it.
     pub range: ByteRange,
     pub op: AggregateOp,
 }
@@ -51,7 +53,7 @@ impl AggregateNotes<'_> {
     pub fn mixed_schemas(&mut self, metric: &str) {
         let message =
             "vector contains a mix of histograms with exponential and custom buckets schemas";
-        self.annotations.warn(crate::annotations::for_metric(message, metric), self.range);
+        self.annotations.warn(crate::annotations::for_any_metric(message, metric), self.range);
     }
 
     /// Histograms marked as reset and as not reset were added up.
@@ -86,7 +88,7 @@ impl<'a> Evaluator<'a> {
                 let groups = self.reduce(aggregate, grid)?;
                 let mut notes = AggregateNotes {
                     annotations: &mut self.annotations,
-                    range: aggregate.expr.range,
+                    range: aggregate.expr.unwrapped().range,
                     op: aggregate.op,
                 };
                 let series = groups.into_iter().map(|group| group.finish(&mut notes)).collect();
@@ -100,7 +102,8 @@ impl<'a> Evaluator<'a> {
         let mut grouping = Grouping::new(aggregate, self.options.has_delayed_name_removal);
         let mut groups: Vec<GroupState> = Vec::new();
         let op = aggregate.op;
-        let range = aggregate.expr.range;
+        let range = aggregate.expr.unwrapped().range;
+        let nameless = Labels::empty();
         let mut add = |evaluator: &mut Self, item: Item<'_>| {
             if !item.column.has_samples() {
                 return Ok(());
@@ -114,7 +117,9 @@ impl<'a> Evaluator<'a> {
             let mut notes = AggregateNotes { annotations, range, op };
             let group = &mut groups[at];
             group.drop_name |= item.drop_name && grouping.keeps_name();
-            group.add(item.labels, item.column, &mut notes);
+            let is_dropped = item.drop_name && !evaluator.options.has_delayed_name_removal;
+            let named = if is_dropped { &nameless } else { item.labels };
+            group.add(named, item.column, &mut notes);
             Ok(())
         };
         let expr = &aggregate.expr;

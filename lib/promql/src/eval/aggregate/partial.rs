@@ -86,7 +86,7 @@ pub fn merge_partials(
     len: usize,
     annotations: &mut Annotations,
 ) -> Vec<Series> {
-    let range: ByteRange = aggregate.expr.range;
+    let range: ByteRange = aggregate.expr.unwrapped().range;
     let mut notes = AggregateNotes { annotations, range, op: aggregate.op };
     let mut places: std::collections::HashMap<Labels, usize> = std::collections::HashMap::new();
     let mut groups: Vec<GroupState> = Vec::new();

@@ -24,15 +24,16 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vec<Series>, EvalError> {
         let param = aggregate.param.as_ref().expect("BUG: the parser demands a parameter");
         let quantiles = self.scalar(param, grid)?;
-        for q in &quantiles {
-            if !(0.0..=1.0).contains(q) {
-                self.warn_of_quantile(*q, param.range);
-            }
-        }
+        // Of a parameter that changes from step to step, only the extremes are told.
+        let nan = quantiles.iter().copied().find(|q| q.is_nan());
+        let largest = quantiles.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let smallest = quantiles.iter().copied().fold(f64::INFINITY, f64::min);
+        let odd = [nan, Some(largest).filter(|q| *q > 1.0), Some(smallest).filter(|q| *q < 0.0)];
+        odd.into_iter().flatten().for_each(|q| self.warn_of_quantile(q, param.unwrapped().range));
         let vector = self.vector(&aggregate.expr, grid)?;
         if vector.iter().any(|series| series.column.has_histograms()) {
             let message = "ignored histogram in quantile aggregation";
-            self.annotations.inform(message, aggregate.expr.range);
+            self.annotations.inform(message, aggregate.expr.unwrapped().range);
         }
         let mut result = Vec::new();
         for group in self.groups(aggregate, &vector) {
