@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use narthex_model::{Labels, number::format_label, quote};
+use narthex_model::{Labels, METRIC_NAME, number::format_label, quote};
 
 use super::Grouping;
 use crate::{
@@ -62,6 +62,9 @@ impl<'a> Evaluator<'a> {
             let label = quote(label);
             return Err(EvalError::Argument(format!("invalid label name {label}")));
         }
+        // Series are grouped once they have the label: one that is grouped away tells nothing apart.
+        let is_hidden = aggregate.without
+            && (label == METRIC_NAME || aggregate.labels.iter().any(|other| other == label));
         let vector = self.vector(&aggregate.expr, grid)?;
         let mut result = Vec::new();
         for group in self.groups(aggregate, &vector) {
@@ -70,6 +73,7 @@ impl<'a> Evaluator<'a> {
                 for step in 0..grid.len {
                     let Some(sample) = series.column.get(step) else { continue };
                     let text = match sample {
+                        _ if is_hidden => String::new(),
                         SampleRef::Float(value) => format_label(value),
                         SampleRef::Histogram(histogram) => histogram.to_string(),
                     };
@@ -80,7 +84,8 @@ impl<'a> Evaluator<'a> {
             }
             for (text, column) in counts {
                 let mut builder = group.labels.to_builder();
-                let labels = builder.set(label, text).build();
+                let labels =
+                    if is_hidden { builder.build() } else { builder.set(label, text).build() };
                 result.push(Series { labels, drop_name: group.drop_name, column });
             }
         }
