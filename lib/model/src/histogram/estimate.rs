@@ -57,13 +57,22 @@ impl FloatHistogram {
         };
         let reached = reached.min(self.count);
         if reached < rank {
-            let nan = if may_have_nan { NanInfluence::Result } else { NanInfluence::None };
-            return Quantile { value: f64::NAN, nan };
+            if may_have_nan {
+                return Quantile { value: f64::NAN, nan: NanInfluence::Result };
+            }
+            // Only counts below zero, of a difference, never add up to the rank.
+            return plain(self.outer_bound(bucket));
         }
         let into = if is_upward { rank - (reached - bucket.count) } else { reached - rank };
         let is_skewed = may_have_nan && self.bucket_total() < self.count;
         let nan = if is_skewed { NanInfluence::Skewed } else { NanInfluence::None };
         Quantile { value: self.interpolate(bucket, into / bucket.count), nan }
+    }
+
+    /// The upper bound of a bucket, or where the last custom one begins.
+    fn outer_bound(&self, bucket: BucketRange) -> f64 {
+        let is_endless = self.uses_custom_buckets() && bucket.upper == f64::INFINITY;
+        if is_endless { bucket.lower } else { bucket.upper }
     }
 
     /// The bucket in which the counts, added up from one end, reach `rank`, and that count. The
@@ -219,6 +228,17 @@ mod tests {
         assert_eq!(histogram.quantile(0.5).value, 7.5);
         assert_eq!(histogram.quantile(1.0).value, 10.0);
         assert_eq!(histogram.fraction(5.0, 10.0).value, 0.5);
+    }
+
+    #[test]
+    fn counts_below_zero_have_quantiles_at_the_end_of_the_search() {
+        let custom =
+            parse("{{schema:-53 sum:-5 count:-4 custom_values:[5 10] buckets:[-1 -2 -1]}}");
+        assert_eq!(custom.quantile(1.0).value, 5.0);
+        assert_eq!(custom.quantile(0.0).value, 10.0);
+        let plain = parse("{{schema:0 sum:-5 count:-4 buckets:[-1 -2 -1]}}");
+        assert_eq!(plain.quantile(0.0).value, 4.0);
+        assert_eq!(plain.quantile(1.0).value, 1.0);
     }
 
     #[test]
