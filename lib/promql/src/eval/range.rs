@@ -404,6 +404,9 @@ impl<'a> Evaluator<'a> {
             }
             ExprKind::Subquery(subquery) => {
                 let inner_grid = subquery_grid(subquery, self.options, grid);
+                if inner_grid.len == 0 {
+                    return Ok(matrix);
+                }
                 let series = self.vector(&subquery.expr, inner_grid)?;
                 return Ok(super::collect::to_matrix(
                     super::collect::finish_names(series)?,
