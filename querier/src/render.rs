@@ -1,6 +1,6 @@
 //! Values as the JSON of the HTTP API.
 
-use narthex_model::{FloatHistogram, Labels, Timestamp};
+use narthex_model::{FloatHistogram, Labels, Timestamp, number::format_label};
 use narthex_promql::{
     MatrixSeries, SampleBuffer, Value,
     value::{Sample, VectorElement},
@@ -51,7 +51,9 @@ pub(crate) fn write_data<S: Sink>(json: &mut Json<S>, value: &Value, extras: &Ex
     json.raw("{").name("resultType").text(value.value_type().wire_name()).name("result");
     match value {
         Value::Scalar(point) => {
-            json.raw("[").time(point.timestamp).raw(",").value(point.value).raw("]");
+            // Samples turn to exponents where numbers grow long, scalars do not.
+            let text = format_label(point.value);
+            json.raw("[").time(point.timestamp).raw(",").text(&text).raw("]");
         }
         Value::String(point) => {
             json.raw("[").time(point.timestamp).raw(",").text(&point.value).raw("]");
@@ -195,6 +197,8 @@ mod tests {
     fn scalars_and_strings_are_pairs() {
         let scalar = Value::Scalar(ScalarPoint { timestamp: at(1_500), value: 2.0 });
         assert_eq!(written(&scalar), json!({"resultType": "scalar", "result": [1.5, "2"]}));
+        let tiny = Value::Scalar(ScalarPoint { timestamp: at(0), value: -2.5e-7 });
+        assert_eq!(written(&tiny)["result"], json!([0, "-0.00000025"]));
         let string = Value::String(StringPoint { timestamp: at(1_000), value: "x\"y".to_owned() });
         assert_eq!(written(&string), json!({"resultType": "string", "result": [1, "x\"y"]}));
     }
