@@ -3,7 +3,7 @@
 //! An annotation is about a place in the query's text. The place stays a byte until the text is
 //! at hand, so that parts of a query that ran elsewhere can be mapped back.
 
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashMap};
 
 use narthex_model::{number::format_exposition, quote};
 
@@ -44,16 +44,23 @@ impl Annotation {
     }
 }
 
-/// All annotations of an answer, each once.
+/// All annotations of an answer, each text once, with the last place it was said of: the outermost
+/// or rightmost one, so that it does not matter in which order parts of a query were evaluated.
 #[derive(Debug, Clone, Default)]
 pub struct Annotations {
     list: Vec<Annotation>,
-    known: HashSet<Annotation>,
-    /// Repairs of classic histograms, one entry per metric and place.
-    repairs: Vec<(RepairKey, MonotonicRepair)>,
+    /// Where in the list a text is.
+    known: HashMap<(Severity, String), usize>,
+    /// Repairs of classic histograms, one entry per metric.
+    repairs: Vec<Repaired>,
 }
 
-type RepairKey = (String, ByteRange);
+#[derive(Debug, Clone)]
+struct Repaired {
+    metric: String,
+    range: ByteRange,
+    repair: MonotonicRepair,
+}
 
 /// What was repaired in the buckets of classic histograms whose counts went down.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,11 +91,15 @@ impl MonotonicRepair {
 }
 
 impl Annotations {
-    /// Adds an annotation unless it is there.
+    /// Adds an annotation, or only its place if the text is there.
     pub fn add(&mut self, annotation: Annotation) {
-        if !self.known.contains(&annotation) {
-            self.known.insert(annotation.clone());
-            self.list.push(annotation);
+        let key = (annotation.severity, annotation.message.clone());
+        match self.known.get(&key) {
+            Some(&at) => self.list[at].range = last(self.list[at].range, annotation.range),
+            None => {
+                self.known.insert(key, self.list.len());
+                self.list.push(annotation);
+            }
         }
     }
 
@@ -102,12 +113,14 @@ impl Annotations {
         self.add(Annotation { severity: Severity::Info, message: message.into(), range });
     }
 
-    /// Adds a repair to those of the same metric and place.
+    /// Adds a repair to those of the same metric.
     pub fn repaired(&mut self, metric: &str, range: ByteRange, repair: MonotonicRepair) {
-        let key = (metric.to_owned(), range);
-        match self.repairs.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => known.merge(&repair),
-            None => self.repairs.push((key, repair)),
+        match self.repairs.iter_mut().find(|known| known.metric == metric) {
+            Some(known) => {
+                known.repair.merge(&repair);
+                known.range = last(known.range, range);
+            }
+            None => self.repairs.push(Repaired { metric: metric.to_owned(), range, repair }),
         }
     }
 
@@ -116,17 +129,17 @@ impl Annotations {
         for annotation in other.list {
             self.add(annotation);
         }
-        for ((metric, range), repair) in other.repairs {
-            self.repaired(&metric, range, repair);
+        for other in other.repairs {
+            self.repaired(&other.metric, other.range, other.repair);
         }
     }
 
     /// Every annotation.
     pub fn iter(&self) -> impl Iterator<Item = Annotation> + '_ {
-        let repairs = self.repairs.iter().map(|((metric, range), repair)| Annotation {
+        let repairs = self.repairs.iter().map(|repaired| Annotation {
             severity: Severity::Info,
-            message: repair_message(metric, repair),
-            range: *range,
+            message: repair_message(&repaired.metric, &repaired.repair),
+            range: repaired.range,
         });
         self.list.iter().cloned().chain(repairs)
     }
@@ -157,6 +170,11 @@ impl Annotations {
         }
         texts
     }
+}
+
+/// The outermost or rightmost of two places.
+fn last(one: ByteRange, other: ByteRange) -> ByteRange {
+    std::cmp::max_by_key(one, other, |range| (range.end, Reverse(range.start)))
 }
 
 fn repair_message(metric: &str, repair: &MonotonicRepair) -> String {
@@ -214,14 +232,33 @@ mod tests {
     fn an_annotation_is_kept_once_and_cut_off_after_ten() {
         let mut annotations = Annotations::default();
         for at in 0..12 {
-            annotations.warn("odd", ByteRange::new(at, at + 1));
-            annotations.warn("odd", ByteRange::new(at, at + 1));
+            annotations.warn(format!("odd {at}"), ByteRange::new(at, at + 1));
+            annotations.warn(format!("odd {at}"), ByteRange::new(at, at + 1));
         }
         let shown = annotations.warnings("sum(x)\n+ sum(y)");
         assert_eq!(shown.len(), 11);
-        assert_eq!(shown[0], "PromQL warning: odd (1:1)");
-        assert_eq!(shown[7], "PromQL warning: odd (2:1)");
+        assert_eq!(shown[0], "PromQL warning: odd 0 (1:1)");
+        assert_eq!(shown[7], "PromQL warning: odd 7 (2:1)");
         assert_eq!(shown[10], "2 more warning annotations omitted");
+    }
+
+    #[test]
+    fn a_text_is_shown_once_at_its_last_place() {
+        let query = "f(g(x)) + f(y)";
+        let [outer, inner, other] = [(2, 6), (4, 5), (12, 13)].map(|(start, end)| Annotation {
+            severity: Severity::Info,
+            message: "odd".to_owned(),
+            range: ByteRange::new(start, end),
+        });
+        let shown = |order: &[&Annotation]| {
+            let mut annotations = Annotations::default();
+            order.iter().for_each(|&annotation| annotations.add(annotation.clone()));
+            annotations.infos(query)
+        };
+        assert_eq!(shown(&[&inner, &outer]), ["PromQL info: odd (1:3)"]);
+        assert_eq!(shown(&[&outer, &inner]), ["PromQL info: odd (1:3)"]);
+        assert_eq!(shown(&[&other, &outer, &inner]), ["PromQL info: odd (1:13)"]);
+        assert!(shown(&[]).is_empty());
     }
 
     #[test]
