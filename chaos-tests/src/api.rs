@@ -82,14 +82,28 @@ impl Api {
         value.parse().map_err(|_| format!("no number: {value}"))
     }
 
-    /// Sends a remote-write request. Returns its status, and the body of a refusal.
+    /// Sends a request of remote write 1.0. Returns its status, and the body of a refusal.
     pub fn write(&self, compressed: &[u8]) -> Result<(u16, String), String> {
+        self.write_as(("application/x-protobuf", "0.1.0"), compressed)
+    }
+
+    /// The same of remote write 2.0.
+    pub fn write_2(&self, compressed: &[u8]) -> Result<(u16, String), String> {
+        let message = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+        self.write_as((message, "2.0.0"), compressed)
+    }
+
+    fn write_as(
+        &self,
+        (content_type, version): (&str, &str),
+        compressed: &[u8],
+    ) -> Result<(u16, String), String> {
         let mut response = self
             .agent
             .post(format!("{}/api/v1/write", self.url))
-            .header("content-type", "application/x-protobuf")
+            .header("content-type", content_type)
             .header("content-encoding", "snappy")
-            .header("x-prometheus-remote-write-version", "0.1.0")
+            .header("x-prometheus-remote-write-version", version)
             .send(compressed)
             .map_err(|error| error.to_string())?;
         let body = response.body_mut().read_to_string().unwrap_or_default();
@@ -107,9 +121,15 @@ impl Api {
 
     /// A successful answer with all that comes with it.
     fn answer(&self, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let answer = self.asked("/api/v1/query", parameters)?;
+        if answer["status"] == "success" { Ok(answer) } else { Err(answer.to_string()) }
+    }
+
+    /// The answer to a GET with these parameters, also where it is an error.
+    pub fn asked(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let mut response = self
             .agent
-            .get(format!("{}/api/v1/query", self.url))
+            .get(format!("{}{path}", self.url))
             .query_pairs(parameters.iter().copied())
             .call()
             .map_err(|error| error.to_string())?;
@@ -119,9 +139,7 @@ impl Api {
             .limit(256 << 20)
             .read_to_string()
             .map_err(|error| error.to_string())?;
-        let answer: Value =
-            serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
-        if answer["status"] == "success" { Ok(answer) } else { Err(body) }
+        serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))
     }
 
     /// The values of an instant vector, by the value of one label.

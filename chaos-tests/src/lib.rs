@@ -9,6 +9,9 @@
 //! faults drawn from a seed ([`faults`]), workloads beside it ([`workload`]), checks of what they saw
 //! ([`check`]), and a report. The program `narthex-chaos` runs them.
 //!
+//! What a cluster answers is compared with what a real Prometheus answers ([`compare`]), question by
+//! question out of a grammar.
+//!
 //! Most clusters talk over loopback; hosts of their own are namespaces ([`namespaces`]) and
 //! containers ([`containers`]). Nothing sleeps for a fixed time and hopes: everything waits for a
 //! condition, with a deadline ([`wait`]).
@@ -20,6 +23,7 @@ pub mod asker;
 pub mod bed;
 pub mod check;
 pub mod cluster;
+pub mod compare;
 pub mod containers;
 pub mod disk;
 pub mod faults;

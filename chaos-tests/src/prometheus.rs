@@ -1,4 +1,5 @@
-//! Prometheus as a sender of remote write, and as a reader of what a cluster has.
+//! Prometheus as a sender of remote write, as a reader of what a cluster has, and as one who gets the
+//! same.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -43,7 +44,7 @@ impl Prometheus {
             labels.join(", "),
             target.address()
         );
-        Self::run(program, &address, &config)
+        Self::run(program, &address, &config, &[])
     }
 
     /// Starts `program`, which scrapes the page that the cluster at `url` has for `selector` every
@@ -57,10 +58,22 @@ impl Prometheus {
              metrics_path: /federate\n    params: {{'match[]': ['{selector}']}}\n    \
              static_configs:\n      - targets: [{address:?}]\n"
         );
-        Self::run(program, &free_address(), &config)
+        Self::run(program, &free_address(), &config, &[])
     }
 
-    fn run(program: &Path, address: &str, config: &str) -> Self {
+    /// Starts `program` with these flags too. It scrapes nothing and takes both versions of remote
+    /// write.
+    pub fn receiver(program: &Path, more_flags: &[&str]) -> Self {
+        let accepts = |message: &str| {
+            format!("--web.remote-write-receiver.accepted-protobuf-messages={message}")
+        };
+        let first = accepts("prometheus.WriteRequest");
+        let second = accepts("io.prometheus.write.v2.Request");
+        let flags = ["--web.enable-remote-write-receiver", first.as_str(), second.as_str()];
+        Self::run(program, &free_address(), "{}", &[&flags[..], more_flags].concat())
+    }
+
+    fn run(program: &Path, address: &str, config: &str, more_flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).expect("a temporary file can be written");
@@ -69,7 +82,8 @@ impl Prometheus {
             .arg("--enable-feature=native-histograms,exemplar-storage,metadata-wal-records")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"));
+            .arg(format!("--web.listen-address={address}"))
+            .args(more_flags);
         let process = Process::start(command, folder.path(), "prometheus");
         let api = Api::new(&format!("http://{address}"), Duration::from_secs(5));
         Self { api, _process: process, _folder: folder }
