@@ -20,6 +20,7 @@ mod log;
 mod members;
 mod memory;
 mod output;
+mod promql;
 mod promql_test;
 mod proposer;
 mod query;
@@ -117,6 +118,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Import(ImportCommand::Tsdb(arguments)) => ask(import::tsdb(&arguments)),
+        Command::Promql(command) => {
+            promql::run(&command)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Test(TestArguments::Promql { shards, files }) => {
             Ok(code(promql_test::run(&files, shards)?))
         }

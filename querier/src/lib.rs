@@ -33,6 +33,7 @@ mod status;
 mod test_cluster;
 mod turn;
 
+pub use api::syntax_tree;
 pub use cluster::{Asked, Cluster};
 pub use config_status::ConfigStatus;
 pub use explain::{Explanation, FragmentExplained, PieceExplained, ShardExplained};

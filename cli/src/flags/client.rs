@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::server::JoinFlags;
+use super::server::{FeatureFlags, JoinFlags};
 
 /// Which cluster to ask, and how to print what it says.
 #[derive(Debug, Clone, Args)]
@@ -210,6 +210,25 @@ pub struct CertsArguments {
     #[arg(long, env = "NARTHEX_NODES", default_value_t = 3,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub nodes: u32,
+}
+
+/// `narthex promql`.
+#[derive(Debug, Subcommand)]
+pub enum PromqlCommand {
+    /// Lay an expression out over as many lines as it needs
+    Format(ExpressionArguments),
+    /// Print an expression's syntax tree, as /api/v1/parse_query answers it
+    Parse(ExpressionArguments),
+}
+
+/// `narthex promql format` and `narthex promql parse`.
+#[derive(Debug, Args)]
+pub struct ExpressionArguments {
+    /// A PromQL expression
+    #[arg(allow_hyphen_values = true)]
+    pub expression: String,
+    #[command(flatten)]
+    pub features: FeatureFlags,
 }
 
 /// `narthex test`.

@@ -13,12 +13,12 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 pub use client::{
     ApplyArguments, BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand,
-    DrainArguments, GetArguments, ImportArguments, ImportCommand, InitArguments, Output,
-    QueryArguments, RemoveArguments, RestoreArguments, RetentionArguments, SetArguments,
-    SplitArguments, TestArguments,
+    DrainArguments, ExpressionArguments, GetArguments, ImportArguments, ImportCommand,
+    InitArguments, Output, PromqlCommand, QueryArguments, RemoveArguments, RestoreArguments,
+    RetentionArguments, SetArguments, SplitArguments, TestArguments,
 };
 pub use server::{
-    IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,
+    FeatureFlags, IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,
     QueryFlags, RouterArguments, SettingsFlags, UpArguments, WebFlags,
 };
 
@@ -85,6 +85,9 @@ pub enum Command {
     /// Bring what another system stored into a cluster
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Look at PromQL expressions without evaluating them
+    #[command(subcommand)]
+    Promql(PromqlCommand),
     /// Run scripts that check behaviour
     #[command(subcommand)]
     Test(TestArguments),

@@ -411,6 +411,13 @@ pub struct QueryFlags {
     /// Answer without the shards that are missing, with a warning that names them
     #[arg(long = "query.partial-response", env = "NARTHEX_QUERY_PARTIAL_RESPONSE")]
     pub partial_response: bool,
+    #[command(flatten)]
+    pub features: FeatureFlags,
+}
+
+/// What is not on by itself.
+#[derive(Debug, Clone, Args)]
+pub struct FeatureFlags {
     /// Features of Prometheus's list to switch on
     #[arg(long = "enable-feature", env = "NARTHEX_ENABLE_FEATURE", value_delimiter = ',')]
     pub enable_feature: Vec<String>,

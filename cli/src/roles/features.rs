@@ -3,7 +3,7 @@
 use narthex_promql::ParseOptions;
 use narthex_querier::QuerierOptions;
 
-use crate::flags::QueryFlags;
+use crate::flags::{FeatureFlags, QueryFlags};
 
 /// A feature that Narthex does not have, or that nobody has.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +25,8 @@ const KNOWN: [&str; 5] = [
 
 /// The querier's options as the flags say.
 pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
-    let features = &flags.enable_feature;
-    if let Some(unknown) = features.iter().find(|name| !KNOWN.contains(&name.as_str())) {
-        return Err(UnknownFeature(unknown.clone()));
-    }
+    let features = &flags.features;
     let memory_bytes_max = usize::try_from(flags.memory.bytes_max(1)).unwrap_or(usize::MAX);
-    let is_on = |name: &str| features.iter().any(|feature| feature == name);
     Ok(QuerierOptions {
         concurrency_max: flags.max_concurrency,
         timeout: flags.timeout,
@@ -40,16 +36,29 @@ pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
         quarantine_after: flags.quarantine_after,
         lookback: flags.lookback_delta,
         partial_response: flags.partial_response,
-        parse: ParseOptions {
-            experimental_functions: is_on(EXPERIMENTAL_FUNCTIONS),
-            extended_range_selectors: is_on(EXTENDED_RANGE_SELECTORS),
-            binop_fill_modifiers: is_on(BINOP_FILL_MODIFIERS),
-            ..ParseOptions::default()
-        },
-        delayed_name_removal: is_on(DELAYED_NAME_REMOVAL),
-        search_api: is_on(SEARCH_API),
+        parse: parse_options(features)?,
+        delayed_name_removal: is_on(features, DELAYED_NAME_REMOVAL),
+        search_api: is_on(features, SEARCH_API),
         ..QuerierOptions::default()
     })
+}
+
+/// What expressions may use, as the flag says.
+pub fn parse_options(flags: &FeatureFlags) -> Result<ParseOptions, UnknownFeature> {
+    let features = &flags.enable_feature;
+    if let Some(unknown) = features.iter().find(|name| !KNOWN.contains(&name.as_str())) {
+        return Err(UnknownFeature(unknown.clone()));
+    }
+    Ok(ParseOptions {
+        experimental_functions: is_on(flags, EXPERIMENTAL_FUNCTIONS),
+        extended_range_selectors: is_on(flags, EXTENDED_RANGE_SELECTORS),
+        binop_fill_modifiers: is_on(flags, BINOP_FILL_MODIFIERS),
+        ..ParseOptions::default()
+    })
+}
+
+fn is_on(flags: &FeatureFlags, name: &str) -> bool {
+    flags.enable_feature.iter().any(|feature| feature == name)
 }
 
 #[cfg(test)]

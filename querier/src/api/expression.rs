@@ -1,6 +1,7 @@
 //! `/api/v1/format_query` and `/api/v1/parse_query`: expressions laid out, and as trees.
 
 use axum::response::Response;
+use bytes::Bytes;
 use narthex_model::Matcher;
 use narthex_promql::{
     ast::{
@@ -36,6 +37,13 @@ pub(super) fn format(api: &Querier, params: &Params) -> Result<Response, ApiErro
 pub(super) fn tree(api: &Querier, params: &Params) -> Result<Response, ApiError> {
     let expr = parsed(api, params)?;
     Ok(success(&Remarks::default(), |json| write(json, &expr)))
+}
+
+/// The JSON that [`tree`] answers with, by itself.
+pub fn syntax_tree(expr: &Expr) -> String {
+    let mut json = Json::new(Vec::<Bytes>::new());
+    write(&mut json, expr);
+    String::from_utf8(json.finish().concat()).expect("JSON is made of texts")
 }
 
 fn write<S: Sink>(json: &mut Json<S>, expr: &Expr) {
