@@ -6,6 +6,7 @@ use crate::{expect_none, sources};
 const ARROWS: &[(&str, &[&str])] = &[
     ("narthex-model", &[]),
     ("narthex-exposition", &["narthex-model"]),
+    ("narthex-yaml", &["narthex-model"]),
     ("narthex-promql", &["narthex-model"]),
     ("narthex-tsdb", &["narthex-model"]),
     ("narthex-cluster", &["narthex-model"]),
@@ -20,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "narthex-exposition",
             "narthex-promql",
             "narthex-tsdb",
+            "narthex-yaml",
             "narthex-model",
         ],
     ),

@@ -54,6 +54,7 @@ const SIGNS: &[(&str, Touch)] = &[
 const ALLOWED: &[(&str, &[Touch])] = &[
     ("lib/model", &[]),
     ("lib/exposition", &[]),
+    ("lib/yaml", &[]),
     ("lib/promql", &[]),
     ("lib/cluster", &[]),
     ("lib/tsdb", &[Disk]),

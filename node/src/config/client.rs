@@ -1,8 +1,10 @@
 //! The keys of a job that say how a request is authorised and encrypted.
 
+use narthex_yaml::{Fields, Kind, Node, Problem, decode};
+
 use super::{
-    Authorization, BasicAuth, Fields, HttpClientConfig, Problem, Secret, SecretSource,
-    Surroundings, TlsConfig, TlsIdentity, TlsVersion, decode, yaml::Node,
+    Authorization, BasicAuth, HttpClientConfig, Secret, SecretSource, Surroundings, TlsConfig,
+    TlsIdentity, TlsVersion,
 };
 
 /// Takes the keys of [`HttpClientConfig`]; those of `authorization` have an old form,
@@ -54,6 +56,14 @@ pub(super) fn redact(client: &mut HttpClientConfig) {
     }
 }
 
+/// A text that is never shown.
+fn secret(node: &Node) -> Result<Secret, Problem> {
+    match &node.kind {
+        Kind::Scalar { text, .. } => Ok(Secret::new(text)),
+        _ => Err(Problem::at(node.line, "cannot unmarshal into config.Secret")),
+    }
+}
+
 /// Takes `KEY` and `KEY_file`, of which at most one may be given.
 fn source(
     fields: &mut Fields<'_>,
@@ -62,7 +72,7 @@ fn source(
     group: &str,
 ) -> Result<Option<SecretSource>, Problem> {
     let file_key = format!("{key}_file");
-    let inline = fields.read(key, decode::secret)?;
+    let inline = fields.read(key, secret)?;
     let inline = inline.filter(|secret| !secret.reveal().is_empty());
     let file = fields.read(&file_key, decode::text)?.filter(|path| !path.is_empty());
     match (inline, file) {

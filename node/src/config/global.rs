@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fields, GlobalConfig, Problem, ScrapeLimits, Surroundings, decode, job, yaml::Node};
+use narthex_yaml::{Fields, Node, Problem, decode};
+
+use super::{GlobalConfig, ScrapeLimits, Surroundings, job};
 
 const PROTOCOLS: &[&str] = &[
     "PrometheusProto",

@@ -1,11 +1,8 @@
 //! Sections that are valid but not in force yet: their keys are checked, their values are not.
 
-use super::{
-    Problem,
-    decode::unknown_field,
-    job, relabel,
-    yaml::{Kind, Node},
-};
+use narthex_yaml::{Kind, Node, Problem, decode::unknown_field};
+
+use super::{job, relabel};
 
 /// The sections, as they are named in a file.
 pub(super) const SECTIONS: &[&str] = &[

@@ -6,13 +6,13 @@ use std::{
 };
 
 use narthex_model::duration;
+use narthex_yaml::{Fields, Kind, Node, Problem, decode};
 
 use super::{
-    Fields, FileDiscoveryConfig, GlobalConfig, Problem, ScrapeConfig, ScrapeLimits, Surroundings,
-    TargetGroup, client, decode,
+    FileDiscoveryConfig, GlobalConfig, ScrapeConfig, ScrapeLimits, Surroundings, TargetGroup,
+    client,
     global::{limits, protocol},
     relabel,
-    yaml::{Kind, Node},
 };
 
 const GO_TYPE: &str = "config.plain";

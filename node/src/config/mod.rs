@@ -12,7 +12,6 @@
 
 mod builtin;
 mod client;
-mod decode;
 mod global;
 mod inactive;
 mod job;
@@ -20,24 +19,22 @@ mod relabel;
 pub mod retention;
 mod show;
 mod types;
-pub mod yaml;
 
 use std::{
     collections::BTreeSet,
-    fmt,
     path::{Path, PathBuf},
 };
 
 pub use builtin::{BuiltinHost, HOST_METRICS_PATH, NARTHEX_JOB, NODE_JOB, SOURCES_LABEL};
-pub use decode::{Fields, parse_byte_size};
 pub use job::target_group;
+use narthex_yaml::{Fields, Kind, Node, decode};
+pub use narthex_yaml::{Problem, decode::parse_byte_size};
 use serde::{Deserialize, Serialize};
 pub use types::{
     Authorization, BasicAuth, FileDiscoveryConfig, GlobalConfig, HttpClientConfig, RelabelAction,
     RelabelConfig, ScrapeConfig, ScrapeLimits, Secret, SecretSource, TargetGroup, TlsConfig,
     TlsIdentity, TlsVersion,
 };
-use yaml::{Kind, Node};
 
 /// First byte of [`Config::encode`].
 const FORMAT_VERSION: u8 = 1;
@@ -77,32 +74,6 @@ pub enum ConfigError {
     /// The bytes are not from [`Config::encode`], or from a newer version of it.
     #[error("stored configuration cannot be read: {0}")]
     Encoding(String),
-}
-
-/// What is wrong in a file, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Problem {
-    line: Option<usize>,
-    message: String,
-}
-
-impl Problem {
-    pub(crate) fn at(line: usize, message: impl Into<String>) -> Self {
-        Self { line: Some(line), message: message.into() }
-    }
-
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { line: None, message: message.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
-        }
-        f.write_str(&self.message)
-    }
 }
 
 /// What surrounds the text of a configuration.
@@ -201,7 +172,7 @@ fn parse_file(
     text: &str,
     surroundings: &Surroundings<'_>,
 ) -> Result<(Config, Vec<String>), Problem> {
-    let root = yaml::parse(text)?;
+    let root = narthex_yaml::parse(text)?;
     let mut fields = Fields::open(&root, "config.plain")?;
     let mut inactive = Vec::new();
     let global = match fields.take("global") {
@@ -229,7 +200,7 @@ fn parse_included(
     global: &GlobalConfig,
     surroundings: &Surroundings<'_>,
 ) -> Result<Vec<ScrapeConfig>, Problem> {
-    let root = yaml::parse(text)?;
+    let root = narthex_yaml::parse(text)?;
     let mut fields = Fields::open(&root, "config.ScrapeConfigs")?;
     let jobs = jobs(fields.take("scrape_configs"), global, surroundings)?;
     fields.finish()?;

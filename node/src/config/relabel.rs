@@ -1,8 +1,9 @@
 //! `relabel_configs` and `metric_relabel_configs`, checked as Prometheus checks them.
 
 use narthex_model::Regex;
+use narthex_yaml::{Fields, Node, Problem, decode};
 
-use super::{Fields, Problem, RelabelAction, RelabelConfig, decode, yaml::Node};
+use super::{RelabelAction, RelabelConfig};
 
 /// Takes the list of rules under `key`.
 pub(super) fn read(fields: &mut Fields<'_>, key: &str) -> Result<Vec<RelabelConfig>, Problem> {

@@ -12,18 +12,13 @@ use std::fmt::Write as _;
 
 use narthex_cluster::{RetentionRule, RuleMatcher};
 use narthex_promql::{ParseOptions, parse_selector};
-
-use super::{
-    Problem,
-    decode::{self, Fields},
-    yaml::{self, Node},
-};
+use narthex_yaml::{Fields, Node, Problem, decode};
 
 const DAY_MILLIS: u128 = 86_400_000;
 
 /// The rules in a document.
 pub fn parse(text: &str) -> Result<Vec<RetentionRule>, Problem> {
-    let document = yaml::parse(text)?;
+    let document = narthex_yaml::parse(text)?;
     let mut fields = Fields::open(&document, "narthex.Retention")?;
     let rules = fields.take("retention");
     let line = fields.line;

@@ -8,8 +8,9 @@ use std::{
 };
 
 use narthex_model::Timestamp;
+use narthex_yaml::Kind;
 
-use crate::config::{FileDiscoveryConfig, Problem, TargetGroup, target_group, yaml};
+use crate::config::{FileDiscoveryConfig, Problem, TargetGroup, target_group};
 
 /// The label that names the file a target came from.
 const FILE_PATH_LABEL: &str = "__meta_filepath";
@@ -174,15 +175,15 @@ fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
         return Err(invalid(Problem::new(format!("larger than {FILE_BYTES_MAX} bytes"))));
     }
     let text = fs::read_to_string(path).map_err(failed)?;
-    let root = yaml::parse(&text).map_err(invalid)?;
+    let root = narthex_yaml::parse(&text).map_err(invalid)?;
     let nodes = match &root.kind {
-        yaml::Kind::Sequence(nodes) => nodes.as_slice(),
-        yaml::Kind::Null => &[],
+        Kind::Sequence(nodes) => nodes.as_slice(),
+        Kind::Null => &[],
         _ => return Err(invalid(Problem::new("expected a list of target groups"))),
     };
     let mut groups = Vec::with_capacity(nodes.len());
     for (at, node) in nodes.iter().enumerate() {
-        if node.kind == yaml::Kind::Null {
+        if node.kind == Kind::Null {
             return Err(invalid(Problem::new("nil target group item found")));
         }
         let mut group = target_group(node).map_err(invalid)?;

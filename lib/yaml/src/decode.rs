@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use narthex_model::duration;
 
-use super::{
-    Problem, Secret,
-    yaml::{Entry, Kind, Node},
-};
+use super::{Entry, Kind, Node, Problem};
 
 /// The keys of one mapping, each taken once; what is left over at the end is unknown.
 pub struct Fields<'a> {
@@ -105,14 +102,6 @@ pub fn text(node: &Node) -> Result<String, Problem> {
     }
 }
 
-/// A text that is never shown.
-pub fn secret(node: &Node) -> Result<Secret, Problem> {
-    match &node.kind {
-        Kind::Scalar { text, .. } => Ok(Secret::new(text)),
-        _ => Err(Problem::at(node.line, "cannot unmarshal into config.Secret")),
-    }
-}
-
 /// A truth value, by the words of YAML 1.1 as Go's decoder knows them.
 pub fn truth(node: &Node) -> Result<bool, Problem> {
     let Kind::Scalar { text, plain: true } = &node.kind else {
@@ -166,6 +155,24 @@ pub fn parse_byte_size(text: &str) -> Result<u64, String> {
     Ok((number * 1024f64.powi(power)) as u64)
 }
 
+/// A number, with the names of YAML 1.1 for infinities and for what is none.
+pub fn float(node: &Node) -> Result<f64, Problem> {
+    let text = plain_text(node, "float64")?;
+    match text {
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Ok(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => Ok(f64::NEG_INFINITY),
+        ".nan" | ".NaN" | ".NAN" => Ok(f64::NAN),
+        // What Rust would read beyond numbers: Go's decoder takes these for texts.
+        _ if text
+            .bytes()
+            .any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E')) =>
+        {
+            Err(mismatch(node, "float64"))
+        }
+        _ => text.replace('_', "").parse().map_err(|_| mismatch(node, "float64")),
+    }
+}
+
 /// A list, each item read with `read`.
 pub fn list<'a, T>(
     node: &'a Node,
@@ -196,10 +203,21 @@ pub fn map<'a, T>(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::yaml, *};
+    use super::*;
 
     fn node(text: &str) -> Node {
-        yaml::parse(text).expect("valid YAML")
+        crate::parse(text).expect("valid YAML")
+    }
+
+    #[test]
+    fn numbers_have_the_names_of_yaml() {
+        assert_eq!(float(&node("-1.5e3")).expect("a number"), -1500.0);
+        assert_eq!(float(&node("1_000")).expect("a number"), 1000.0);
+        assert_eq!(float(&node("+.Inf")).expect("a number"), f64::INFINITY);
+        assert!(float(&node(".nan")).expect("a number").is_nan());
+        for text in ["inf", "NaN", "x", "[1]"] {
+            assert!(float(&node(text)).is_err(), "{text}");
+        }
     }
 
     #[test]
