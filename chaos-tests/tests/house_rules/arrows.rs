@@ -7,6 +7,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("narthex-model", &[]),
     ("narthex-exposition", &["narthex-model"]),
     ("narthex-yaml", &["narthex-model"]),
+    ("narthex-template", &["narthex-model"]),
     ("narthex-promql", &["narthex-model"]),
     ("narthex-tsdb", &["narthex-model"]),
     ("narthex-cluster", &["narthex-model"]),

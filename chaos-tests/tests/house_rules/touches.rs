@@ -55,6 +55,7 @@ const ALLOWED: &[(&str, &[Touch])] = &[
     ("lib/model", &[]),
     ("lib/exposition", &[]),
     ("lib/yaml", &[]),
+    ("lib/template", &[]),
     ("lib/promql", &[]),
     ("lib/cluster", &[]),
     ("lib/tsdb", &[Disk]),

@@ -25,6 +25,6 @@ pub use labels::{
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Exemplar, FamilyMetadata, MetricType};
 pub use quote::{Quoted, quote};
-pub use regex::{InvalidRegex, Regex};
+pub use regex::{InvalidRegex, Regex, SearchRegex};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_nan};
 pub use time::Timestamp;

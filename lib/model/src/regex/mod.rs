@@ -10,6 +10,7 @@
 mod class;
 mod expand;
 mod parse;
+mod search;
 mod shape;
 
 use std::{fmt, sync::Arc};
@@ -17,6 +18,7 @@ use std::{fmt, sync::Arc};
 use regex_automata::{meta, util::captures::Captures};
 use regex_syntax::hir::{Hir, Look};
 
+pub use search::SearchRegex;
 use shape::Shape;
 
 /// Bytes that the compiled form of one pattern may take, in each of the engine's two forms.

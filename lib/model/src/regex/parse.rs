@@ -17,7 +17,15 @@ type Parsed<T> = Result<T, InvalidRegex>;
 
 /// Parses a whole pattern. `.` matches line breaks unless a flag says otherwise.
 pub(super) fn parse(pattern: &str) -> Parsed<Hir> {
-    let flags = Flags { dot_matches_newline: true, ..Flags::default() };
+    parse_with(pattern, Flags { dot_matches_newline: true, ..Flags::default() })
+}
+
+/// As [`parse`], but `.` stops at line breaks, as in Go unless told otherwise.
+pub(super) fn parse_lines(pattern: &str) -> Parsed<Hir> {
+    parse_with(pattern, Flags::default())
+}
+
+fn parse_with(pattern: &str, flags: Flags) -> Parsed<Hir> {
     let mut parser =
         Parser { pattern, rest: pattern, flags, depth: 0, groups: 0, names: Vec::new() };
     let node = parser.parse_alternation()?;
