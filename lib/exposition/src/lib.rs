@@ -13,12 +13,14 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod lint;
 mod number;
 mod series;
 
 use std::fmt;
 
 pub use cache::SeriesCache;
+pub use lint::{Finding, LintError, lint};
 use memchr::{memchr, memchr2};
 use narthex_model::MetricType;
 pub use number::{parse_millis, parse_value};
@@ -173,10 +175,19 @@ impl<'a> Parser<'a> {
     pub fn next(&mut self, expected: Option<&[u8]>) -> Result<Option<Item<'a>>, ParseError> {
         let result = self.next_item(expected);
         result.map_err(|reason| {
-            let line = 1 + memchr::memchr_iter(b'\n', &self.page[..self.at]).count();
+            let line = self.line_at(self.at);
             self.at = self.page.len();
             ParseError { line, reason }
         })
+    }
+
+    /// The line of the item that was read last, from 1.
+    fn last_line(&self) -> usize {
+        self.line_at(self.at.saturating_sub(1))
+    }
+
+    fn line_at(&self, at: usize) -> usize {
+        1 + memchr::memchr_iter(b'\n', &self.page[..at]).count()
     }
 
     fn next_item(&mut self, expected: Option<&[u8]>) -> Result<Option<Item<'a>>, Reason> {
