@@ -4,15 +4,20 @@
 //! memory, either as one storage or spread over shards; then each query is distributed as in a
 //! cluster: fragments travel as text, their answers as bytes. Instant queries are also asked as
 //! the middle step of a range, which must not change what they answer.
+//!
+//! The notation of series and the storage are also for who tests something else than PromQL.
 
 mod buckets;
 mod check;
 mod engine;
+mod notation;
 mod script;
 mod series;
 #[cfg(test)]
 mod sharding;
 mod storage;
+
+use std::fmt;
 
 use narthex_model::{Labels, Timestamp};
 
@@ -23,9 +28,9 @@ use crate::{
     types::ValueType,
 };
 use engine::Engine;
+pub use notation::{NotedSeries, read_histogram, read_labels, read_series};
 use script::{CommandKind, Eval};
-use storage::Storage;
-pub use storage::spread;
+pub use storage::{Storage, spread};
 
 /// How a script is run.
 pub struct RunOptions<'a> {
@@ -60,13 +65,24 @@ pub struct Failure {
 }
 
 /// A script that cannot be read.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("line {line}: {why}: {text}")]
+#[derive(Debug, Clone)]
 pub struct ScriptError {
+    /// 0 for a text that is no script.
     line: usize,
     text: String,
     why: String,
 }
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        write!(f, "{}: {}", self.why, self.text)
+    }
+}
+
+impl std::error::Error for ScriptError {}
 
 impl ScriptError {
     fn series(text: &str, why: impl ToString) -> Self {

@@ -1,9 +1,9 @@
-//! The series that a script has loaded.
+//! Series in memory: what a script has loaded, or what a rule's test has.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use narthex_model::{
-    CounterResetHint, FloatHistogram, INSTANCE, JOB, Labels, Timestamp, stale_nan,
+    CounterResetHint, FloatHistogram, INSTANCE, JOB, Labels, Timestamp, is_stale, stale_nan,
 };
 
 use super::{
@@ -11,11 +11,13 @@ use super::{
     script::{Load, LoadSeries},
     series::Item,
 };
-use crate::{SampleBuffer, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError};
+use crate::{
+    Sample, SampleBuffer, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError,
+};
 
-/// Series in order of their labels.
+/// Series in memory, in order of their labels.
 #[derive(Default)]
-pub(super) struct Storage {
+pub struct Storage {
     series: BTreeMap<Labels, Arc<Stored>>,
 }
 
@@ -41,17 +43,35 @@ impl Storage {
     /// Stores the series of a command.
     pub(super) fn load(&mut self, load: &Load) {
         for series in &load.series {
-            self.append(&series.labels, samples(series, load.step_millis));
+            self.extend(&series.labels, samples(series, load.step_millis));
         }
         if load.with_custom_buckets {
             for (labels, samples) in buckets::convert(load) {
-                self.append(&labels, samples);
+                self.extend(&labels, samples);
             }
         }
     }
 
+    /// Stores a sample, unless it is not newer than those its series has.
+    pub fn append(&mut self, labels: &Labels, time: Timestamp, sample: Sample) {
+        let value = match sample {
+            Sample::Float(value) if is_stale(value) && self.ends_with_histogram(labels) => {
+                stale_histogram()
+            }
+            Sample::Float(value) => StoredValue::Float(value),
+            Sample::Histogram(histogram) => StoredValue::Histogram(histogram),
+        };
+        let timestamp = time.millis();
+        self.extend(labels, vec![StoredSample { timestamp, start_timestamp: 0, value }]);
+    }
+
+    fn ends_with_histogram(&self, labels: &Labels) -> bool {
+        let last = self.series.get(labels).and_then(|stored| stored.0.last());
+        last.is_some_and(|last| matches!(last.value, StoredValue::Histogram(_)))
+    }
+
     /// Stores samples that are newer than those a series has.
-    fn append(&mut self, labels: &Labels, samples: Vec<StoredSample>) {
+    fn extend(&mut self, labels: &Labels, samples: Vec<StoredSample>) {
         let stored = Arc::make_mut(self.series.entry(labels.clone()).or_default());
         for sample in samples {
             let newest = stored.0.last().map_or(i64::MIN, |last| last.timestamp);
@@ -84,6 +104,14 @@ impl Storage {
     }
 }
 
+/// A marker in a series of histograms is a histogram itself.
+fn stale_histogram() -> StoredValue {
+    StoredValue::Histogram(Arc::new(FloatHistogram {
+        sum: stale_nan(),
+        ..FloatHistogram::default()
+    }))
+}
+
 fn samples(series: &LoadSeries, step_millis: i64) -> Vec<StoredSample> {
     let mut samples = Vec::with_capacity(series.items.len());
     let mut is_histogram = false;
@@ -91,11 +119,7 @@ fn samples(series: &LoadSeries, step_millis: i64) -> Vec<StoredSample> {
         let timestamp = step_millis * i as i64;
         let value = match item {
             Item::Gap => continue,
-            // A marker in a series of histograms is a histogram itself.
-            Item::Float(value) if narthex_model::is_stale(*value) && is_histogram => {
-                let marker = FloatHistogram { sum: stale_nan(), ..FloatHistogram::default() };
-                StoredValue::Histogram(Arc::new(marker))
-            }
+            Item::Float(value) if is_stale(*value) && is_histogram => stale_histogram(),
             Item::Float(value) => StoredValue::Float(*value),
             Item::Histogram { histogram, .. } => StoredValue::Histogram(Arc::clone(histogram)),
         };
@@ -145,8 +169,9 @@ impl SeriesData for Stored {
         end: Timestamp,
         into: &mut SampleBuffer,
     ) -> Result<(), SourceError> {
-        let range = start.millis()..=end.millis();
-        for sample in self.0.iter().filter(|sample| range.contains(&sample.timestamp)) {
+        let from = self.0.partition_point(|sample| sample.timestamp < start.millis());
+        let behind = &self.0[from..];
+        for sample in behind.iter().take_while(|sample| sample.timestamp <= end.millis()) {
             match &sample.value {
                 StoredValue::Float(value) => into.push_float(sample.timestamp, *value),
                 StoredValue::Histogram(histogram) => {
