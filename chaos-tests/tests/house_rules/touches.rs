@@ -56,6 +56,7 @@ const ALLOWED: &[(&str, &[Touch])] = &[
     ("lib/exposition", &[]),
     ("lib/yaml", &[]),
     ("lib/template", &[]),
+    ("lib/rules", &[]),
     ("lib/promql", &[]),
     ("lib/cluster", &[]),
     ("lib/tsdb", &[Disk]),
