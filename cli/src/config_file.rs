@@ -17,30 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{flags::CheckArguments, output::answer, proposer::Proposer};
-
-/// `narthex check config`. Says of each file whether it can be used; true if all can.
-pub fn check(arguments: &CheckArguments) -> std::io::Result<bool> {
-    let CheckArguments::Config { files } = arguments;
-    let mut all_valid = true;
-    for file in files {
-        answer(&format!("Checking {}", file.display()))?;
-        match config::load(file) {
-            Ok(config) => {
-                for section in &config.inactive {
-                    answer(&format!("  WARNING: {section} has no effect yet"))?;
-                }
-                let jobs = config.scrape_configs.len();
-                answer(&format!("  SUCCESS: {} is valid, {jobs} scrape jobs", file.display()))?;
-            }
-            Err(error) => {
-                all_valid = false;
-                answer(&format!("  FAILED: {error}"))?;
-            }
-        }
-    }
-    Ok(all_valid)
-}
+use crate::proposer::Proposer;
 
 /// Reloads that may wait while one is under way.
 const RELOADS_WAITING_MAX: usize = 4;

@@ -8,6 +8,7 @@ mod addresses;
 mod apply;
 mod backup;
 mod certs;
+mod check;
 mod client;
 mod cluster;
 mod config_file;
@@ -26,6 +27,7 @@ mod proposer;
 mod query;
 mod retention;
 mod roles;
+mod rules_test;
 mod settings;
 mod signals;
 mod supervisor;
@@ -125,7 +127,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(TestArguments::Promql { shards, files }) => {
             Ok(code(promql_test::run(&files, shards)?))
         }
-        Command::Check(arguments) => Ok(code(config_file::check(&arguments)?)),
+        Command::Test(TestArguments::Rules(arguments)) => Ok(code(rules_test::run(&arguments)?)),
+        Command::Check(arguments) => Ok(check::run(&arguments)?),
     }
 }
 

@@ -8,6 +8,12 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "narthex: {line}");
 }
 
+/// The same for what others read by its form: nothing is put in front.
+pub fn complain(line: &str) {
+    // Whoever closed it does not want to know.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// A line on standard output: what was asked for.
 pub fn answer(line: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();

@@ -1,10 +1,10 @@
 //! Flags of the verbs that ask a cluster, or need none.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::server::{FeatureFlags, JoinFlags};
+use super::server::{FeatureFlags, JoinFlags, parse_duration};
 
 /// Which cluster to ask, and how to print what it says.
 #[derive(Debug, Clone, Args)]
@@ -244,15 +244,106 @@ pub enum TestArguments {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Run unit tests of rules, in promtool's format
+    Rules(TestRulesArguments),
+}
+
+/// `narthex test rules`.
+#[derive(Debug, Args)]
+pub struct TestRulesArguments {
+    /// Files of tests
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Run only tests whose name matches this regular expression; may be repeated
+    #[arg(long, env = "NARTHEX_RUN", value_name = "REGEX")]
+    pub run: Vec<String>,
+    /// Write what became of the tests to this file, as JUnit's XML
+    #[arg(long, env = "NARTHEX_JUNIT")]
+    pub junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub features: FeatureFlags,
 }
 
 /// `narthex check`.
 #[derive(Debug, Subcommand)]
 pub enum CheckArguments {
-    /// Check prometheus.yml files
-    Config {
+    /// Check prometheus.yml files and the rule files that they name
+    Config(CheckConfigArguments),
+    /// Check rule files
+    Rules(CheckRulesArguments),
+    /// Check the metrics of a page on standard input for what is odd; exit code 3 where there is
+    Metrics,
+    /// Check files for --web.config.file, with the certificates that they name
+    WebConfig {
         /// Files
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+/// `narthex check config`.
+#[derive(Debug, Args)]
+pub struct CheckConfigArguments {
+    /// Files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Read no file that these name
+    #[arg(long, env = "NARTHEX_SYNTAX_ONLY")]
+    pub syntax_only: bool,
+    /// How far the server's queries look back, which too-long-scrape-interval compares with
+    #[arg(long = "query.lookback-delta", env = "NARTHEX_QUERY_LOOKBACK_DELTA",
+        default_value = "5m", value_parser = parse_duration)]
+    pub lookback_delta: Duration,
+    #[command(flatten)]
+    pub lint: LintFlags,
+    #[command(flatten)]
+    pub features: FeatureFlags,
+}
+
+/// `narthex check rules`.
+#[derive(Debug, Args)]
+pub struct CheckRulesArguments {
+    /// Files; - is standard input, as is none
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub lint: LintFlags,
+    #[command(flatten)]
+    pub features: FeatureFlags,
+}
+
+/// What to look for in valid files.
+#[derive(Debug, Clone, Args)]
+pub struct LintFlags {
+    /// Checks of what is valid and probably not meant
+    #[arg(
+        long = "lint",
+        env = "NARTHEX_LINT",
+        value_delimiter = ',',
+        default_value = "duplicate-rules"
+    )]
+    pub lints: Vec<Lint>,
+    /// End with exit code 3 where such a check finds something
+    #[arg(long = "lint-fatal", env = "NARTHEX_LINT_FATAL")]
+    pub fatal: bool,
+}
+
+impl LintFlags {
+    /// Whether this check is asked for. `none` wins over others.
+    pub fn looks_for(&self, lint: Lint) -> bool {
+        let is_asked_for = |asked: Lint| self.lints.contains(&asked);
+        !is_asked_for(Lint::None) && (is_asked_for(Lint::All) || is_asked_for(lint))
+    }
+}
+
+/// Checks beyond errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lint {
+    /// All there are
+    All,
+    /// Rules of a file with the same name and labels
+    DuplicateRules,
+    /// Scrape jobs whose samples are no longer seen before the next ones come; for configurations
+    TooLongScrapeInterval,
+    /// None
+    None,
 }

@@ -12,14 +12,15 @@ use std::collections::BTreeMap;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use client::{
-    ApplyArguments, BackupArguments, CertsArguments, CheckArguments, ClientFlags, ClusterCommand,
-    DrainArguments, ExpressionArguments, GetArguments, ImportArguments, ImportCommand,
-    InitArguments, Output, PromqlCommand, QueryArguments, RemoveArguments, RestoreArguments,
-    RetentionArguments, SetArguments, SplitArguments, TestArguments,
+    ApplyArguments, BackupArguments, CertsArguments, CheckArguments, CheckConfigArguments,
+    CheckRulesArguments, ClientFlags, ClusterCommand, DrainArguments, ExpressionArguments,
+    GetArguments, ImportArguments, ImportCommand, InitArguments, Lint, LintFlags, Output,
+    PromqlCommand, QueryArguments, RemoveArguments, RestoreArguments, RetentionArguments,
+    SetArguments, SplitArguments, TestArguments, TestRulesArguments,
 };
 pub use server::{
-    FeatureFlags, IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments, QuerierArguments,
-    QueryFlags, RouterArguments, SettingsFlags, UpArguments, WebFlags,
+    FeatureFlags, IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments,
+    QuerierArguments, QueryFlags, RouterArguments, SettingsFlags, UpArguments, WebFlags,
 };
 
 /// A monitoring cluster that speaks Prometheus.

@@ -472,7 +472,9 @@ impl LogFormat {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, narthex_model::duration::InvalidDuration> {
+pub(super) fn parse_duration(
+    text: &str,
+) -> Result<Duration, narthex_model::duration::InvalidDuration> {
     narthex_model::duration::parse(text)
 }
 

@@ -37,7 +37,7 @@ pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
         lookback: flags.lookback_delta,
         partial_response: flags.partial_response,
         parse: parse_options(features)?,
-        delayed_name_removal: is_on(features, DELAYED_NAME_REMOVAL),
+        delayed_name_removal: has_delayed_name_removal(features),
         search_api: is_on(features, SEARCH_API),
         ..QuerierOptions::default()
     })
@@ -55,6 +55,11 @@ pub fn parse_options(flags: &FeatureFlags) -> Result<ParseOptions, UnknownFeatur
         binop_fill_modifiers: is_on(flags, BINOP_FILL_MODIFIERS),
         ..ParseOptions::default()
     })
+}
+
+/// Whether names that operations drop go when the query ends, not at once.
+pub fn has_delayed_name_removal(flags: &FeatureFlags) -> bool {
+    is_on(flags, DELAYED_NAME_REMOVAL)
 }
 
 fn is_on(flags: &FeatureFlags, name: &str) -> bool {

@@ -33,7 +33,7 @@ use crate::{
     listener::BindError,
 };
 
-pub use features::{UnknownFeature, parse_options};
+pub use features::{UnknownFeature, has_delayed_name_removal, parse_options};
 pub use front::{Front, run_querier, run_router, start_front};
 pub use node::run_node;
 pub use runtime::start as start_runtime;

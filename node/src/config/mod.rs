@@ -12,6 +12,7 @@
 
 mod builtin;
 mod client;
+mod file;
 mod global;
 mod inactive;
 mod job;
@@ -26,6 +27,7 @@ use std::{
 };
 
 pub use builtin::{BuiltinHost, HOST_METRICS_PATH, NARTHEX_JOB, NODE_JOB, SOURCES_LABEL};
+pub use file::ConfigFile;
 pub use job::target_group;
 use narthex_yaml::{Fields, Kind, Node, decode};
 pub use narthex_yaml::{Problem, decode::parse_byte_size};
@@ -95,31 +97,14 @@ impl Surroundings<'_> {
 
 /// Reads and checks the file at `path` with everything it includes.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let environment = |name: &str| std::env::var(name).ok();
-    let absolute = std::path::absolute(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let folder = absolute.parent().unwrap_or(Path::new("/"));
-    let surroundings = Surroundings { folder, environment: &environment };
-    let text = read(path)?;
-    let invalid = |problem| ConfigError::Invalid { path: path.to_owned(), problem };
-    let (mut config, patterns) = parse_file(&text, &surroundings).map_err(invalid)?;
-    for included in matching_files(&patterns).map_err(invalid)? {
-        let text = read(&included)?;
-        let jobs = parse_included(&text, &config.global, &surroundings)
-            .map_err(|problem| ConfigError::Invalid { path: included, problem })?;
-        config.scrape_configs.extend(jobs);
-    }
-    check_job_names(&config.scrape_configs).map_err(invalid)?;
-    Ok(config)
+    ConfigFile::read(path)?.include()
 }
 
 /// Checks `text` as a configuration whose relative paths start from `folder`; what it includes
 /// is left out.
 pub fn parse(text: &str, folder: &Path) -> Result<Config, Problem> {
     let surroundings = Surroundings { folder, environment: &|_| None };
-    let (config, _) = parse_file(text, &surroundings)?;
-    check_job_names(&config.scrape_configs)?;
-    Ok(config)
+    Ok(parse_file(text, &surroundings)?.config)
 }
 
 impl Config {
@@ -158,20 +143,14 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::read(path).map_err(failed)?;
-    String::from_utf8(bytes).map_err(|_| ConfigError::Invalid {
-        path: path.to_owned(),
-        problem: Problem::new("yaml: invalid UTF-8"),
-    })
+/// What a file says, and which files it names.
+struct ParsedFile {
+    config: Config,
+    scrape_config_files: Vec<String>,
+    rule_files: Vec<String>,
 }
 
-/// The configuration and the patterns of `scrape_config_files`.
-fn parse_file(
-    text: &str,
-    surroundings: &Surroundings<'_>,
-) -> Result<(Config, Vec<String>), Problem> {
+fn parse_file(text: &str, surroundings: &Surroundings<'_>) -> Result<ParsedFile, Problem> {
     let root = narthex_yaml::parse(text)?;
     let mut fields = Fields::open(&root, "config.plain")?;
     let mut inactive = Vec::new();
@@ -180,7 +159,8 @@ fn parse_file(
         None => GlobalConfig::default(),
     };
     let scrape_configs = jobs(fields.take("scrape_configs"), &global, surroundings)?;
-    let patterns = fields.read("scrape_config_files", |node| decode::list(node, decode::text))?;
+    let scrape_config_files = patterns(&mut fields, "scrape_config_files", surroundings)?;
+    let rule_files = patterns(&mut fields, "rule_files", surroundings)?;
     for section in inactive::SECTIONS {
         if let Some(node) = fields.take(section) {
             inactive::check(section, node)?;
@@ -190,9 +170,28 @@ fn parse_file(
         }
     }
     fields.finish()?;
-    let patterns = patterns.unwrap_or_default();
-    let patterns = patterns.iter().map(|pattern| surroundings.absolute(pattern)).collect();
-    Ok((Config { global, scrape_configs, inactive }, patterns))
+    check_job_names(&scrape_configs)?;
+    let config = Config { global, scrape_configs, inactive };
+    Ok(ParsedFile { config, scrape_config_files, rule_files })
+}
+
+/// Absolute patterns of files; only their last element may hold an asterisk.
+fn patterns(
+    fields: &mut Fields<'_>,
+    key: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<String>, Problem> {
+    let read = |node: &Node| {
+        let pattern = decode::text(node)?;
+        let behind = pattern.split_once('*').map_or("", |(_, behind)| behind);
+        if behind.contains('/') {
+            let what = key.trim_end_matches("_files").replace('_', " ");
+            let message = format!("invalid {what} file path {pattern:?}");
+            return Err(Problem::at(node.line, message));
+        }
+        Ok(surroundings.absolute(&pattern))
+    };
+    Ok(fields.read(key, |node| decode::list(node, read))?.unwrap_or_default())
 }
 
 fn parse_included(
@@ -225,16 +224,6 @@ fn check_job_names(jobs: &[ScrapeConfig]) -> Result<(), Problem> {
             job.job_name
         ))),
     }
-}
-
-fn matching_files(patterns: &[String]) -> Result<Vec<PathBuf>, Problem> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        let paths = glob::glob(pattern)
-            .map_err(|_| Problem::new(format!("invalid scrape config file path {pattern:?}")))?;
-        files.extend(paths.filter_map(Result::ok));
-    }
-    Ok(files)
 }
 
 fn is_empty(node: &Node) -> bool {

@@ -168,7 +168,7 @@ impl KnownFile {
 }
 
 /// Reads a file's groups. JSON is read as YAML, of which it is a part.
-fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
+pub fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     let invalid = |problem| FileError::Invalid { path: path.to_owned(), problem };
     if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {

@@ -14,7 +14,7 @@ mod task;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use file::{FileError, FileGroups};
+pub use file::{FileError, FileGroups, read_groups};
 pub use metrics::DiscoveryMetrics;
 pub use task::{Discovery, DiscoveryHandle};
 
