@@ -82,6 +82,25 @@ pub const KNOWN: &[Known] = &[
         },
     },
     Known {
+        name: "places of what quantiles say twice",
+        reason: "Prometheus keeps the place of the outer one, here the one further right is kept",
+        applies: |expression, pair| {
+            expression.matches("quantile").count() > 1
+                && places_aside(&pair.narthex) == places_aside(&pair.prometheus)
+        },
+    },
+    Known {
+        name: "series that become the same and are dropped",
+        reason: "Prometheus refuses numbers that are the same also where only histograms count",
+        applies: |expression, pair| match (&pair.narthex, &pair.prometheus) {
+            (Answer::Given(ours), Answer::Refused { text, .. }) => {
+                let is_dropping = expression.contains("histogram_");
+                text.contains("same labelset") && is_dropping && ours.rows.is_empty()
+            }
+            _ => false,
+        },
+    },
+    Known {
         name: "fractions of first classic buckets",
         reason: "3.5 says NaN where a bound lies in the first bucket",
         applies: |expression, pair| {
@@ -99,11 +118,12 @@ pub const KNOWN: &[Known] = &[
         },
     },
     Known {
-        name: "angles of many turns",
-        reason: "the last bit of a large power is many turns",
+        name: "turns and rests of large powers",
+        reason: "the last bit of a large power is many turns, and all of a rest",
         applies: |expression, _| {
-            let turns = ["sin(", "cos(", "tan("].iter().any(|name| expression.contains(name));
-            expression.contains(" ^ ") && turns
+            let is_one_of = |list: &[&str]| list.iter().any(|name| expression.contains(name));
+            is_one_of(&[" ^ ", "exp(", "sinh(", "cosh("])
+                && is_one_of(&["sin(", "cos(", "tan(", " % "])
         },
     },
     Known {
@@ -160,7 +180,8 @@ pub const KNOWN: &[Known] = &[
         reason: "Prometheus's processor code says infinity half a power of two too early",
         applies: |expression, pair| {
             let is_infinite = |text: &str| text == "+Inf";
-            expression.contains("exp(") && numbers(&pair.prometheus).any(is_infinite)
+            let is_power = ["exp(", "sinh(", "cosh("].iter().any(|it| expression.contains(it));
+            is_power && numbers(&pair.prometheus).any(is_infinite)
         },
     },
     Known {
