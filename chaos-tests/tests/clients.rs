@@ -91,8 +91,11 @@ fn the_description_of_the_api_holds() {
     ];
     // What changes something, what ends the cluster, and what has a body of its own.
     let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|^/$";
+    // It leaves a cache where it runs.
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let said = output_of(
         python
+            .current_dir(&folder)
             .args(["-m", "schemathesis.cli", "--config-file"])
             .arg(fixtures.join("schemathesis.toml"))
             .args(["run", &format!("{url}/api/v1/openapi.yaml")])
