@@ -1,10 +1,10 @@
 //! What is compared of two answers: everything but the order that the language leaves open.
 //!
-//! Numbers are the same if their texts are, or if they differ by no more than [`TOLERANCE`]. Both
+//! Numbers are the same if their texts are, or if they differ by no more than `TOLERANCE`. Both
 //! add up in whatever order series come, with a correction that leaves errors of the last bit; what
 //! is computed from such sums may be off by some of them, and by more, relative to itself, where
 //! large numbers cancel out. Deviations of times, which are large and near each other, lose half of
-//! their digits ([`OF_DEVIATIONS`]). A wrong sample, window or formula is off by much more.
+//! their digits (`OF_DEVIATIONS`). A wrong sample, window or formula is off by much more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
