@@ -39,7 +39,7 @@ pub(super) fn tree(api: &Querier, params: &Params) -> Result<Response, ApiError>
     Ok(success(&Remarks::default(), |json| write(json, &expr)))
 }
 
-/// The JSON that [`tree`] answers with, by itself.
+/// The JSON that `/api/v1/parse_query` answers with, by itself.
 pub fn syntax_tree(expr: &Expr) -> String {
     let mut json = Json::new(Vec::<Bytes>::new());
     write(&mut json, expr);
