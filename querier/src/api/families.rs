@@ -13,7 +13,7 @@ use crate::{
     Querier,
     answer::{Remarks, success},
     error::ApiError,
-    fan_out::{TimeRange, ask_all, shards_for},
+    fan_out::{Gathered, TimeRange, ask_all, shards_for},
     params::{MAX_TIME, MIN_TIME, Params},
 };
 
@@ -21,23 +21,8 @@ use crate::{
 pub(super) async fn metadata(api: &Querier, params: &Params) -> Result<Response, ApiError> {
     let families_max = number(params, "limit")?.filter(|limit| *limit >= 0);
     let words_max = number(params, "limit_per_metric")?.filter(|limit| *limit > 0);
-    let range = TimeRange { start: MIN_TIME, end: MAX_TIME };
-    let shards = shards_for(&api.cluster.state(), &[], range)?;
     let partial = api.options.partial_response || params.is_set("partial_response");
-    let name = params.value("metric");
-    let gathered = ask_all(shards, range, partial, |shard| {
-        let request = MetadataRequest {
-            tenant: 0,
-            shard_id: shard.0,
-            name: name.to_owned(),
-            consistency: Consistency::Linearizable.into(),
-        };
-        ask(api, shard, request)
-    })
-    .await?;
-    if !gathered.warnings.is_empty() {
-        api.metrics.partial.inc();
-    }
+    let gathered = gather(api, params.value("metric"), partial).await?;
     let mut families: BTreeMap<String, BTreeSet<(u32, String, String)>> = BTreeMap::new();
     for family in gathered.answers.into_iter().flat_map(|(_, families)| families) {
         let words = families.entry(family.name).or_default();
@@ -65,9 +50,23 @@ pub(crate) async fn all(
     api: &Querier,
     name: &str,
 ) -> Result<BTreeMap<String, Vec<MetadataFamily>>, ApiError> {
+    let gathered = gather(api, name, api.options.partial_response).await?;
+    let mut families: BTreeMap<String, Vec<MetadataFamily>> = BTreeMap::new();
+    for family in gathered.answers.into_iter().flat_map(|(_, families)| families) {
+        families.entry(family.name.clone()).or_default().push(family);
+    }
+    Ok(families)
+}
+
+/// What each shard knows of a family, or of all if `name` is empty.
+async fn gather(
+    api: &Querier,
+    name: &str,
+    partial: bool,
+) -> Result<Gathered<Vec<MetadataFamily>>, ApiError> {
     let range = TimeRange { start: MIN_TIME, end: MAX_TIME };
     let shards = shards_for(&api.cluster.state(), &[], range)?;
-    let gathered = ask_all(shards, range, api.options.partial_response, |shard| {
+    let gathered = ask_all(shards, range, partial, |shard| {
         let request = MetadataRequest {
             tenant: 0,
             shard_id: shard.0,
@@ -77,11 +76,16 @@ pub(crate) async fn all(
         ask(api, shard, request)
     })
     .await?;
-    let mut families: BTreeMap<String, Vec<MetadataFamily>> = BTreeMap::new();
-    for family in gathered.answers.into_iter().flat_map(|(_, families)| families) {
-        families.entry(family.name.clone()).or_default().push(family);
+    if !gathered.warnings.is_empty() {
+        api.metrics.partial.inc();
     }
-    Ok(families)
+    Ok(gathered)
+}
+
+/// A family's type as metadata names it.
+pub(crate) fn type_name(family: &MetadataFamily) -> &'static str {
+    let kind = u8::try_from(family.metric_type).ok().and_then(MetricType::from_number);
+    kind.unwrap_or_default().name()
 }
 
 /// The families that a shard knows.

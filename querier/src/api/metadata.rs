@@ -67,7 +67,7 @@ impl Selection {
         if self.limit == 0 { 0 } else { self.limit as u64 + 1 }
     }
 
-    pub(super) fn request(&self, shard: ShardId) -> SelectRequest {
+    fn request(&self, shard: ShardId) -> SelectRequest {
         SelectRequest {
             tenant: 0,
             shard_id: shard.0,
@@ -79,7 +79,7 @@ impl Selection {
         }
     }
 
-    pub(super) async fn ask<T, F>(
+    async fn ask<T, F>(
         &self,
         api: &Querier,
         ask: impl Fn(ShardId) -> F,

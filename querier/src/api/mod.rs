@@ -32,7 +32,7 @@ use narthex_web::{
 
 pub(crate) use cardinality::CardinalityBoard;
 pub use expression::syntax_tree;
-pub(crate) use families::all as all_families;
+pub(crate) use families::{all as all_families, type_name};
 pub(crate) use metadata::{Selection, broke_off};
 use search::Among;
 

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, str::FromStr};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header;
-use narthex_model::{METRIC_NAME, MetricType, Timestamp};
-use narthex_proto::internal::v1::{LabelValuesRequest, MetadataFamily};
+use narthex_model::{METRIC_NAME, Timestamp};
+use narthex_proto::internal::v1::MetadataFamily;
 
 use self::score::{Algorithm, Search};
 use super::{families, metadata::Selection};
@@ -81,27 +81,16 @@ pub(super) async fn search(
         (Among::LabelValues, name) => name,
         _ => METRIC_NAME,
     };
-    let gathered = selection
-        .ask(api, |shard| {
-            let select = selection.request(shard);
-            let request =
-                LabelValuesRequest { select: Some(select.clone()), name: label.to_owned() };
-            async move {
-                let within = api.options.timeout;
-                Ok(match among {
-                    Among::LabelNames => api.cluster.label_names(select, within).await?,
-                    _ => api.cluster.label_values(request, within).await?,
-                })
-            }
-        })
-        .await?;
-    let names = gathered.answers.into_iter().flat_map(|(_, names)| names);
-    let (found, has_more) = wanted.choose(names);
+    let (names, warnings) = match among {
+        Among::LabelNames => selection.label_names(api).await?,
+        _ => selection.label_values(api, label).await?,
+    };
+    let (found, has_more) = wanted.choose(names.into_iter());
     let metadata = match wanted.has_metadata {
         true => families::all(api, "").await?,
         false => BTreeMap::new(),
     };
-    let lines = wanted.lines(&found, &metadata, (&gathered.warnings, has_more));
+    let lines = wanted.lines(&found, &metadata, (&warnings, has_more));
     let content_type = (header::CONTENT_TYPE, "application/x-ndjson; charset=utf-8");
     Ok(([content_type], lines).into_response())
 }
@@ -244,9 +233,8 @@ fn order(params: &Params, among: Among, finds_all: bool) -> Result<Order, ApiErr
 }
 
 fn write_family(json: &mut Json<Vec<Bytes>>, family: &MetadataFamily) {
-    let kind = u8::try_from(family.metric_type).ok().and_then(MetricType::from_number);
     for (key, text) in [
-        ("type", kind.unwrap_or_default().name()),
+        ("type", families::type_name(family)),
         ("help", family.help.as_str()),
         ("unit", family.unit.as_str()),
     ] {

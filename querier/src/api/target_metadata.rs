@@ -3,24 +3,23 @@
 //! A shard knows its families, not who described them: a target's families are those of its
 //! shards that it has series of.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
 use axum::response::Response;
 use narthex_cluster::ShardId;
-use narthex_model::{INSTANCE, JOB, METRIC_NAME, Matcher, MetricType, Timestamp};
-use narthex_proto::internal::v1::{
-    Consistency, LabelValuesRequest, MetadataFamily, MetadataRequest, SelectRequest,
-};
+use narthex_model::{INSTANCE, JOB, METRIC_NAME, Matcher, Timestamp};
+use narthex_proto::internal::v1::{Consistency, MetadataFamily, MetadataRequest};
 
-use super::{families, metadata::selector, targets};
+use super::{
+    families,
+    metadata::{Selection, selector},
+    targets,
+};
 use crate::{
     Querier,
     answer::{Remarks, success},
     error::ApiError,
-    fan_out::{TimeRange, ask_all, shards_for},
+    fan_out::{TimeRange, shards_for},
     params::Params,
 };
 
@@ -63,8 +62,7 @@ pub(super) async fn metadata(api: &Querier, params: &Params) -> Result<Response,
             if metric.is_empty() {
                 json.name("metric").text(&family.name);
             }
-            let kind = u8::try_from(family.metric_type).ok().and_then(MetricType::from_number);
-            json.name("type").text(kind.unwrap_or_default().name());
+            json.name("type").text(families::type_name(family));
             json.name("help").text(&family.help).name("unit").text(&family.unit).raw("}");
         }
         json.raw("]");
@@ -92,9 +90,12 @@ impl Families<'_> {
         let start = Timestamp::from_millis(end.millis().saturating_sub(lookback));
         let range = TimeRange { start, end };
         let shards = shards_for(&self.api.cluster.state(), std::slice::from_ref(&matchers), range)?;
-        let names = self.metrics_of(&matchers, &shards, range).await?;
+        let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+        let selection = Selection::new(self.api, vec![format!("{{{}}}", texts.join(","))], range)?;
+        let (names, _) = selection.label_values(self.api, METRIC_NAME).await?;
         let has_series = |family: &MetadataFamily| {
-            SUFFIXES.iter().any(|suffix| names.contains(&format!("{}{suffix}", family.name)))
+            let has = |suffix| names.binary_search(&format!("{}{suffix}", family.name)).is_ok();
+            SUFFIXES.into_iter().any(has)
         };
         let mut known = BTreeMap::new();
         for shard in shards {
@@ -103,30 +104,6 @@ impl Families<'_> {
             }
         }
         Ok(known.into_values().collect())
-    }
-
-    async fn metrics_of(
-        &self,
-        matchers: &[Matcher],
-        shards: &BTreeSet<ShardId>,
-        range: TimeRange,
-    ) -> Result<BTreeSet<String>, ApiError> {
-        let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
-        let text = format!("{{{}}}", texts.join(","));
-        let gathered = ask_all(shards.iter().copied(), range, false, |shard| {
-            let select = SelectRequest {
-                tenant: 0,
-                shard_id: shard.0,
-                selectors: vec![text.clone()],
-                start_ms: range.start.millis(),
-                end_ms: range.end.millis(),
-                limit: 0,
-                consistency: Consistency::Linearizable.into(),
-            };
-            let request = LabelValuesRequest { select: Some(select), name: METRIC_NAME.to_owned() };
-            async move { Ok(self.api.cluster.label_values(request, self.within()).await?) }
-        });
-        Ok(gathered.await?.answers.into_iter().flat_map(|(_, names)| names).collect())
     }
 
     async fn of_shard(&mut self, shard: ShardId) -> Result<&[MetadataFamily], ApiError> {
@@ -141,9 +118,5 @@ impl Families<'_> {
             self.of_shards.insert(shard, known);
         }
         Ok(&self.of_shards[&shard])
-    }
-
-    fn within(&self) -> Duration {
-        self.api.options.timeout
     }
 }

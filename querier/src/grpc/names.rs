@@ -1,6 +1,6 @@
 //! What there is to query: series, labels, metric families.
 
-use narthex_model::{MetricType, Timestamp};
+use narthex_model::Timestamp;
 use narthex_proto::v1::{
     Family, FindRequest, FindSeriesResponse, LabelSet, LabelValuesRequest, MetadataResponse,
     NamesResponse,
@@ -9,7 +9,7 @@ use narthex_proto::v1::{
 use super::query::labels;
 use crate::{
     Querier,
-    api::{Selection, all_families},
+    api::{Selection, all_families, type_name},
     error::ApiError,
     fan_out::TimeRange,
     params::{MAX_TIME, MIN_TIME},
@@ -76,10 +76,9 @@ pub(super) async fn metadata(api: &Querier, metric: &str) -> Result<MetadataResp
     let known = all_families(api, metric).await?;
     let mut families: Vec<Family> = Vec::new();
     for family in known.into_values().flatten() {
-        let kind = u8::try_from(family.metric_type).ok().and_then(MetricType::from_number);
         families.push(Family {
+            r#type: type_name(&family).to_owned(),
             name: family.name,
-            r#type: kind.unwrap_or_default().name().to_owned(),
             help: family.help,
             unit: family.unit,
         });
