@@ -55,11 +55,15 @@ pub struct Annotations {
     repairs: Vec<Repaired>,
 }
 
+/// What was repaired of a metric.
 #[derive(Debug, Clone)]
-struct Repaired {
-    metric: String,
-    range: ByteRange,
-    repair: MonotonicRepair,
+pub(crate) struct Repaired {
+    /// Its name.
+    pub metric: String,
+    /// What in the query it is about.
+    pub range: ByteRange,
+    /// All repairs.
+    pub repair: MonotonicRepair,
 }
 
 /// What was repaired in the buckets of classic histograms whose counts went down.
@@ -132,6 +136,32 @@ impl Annotations {
         for other in other.repairs {
             self.repaired(&other.metric, other.range, other.repair);
         }
+    }
+
+    /// The same, said of other places: of those that `places` gives for each.
+    pub(crate) fn said_of(&self, places: impl Fn(ByteRange) -> Vec<ByteRange>) -> Self {
+        let mut moved = Self::default();
+        for annotation in &self.list {
+            for range in places(annotation.range) {
+                moved.add(Annotation { range, ..annotation.clone() });
+            }
+        }
+        for Repaired { metric, range, repair } in &self.repairs {
+            for range in places(*range) {
+                moved.repaired(metric, range, *repair);
+            }
+        }
+        moved
+    }
+
+    /// Every annotation but repairs.
+    pub(crate) fn plain(&self) -> &[Annotation] {
+        &self.list
+    }
+
+    /// Repairs of classic histograms.
+    pub(crate) fn repairs(&self) -> &[Repaired] {
+        &self.repairs
     }
 
     /// Every annotation.

@@ -25,8 +25,8 @@ pub use eval::{
 };
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
 pub use plan::{
-    Fragment, FragmentAnswer, FragmentContent, FragmentKind, Piece, Plan, SampledSeries, cut,
-    distribute, join, run_fragment,
+    Fragment, FragmentAnswer, FragmentAnswers, FragmentContent, FragmentKind, Piece, Plan, Reach,
+    SampledSeries, Scope, ScopedSource, cut, distribute, join, looks_ahead, run_fragment,
 };
 pub use pretty::pretty;
 pub use resolve::{ResolveError, Steps, resolve};

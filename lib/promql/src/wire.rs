@@ -3,7 +3,9 @@
 //! ```text
 //! answer     := version kind stats notes content          version and kind are bytes
 //! stats      := varint(samples read) varint(samples peak)
-//! notes      := count { severity varint(start) varint(end) text }
+//! notes      := count { severity place text | 2 place metric repair }    severity: 0 warning, 1 info
+//! place      := varint(start) varint(end)
+//! repair     := float×3 varint(histograms) zigzag(first time) zigzag(last time)
 //! content    := count { series } | count { group } | count { sampled }      by kind
 //! series     := labels flags column                       flags: 1 = the name goes at the end
 //! group      := labels flags count { column }
@@ -14,7 +16,7 @@
 //! histogram  := hint zigzag(schema) float×4 buckets buckets bounds
 //! buckets    := count { zigzag(Δindex) float }
 //! bounds     := count { float }
-//! labels, text := varint(len) bytes;  count := varint;  float := 8 bytes, little-endian bits
+//! labels, text, metric := varint(len) bytes;  count := varint;  float := 8 bytes, little-endian bits
 //! ```
 //!
 //! Floats travel as their bits. Bytes that are no answer are refused, never trusted: a count is
@@ -26,7 +28,7 @@ use narthex_model::{CounterResetHint, FloatHistogram, InvalidLabels, Labels, his
 
 use crate::{
     Annotations, SampleBuffer, Severity,
-    annotations::Annotation,
+    annotations::{Annotation, MonotonicRepair, Repaired},
     ast::ByteRange,
     eval::{EvalStats, PartialAggregate},
     plan::{FragmentAnswer, FragmentContent, SampledSeries},
@@ -39,6 +41,9 @@ const VERSION: u8 = 1;
 const ABSENT: u64 = 0;
 const FLOAT: u64 = 1;
 const HISTOGRAM: u64 = 2;
+
+/// The kind of a note that is a repair.
+const REPAIR: u8 = 2;
 
 const HAS_HISTOGRAMS: u8 = 1;
 const HAS_STARTS: u8 = 2;
@@ -137,13 +142,29 @@ impl Writer {
     }
 
     fn notes(&mut self, annotations: &Annotations) {
-        let notes: Vec<Annotation> = annotations.iter().collect();
-        self.list(&notes, |out, note| {
-            out.0.push(u8::from(note.severity == Severity::Info));
-            out.varint(u64::from(note.range.start));
-            out.varint(u64::from(note.range.end));
-            out.bytes(note.message.as_bytes());
-        });
+        let (plain, repairs) = (annotations.plain(), annotations.repairs());
+        self.varint((plain.len() + repairs.len()) as u64);
+        for note in plain {
+            self.0.push(u8::from(note.severity == Severity::Info));
+            self.place(note.range);
+            self.bytes(note.message.as_bytes());
+        }
+        for Repaired { metric, range, repair } in repairs {
+            self.0.push(REPAIR);
+            self.place(*range);
+            self.bytes(metric.as_bytes());
+            for value in [repair.bucket_min, repair.bucket_max, repair.difference_max] {
+                self.float(value);
+            }
+            self.varint(repair.count);
+            self.zigzag(repair.time_min);
+            self.zigzag(repair.time_max);
+        }
+    }
+
+    fn place(&mut self, range: ByteRange) {
+        self.varint(u64::from(range.start));
+        self.varint(u64::from(range.end));
     }
 
     fn series(&mut self, series: &Series) {
@@ -311,17 +332,33 @@ impl<'a> Reader<'a> {
     fn notes(&mut self) -> Read<Annotations> {
         let mut annotations = Annotations::default();
         for _ in 0..self.count(4)? {
-            let severity = match self.byte()? {
+            let kind = self.byte()?;
+            let (start, end) = (self.varint()?, self.varint()?);
+            let range = ByteRange::new(start as u32, end as u32);
+            let text = std::str::from_utf8(self.bytes()?).map_err(|_| self.malformed())?;
+            let severity = match kind {
                 0 => Severity::Warning,
                 1 => Severity::Info,
+                REPAIR => {
+                    annotations.repaired(text, range, self.repair()?);
+                    continue;
+                }
                 _ => return Err(self.malformed()),
             };
-            let (start, end) = (self.varint()?, self.varint()?);
-            let message = std::str::from_utf8(self.bytes()?).map_err(|_| self.malformed())?;
-            let range = ByteRange::new(start as u32, end as u32);
-            annotations.add(Annotation { severity, message: message.to_owned(), range });
+            annotations.add(Annotation { severity, message: text.to_owned(), range });
         }
         Ok(annotations)
+    }
+
+    fn repair(&mut self) -> Read<MonotonicRepair> {
+        Ok(MonotonicRepair {
+            bucket_min: self.float()?,
+            bucket_max: self.float()?,
+            difference_max: self.float()?,
+            count: self.varint()?,
+            time_min: self.zigzag()?,
+            time_max: self.zigzag()?,
+        })
     }
 
     fn labels(&mut self) -> Read<(Labels, bool)> {
@@ -485,6 +522,15 @@ mod tests {
         let mut annotations = Annotations::default();
         annotations.warn("odd", ByteRange::new(3, 9));
         annotations.inform("fine", ByteRange::new(0, 2));
+        let repair = MonotonicRepair {
+            bucket_min: 0.5,
+            bucket_max: f64::INFINITY,
+            difference_max: 2.0,
+            count: 3,
+            time_min: -60_000,
+            time_max: 60_000,
+        };
+        annotations.repaired("up", ByteRange::new(2, 4), repair);
         let stats = EvalStats { samples_read: 7, samples_peak: 300 };
         FragmentAnswer { content, annotations, stats }
     }
@@ -518,7 +564,7 @@ mod tests {
                 let bytes = encode(&answer(content));
                 let read = decode(&bytes).expect("what was encoded");
                 prop_assert_eq!(encode(&read), bytes);
-                prop_assert_eq!(read.annotations.iter().count(), 2);
+                prop_assert_eq!(read.annotations.iter().count(), 3);
             }
         }
 

@@ -4,9 +4,16 @@ use narthex_model::Timestamp;
 
 use super::{RunOptions, storage::Storage};
 use crate::{
-    Answer, CancelToken, EvalOptions, ParseOptions, Plan, Severity, Steps, Value, ast::Expr, cut,
-    eval::Inputs, eval::NoLeaves, evaluate, join, parse, resolve, run_fragment, wire,
+    Answer, CancelToken, EvalError, EvalOptions, Fragment, FragmentAnswer, FragmentAnswers,
+    ParseOptions, Plan, Reach, ScopedSource, Severity, Steps, Value,
+    ast::Expr,
+    cut,
+    eval::{Inputs, NoLeaves},
+    evaluate, join, parse, resolve, run_fragment, wire,
 };
+
+/// The job whose series are spread over shards, where one is.
+pub(super) const SPREAD_JOB: &str = "spread";
 
 /// What scripts allow a query to hold in memory.
 const SAMPLES_MAX: usize = 10_000;
@@ -71,25 +78,59 @@ fn query_shards(expr: &Expr, options: &EvalOptions, all: &Shards) -> Result<Answ
     for piece in cut(expr, options, &all.splits) {
         let later = all.splits.iter().filter(|split| **split > piece.reads.1).count();
         let shards = &all.shards[..all.shards.len() - later];
-        answers.push(query_piece(&piece.plan(expr, options), shards)?);
+        let of_targets = query_piece(&piece.plan(expr, options, Reach::Targets), shards);
+        let undecided = EvalError::Undecided.to_string();
+        answers.push(match of_targets {
+            Err(error) if error == undecided => {
+                query_piece(&piece.plan(expr, options, Reach::Series), shards)?
+            }
+            answer => answer?,
+        });
     }
     Ok(join(answers))
 }
 
 fn query_piece(plan: &Plan, shards: &[Storage]) -> Result<Answer, String> {
-    let cancel = CancelToken::new();
-    let mut answers = Vec::new();
+    let (mut of_fragments, cancel) = (Vec::new(), CancelToken::new());
     for fragment in plan.fragments() {
-        let options = plan.fragment_options(fragment);
-        let mut of_shards = Vec::new();
-        for source in shards {
-            let inputs = Inputs { source, leaves: &NoLeaves, cancel: &cancel };
-            let answer = run_fragment(&fragment.text, fragment.kind, &options, inputs)
-                .map_err(|error| error.to_string())?;
-            let answer = wire::decode(&wire::encode(&answer)).map_err(|error| error.to_string())?;
-            of_shards.push(answer);
-        }
-        answers.push(of_shards);
+        of_fragments.push(ask_shards(plan, fragment, shards)?);
     }
-    plan.finish(answers, &cancel).map_err(|error| error.to_string())
+    plan.finish(of_fragments, &cancel).map_err(|error| error.to_string())
+}
+
+fn ask_shards(
+    plan: &Plan,
+    fragment: &Fragment,
+    shards: &[Storage],
+) -> Result<FragmentAnswers, String> {
+    let mut answers = FragmentAnswers::default();
+    let mut unfinished = Vec::new();
+    for shard in shards {
+        let (answer, left_out) = ask(plan, fragment, shard)?;
+        answers.of_shards.push(answer);
+        if left_out > 0 {
+            unfinished.push(shard);
+        }
+    }
+    let Some(rest) = fragment.rest().filter(|_| !unfinished.is_empty()) else {
+        return Ok(answers);
+    };
+    for fragment in rest.fragments() {
+        let asked = unfinished.iter().map(|shard| ask(rest, fragment, shard).map(|(it, _)| it));
+        answers.of_rest.push(asked.collect::<Result<_, _>>()?);
+    }
+    Ok(answers)
+}
+
+/// What a shard answers, and how many series it left out.
+fn ask(plan: &Plan, fragment: &Fragment, shard: &Storage) -> Result<(FragmentAnswer, u64), String> {
+    let (options, cancel) = (plan.fragment_options(fragment), CancelToken::new());
+    let is_keyed =
+        |job: &str, instance: &str| !job.is_empty() && !instance.is_empty() && job != SPREAD_JOB;
+    let source = ScopedSource::new(shard, fragment.scope, &is_keyed);
+    let inputs = Inputs { source: &source, leaves: &NoLeaves, cancel: &cancel };
+    let answer = run_fragment(&fragment.text, fragment.kind, &options, inputs)
+        .map_err(|error| error.to_string())?;
+    let answer = wire::decode(&wire::encode(&answer)).map_err(|error| error.to_string())?;
+    Ok((answer, source.left_out()))
 }

@@ -10,7 +10,7 @@ use proptest::{prelude::*, sample::select};
 
 use super::{
     RunOptions,
-    engine::{Engine, Outcome},
+    engine::{Engine, Outcome, SPREAD_JOB},
     script::{self, CommandKind},
     storage::{Storage, spread},
 };
@@ -137,10 +137,10 @@ fn storage(lines: &[String]) -> Storage {
     storage
 }
 
-/// Where series live: jobs called `spread` are spread like series without a job.
+/// Where series live: those of the spread job like series without a job.
 fn shard_of(labels: &Labels) -> usize {
     let key = match labels.value("job") {
-        "spread" => labels.without_metric_name().hash64(),
+        SPREAD_JOB => labels.without_metric_name().hash64(),
         _ => spread(labels),
     };
     key as usize

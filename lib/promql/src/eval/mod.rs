@@ -79,6 +79,9 @@ pub struct EvalOptions {
     /// Of histograms, only counts and sums matter to what looks at the answer. Set for fragments
     /// of a query, whose text does not show it.
     pub marks_resets: bool,
+    /// Other series, which the source does not have, may stand beside those that it has: whether an
+    /// operand is empty is not known.
+    pub sees_part: bool,
     /// What all evaluations of the process may hold together. Default: no limit.
     pub pool: Option<SamplePool>,
 }
@@ -95,6 +98,7 @@ impl EvalOptions {
             uses_start_timestamps: false,
             has_type_labels: false,
             marks_resets: false,
+            sees_part: false,
             pool: None,
         }
     }
@@ -158,6 +162,10 @@ pub enum EvalError {
     /// Series did not find exactly one partner.
     #[error("{0}")]
     Match(String),
+    /// It depends on series that were not seen whether there is an error: see
+    /// [`EvalOptions::sees_part`].
+    #[error("more series are needed to tell whether they match")]
+    Undecided,
     /// Storage failed.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -181,6 +189,14 @@ pub struct EvalStats {
     pub samples_read: u64,
     /// The most samples in memory at once.
     pub samples_peak: usize,
+}
+
+impl EvalStats {
+    /// Adds those of an evaluation that ended before this one began.
+    pub(crate) fn follow(&mut self, before: Self) {
+        self.samples_read += before.samples_read;
+        self.samples_peak = self.samples_peak.max(before.samples_peak);
+    }
 }
 
 /// Columns that stand for parts of an expression: what other shards have worked out.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use narthex_model::{Labels, Timestamp};
 
-use super::{Plan, distribute, split::Splitter};
+use super::{Plan, Reach, distribute, split::Splitter};
 use crate::{
     MatrixSeries, Steps, Value,
     ast::{Expr, ExprKind, RangeExtension, Selector},
@@ -31,11 +31,11 @@ pub struct Piece {
 
 impl Piece {
     /// How this piece of a resolved expression is evaluated.
-    pub fn plan(&self, expr: &Expr, options: &EvalOptions) -> Plan {
+    pub fn plan(&self, expr: &Expr, options: &EvalOptions, reach: Reach) -> Plan {
         let options = EvalOptions { steps: self.steps, ..options.clone() };
         match self.crosses {
             true => gather(expr, &options),
-            false => distribute(expr, &options),
+            false => distribute(expr, &options, reach),
         }
     }
 }
@@ -77,6 +77,18 @@ pub fn cut(expr: &Expr, options: &EvalOptions, beginnings: &[Timestamp]) -> Vec<
     pieces.into_iter().map(|(_, piece)| piece).collect()
 }
 
+/// How far behind a step the latest sample lies that the step may look at, in milliseconds, which is
+/// the same for all steps. `None` if that is no matter of the distance: the expression looks at fixed
+/// times, or at no samples.
+pub fn looks_ahead(expr: &Expr, options: &EvalOptions) -> Option<i64> {
+    let mut is_fixed = expr.selectors().into_iter().any(|selector| selector.at.is_some());
+    expr.walk(&mut |node| {
+        is_fixed |= matches!(&node.kind, ExprKind::Subquery(subquery) if subquery.at.is_some());
+    });
+    let (_, last) = reads(expr, options, (0, 0)).filter(|_| !is_fixed)?;
+    Some(last)
+}
+
 /// Puts the answers of a query's pieces together, in their order.
 pub fn join(answers: Vec<Answer>) -> Answer {
     let mut answers = answers.into_iter();
@@ -92,8 +104,7 @@ pub fn join(answers: Vec<Answer>) -> Answer {
         for more in more {
             match series.get_mut(&more.labels) {
                 Some(series) => {
-                    (0..more.samples.len())
-                        .for_each(|at| series.samples.push_of(&more.samples, at));
+                    series.samples.extend_of(&more.samples, 0..more.samples.len());
                 }
                 None => drop(series.insert(more.labels.clone(), more)),
             }
@@ -105,7 +116,7 @@ pub fn join(answers: Vec<Answer>) -> Answer {
 
 /// A plan in which shards send samples and the querier evaluates.
 fn gather(expr: &Expr, options: &EvalOptions) -> Plan {
-    let mut splitter = Splitter::new(options);
+    let mut splitter = Splitter::new(options, Reach::Series);
     splitter.fetch_all(expr, Grid::new(&options.steps));
     splitter.into_plan(expr)
 }
@@ -198,6 +209,25 @@ mod tests {
         assert_eq!(pieces("up @ 1860", &[30]), whole_steps(true));
         let crossing = [(0, 29, false), (30, 60, true)];
         assert_eq!(pieces("up - up @ 0", &[30]), crossing);
+    }
+
+    #[test]
+    fn steps_look_ahead_by_their_offsets() {
+        let ahead = |text: &str| {
+            let minute = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
+            let steps = Steps { start: minute(0), end: minute(60), step_millis: 60_000 };
+            let expr = parse(text, &ParseOptions::everything()).expect("valid");
+            let expr = resolve(expr, text, &steps).expect("resolved");
+            looks_ahead(&expr, &EvalOptions::new(steps))
+        };
+        assert_eq!(ahead("sum(rate(up[5m]))"), Some(0));
+        assert_eq!(ahead("up offset 2m"), Some(-120_000));
+        assert_eq!(ahead("up offset 2m + up offset -1m"), Some(60_000));
+        assert_eq!(ahead("max_over_time(up[10m:1m] offset 1m)"), Some(-60_000));
+        assert_eq!(ahead("info(up offset 1m)"), Some(-60_000));
+        assert_eq!(ahead("up + up @ 60"), None);
+        assert_eq!(ahead("max_over_time(up[10m:1m] @ end())"), None);
+        assert_eq!(ahead("1 + time()"), None);
     }
 
     fn whole_steps(crosses: bool) -> [(i64, i64, bool); 1] {

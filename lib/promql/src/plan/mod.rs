@@ -1,8 +1,9 @@
 //! Queries over shards.
 //!
 //! Shards hold disjoint series. What looks at one series at a time is evaluated where the series
-//! is; what relates series is evaluated at the querier, over the columns that shards send. So an
-//! answer does not depend on how series are spread, up to the last bits of sums.
+//! is, and so is what relates series of one target only ([`Scope`]); what relates others is
+//! evaluated at the querier, over the columns that shards send. So an answer does not depend on how
+//! series are spread, up to the last bits of sums.
 //!
 //! ```text
 //! query ── distribute ──▶ Plan ── fragments as text ──▶ run_fragment on each shard
@@ -15,26 +16,30 @@
 //! * a fragment's text means the same on every shard: durations and times are resolved in it;
 //! * the evaluator of the querier is that of the shards, with the answers in place of what the
 //!   shards evaluated;
-//! * each part of the expression that reads series is in exactly one fragment.
+//! * each part of the expression that reads series is in exactly one fragment, and in a second one
+//!   if the first is about keyed series alone; equal parts share a fragment.
 //!
 //! Which shards exist, and how fragments reach them, is not known here.
 
 mod cut;
 mod fragment;
+mod keys;
 mod place;
 mod split;
 
 use std::collections::HashMap;
 
-pub use cut::{Piece, cut, join};
+pub use cut::{Piece, cut, join, looks_ahead};
 pub use fragment::{FragmentAnswer, FragmentContent, FragmentError, SampledSeries, run_fragment};
+pub use keys::{Scope, ScopedSource};
 
 use crate::{
-    Steps,
+    Annotations, Steps,
     ast::{ByteRange, Expr, ExprKind},
     eval::{
         Answer, CancelToken, EvalError, EvalOptions, EvalStats, Grid, Inputs, Leaves,
-        absent_labels, evaluate_with, merge_partials, merge_same_labels,
+        PartialAggregate, absent_labels, evaluate_columns, evaluate_partial, evaluate_with,
+        merge_partials, merge_same_labels,
     },
     value::Series,
 };
@@ -50,21 +55,35 @@ pub struct Plan {
 }
 
 /// A part of a query that every shard evaluates for its own series.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Fragment {
     /// What to evaluate, as PromQL.
     pub text: String,
     /// What to do with it.
     pub kind: FragmentKind,
+    /// Which series it is about.
+    pub scope: Scope,
     /// The times to evaluate at; of [`FragmentKind::Samples`] the range to read, both ends
     /// included.
     pub steps: Steps,
     /// See [`EvalOptions::marks_resets`].
     pub marks_resets: bool,
-    /// The node that the answer stands for.
-    replaces: ByteRange,
+    /// What the querier makes of the series that the scope leaves out.
+    rest: Option<Box<Plan>>,
+    /// The nodes that the answer stands for, one at least.
+    replaces: Vec<ByteRange>,
     /// Places in `text` and the places in the query they came from.
     places: Vec<(ByteRange, ByteRange)>,
+}
+
+/// What shards answer to a fragment.
+#[derive(Debug, Default)]
+pub struct FragmentAnswers {
+    /// One answer a shard.
+    pub of_shards: Vec<FragmentAnswer>,
+    /// If series were left out: for each fragment of [`Fragment::rest`] the answers of the shards
+    /// that left some out.
+    pub of_rest: Vec<Vec<FragmentAnswer>>,
 }
 
 /// What a shard does with a fragment's text.
@@ -80,11 +99,30 @@ pub enum FragmentKind {
     Samples,
 }
 
+/// How far the work on a query goes to the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// What looks at one series at a time, and parts of aggregations.
+    Series,
+    /// Also what relates series of one target. The answer may be [`EvalError::Undecided`]; then
+    /// [`Reach::Series`] tells.
+    Targets,
+}
+
 /// Splits a resolved expression for shards.
-pub fn distribute(expr: &Expr, options: &EvalOptions) -> Plan {
-    let mut splitter = Splitter::new(options);
+pub fn distribute(expr: &Expr, options: &EvalOptions, reach: Reach) -> Plan {
+    let mut splitter = Splitter::new(options, reach);
     splitter.split(expr, Grid::new(&options.steps));
     splitter.into_plan(expr)
+}
+
+/// What a plan's expression is evaluated over, made of fragments' answers.
+#[derive(Default)]
+struct Merged {
+    shipped: Shipped,
+    source: FetchedSource,
+    annotations: Annotations,
+    stats: EvalStats,
 }
 
 impl Plan {
@@ -98,98 +136,173 @@ impl Plan {
         EvalOptions {
             steps: fragment.steps,
             marks_resets: fragment.marks_resets,
+            sees_part: fragment.scope == Scope::Keyed,
             ..self.options.clone()
         }
     }
 
-    /// The query's answer from those of all shards, one list per fragment.
+    /// The query's answer from those of all shards, one element per fragment.
     pub fn finish(
         &self,
-        answers: Vec<Vec<FragmentAnswer>>,
+        answers: Vec<FragmentAnswers>,
         cancel: &CancelToken,
     ) -> Result<Answer, EvalError> {
-        assert_eq!(answers.len(), self.fragments.len(), "BUG: fragments without answers");
-        let mut shipped = Shipped::default();
-        let mut annotations = crate::Annotations::default();
-        let mut stats = EvalStats::default();
-        let mut source = FetchedSource::default();
-        for (fragment, answers) in self.fragments.iter().zip(answers) {
-            for answer in &answers {
-                for mut note in answer.annotations.iter() {
-                    note.range = fragment.place_in_query(note.range);
-                    annotations.add(note);
-                }
-                stats.samples_read += answer.stats.samples_read;
-                stats.samples_peak += answer.stats.samples_peak;
-            }
-            match self.merge(fragment, answers, &mut annotations)? {
-                Merged::Columns(series) => {
-                    shipped.columns.insert(fragment.replaces, series);
-                }
-                Merged::Samples(series) => source.add(series),
-            }
-        }
-        let inputs = Inputs { source: &source, leaves: &shipped, cancel };
+        let merged = self.merge_all(answers, cancel)?;
+        let inputs = Inputs { source: &merged.source, leaves: &merged.shipped, cancel };
         let mut answer = evaluate_with(&self.expr, &self.options, inputs)?;
-        annotations.merge(answer.annotations);
-        answer.annotations = annotations;
-        answer.stats.samples_read += stats.samples_read;
-        answer.stats.samples_peak = answer.stats.samples_peak.max(stats.samples_peak);
+        answer.annotations.merge(merged.annotations);
+        answer.stats.follow(merged.stats);
         Ok(answer)
+    }
+
+    fn merge_all(
+        &self,
+        answers: Vec<FragmentAnswers>,
+        cancel: &CancelToken,
+    ) -> Result<Merged, EvalError> {
+        assert_eq!(answers.len(), self.fragments.len(), "BUG: fragments without answers");
+        let mut merged = Merged::default();
+        for (fragment, answers) in self.fragments.iter().zip(answers) {
+            for answer in &answers.of_shards {
+                merged.note(fragment, answer);
+            }
+            let rest = match (&fragment.rest, answers.of_rest) {
+                (Some(plan), of_rest) if !of_rest.is_empty() => {
+                    Some(plan.finish_rest(fragment.kind, of_rest, cancel)?)
+                }
+                _ => None,
+            };
+            self.merge(fragment, (answers.of_shards, rest), &mut merged)?;
+        }
+        Ok(merged)
+    }
+
+    /// What this plan, of the series that a fragment leaves out, adds to the fragment's answers.
+    fn finish_rest(
+        &self,
+        kind: FragmentKind,
+        answers: Vec<Vec<FragmentAnswer>>,
+        cancel: &CancelToken,
+    ) -> Result<FragmentAnswer, EvalError> {
+        let alone = |of_shards| FragmentAnswers { of_shards, of_rest: Vec::new() };
+        let merged = self.merge_all(answers.into_iter().map(alone).collect(), cancel)?;
+        let inputs = Inputs { source: &merged.source, leaves: &merged.shipped, cancel };
+        let (content, mut annotations, mut stats) = match kind {
+            FragmentKind::Partial => {
+                let partial = evaluate_partial(&self.expr, &self.options, inputs)?;
+                (FragmentContent::Partial(partial.groups), partial.annotations, partial.stats)
+            }
+            _ => {
+                let columns = evaluate_columns(&self.expr, &self.options, inputs)?;
+                (FragmentContent::Columns(columns.series), columns.annotations, columns.stats)
+            }
+        };
+        annotations.merge(merged.annotations);
+        stats.follow(merged.stats);
+        Ok(FragmentAnswer { content, annotations, stats })
     }
 
     fn merge(
         &self,
         fragment: &Fragment,
-        answers: Vec<FragmentAnswer>,
-        annotations: &mut crate::Annotations,
-    ) -> Result<Merged, EvalError> {
-        let (mut columns, mut partials, mut samples) = (Vec::new(), Vec::new(), Vec::new());
-        for answer in answers {
-            match answer.content {
-                FragmentContent::Columns(series) => columns.push(series),
-                FragmentContent::Partial(groups) => partials.extend(groups),
-                FragmentContent::Samples(series) => samples.extend(series),
-            }
+        (of_shards, rest): (Vec<FragmentAnswer>, Option<FragmentAnswer>),
+        merged: &mut Merged,
+    ) -> Result<(), EvalError> {
+        let mut parts = Parts::default();
+        of_shards.into_iter().for_each(|answer| parts.add(answer.content));
+        if let Some(rest) = rest {
+            let places = |range| fragment.places_like(range);
+            merged.annotations.merge(rest.annotations.said_of(places));
+            merged.stats.follow(rest.stats);
+            parts.add(rest.content);
         }
-        match fragment.kind {
-            FragmentKind::Columns => {
-                let all = sorted(columns.into_iter().flatten().collect());
-                Ok(Merged::Columns(merge_same_labels(all)?))
+        let node = find(&self.expr, fragment.replaces[0]);
+        let columns = match (fragment.kind, &node.kind) {
+            // Labels of one target's series may be equal here; whoever looks at them tells.
+            (FragmentKind::Columns, _) if fragment.scope == Scope::Keyed => {
+                sorted(parts.columns.into_iter().flatten().collect())
             }
-            FragmentKind::Absent => {
-                let mut absent = absent_from_all(columns);
+            (FragmentKind::Columns, _) => {
+                merge_same_labels(sorted(parts.columns.into_iter().flatten().collect()))?
+            }
+            (FragmentKind::Absent, kind) => {
+                let mut absent = absent_from_all(parts.columns);
                 // Labels depend on the order of matchers, which the fragment's text does not keep.
-                if let ExprKind::Call(call) = &find(&self.expr, fragment.replaces).kind {
+                if let ExprKind::Call(call) = kind {
                     let labels = absent_labels(&call.args[0]);
                     absent.iter_mut().for_each(|series| series.labels = labels.clone());
                 }
-                Ok(Merged::Columns(absent))
+                absent
             }
-            FragmentKind::Partial => {
-                let ExprKind::Aggregate(aggregate) = &find(&self.expr, fragment.replaces).kind
-                else {
-                    unreachable!("BUG: only aggregations are worked out in parts");
-                };
+            (FragmentKind::Partial, ExprKind::Aggregate(aggregate)) => {
                 let steps = Grid::new(&fragment.steps).len;
-                let merged = merge_partials(aggregate, partials, steps, annotations);
-                Ok(Merged::Columns(sorted(merged)))
+                let notes = &mut merged.annotations;
+                sorted(merge_partials(aggregate, parts.partials, steps, notes))
             }
-            FragmentKind::Samples => Ok(Merged::Samples(samples)),
+            (FragmentKind::Partial, _) => {
+                unreachable!("BUG: only aggregations are worked out in parts")
+            }
+            (FragmentKind::Samples, _) => {
+                merged.source.add(parts.samples);
+                return Ok(());
+            }
+        };
+        merged.shipped.add(fragment, columns);
+        Ok(())
+    }
+}
+
+impl Merged {
+    /// Takes over what an answer says beside its content, for each node that it stands for.
+    fn note(&mut self, fragment: &Fragment, answer: &FragmentAnswer) {
+        let places = |range| fragment.places_in_query(range);
+        self.annotations.merge(answer.annotations.said_of(places));
+        self.stats.samples_read += answer.stats.samples_read * fragment.replaces.len() as u64;
+        self.stats.samples_peak += answer.stats.samples_peak;
+    }
+}
+
+/// Contents of answers, by their kind.
+#[derive(Default)]
+struct Parts {
+    columns: Vec<Vec<Series>>,
+    partials: Vec<PartialAggregate>,
+    samples: Vec<SampledSeries>,
+}
+
+impl Parts {
+    fn add(&mut self, content: FragmentContent) {
+        match content {
+            FragmentContent::Columns(series) => self.columns.push(series),
+            FragmentContent::Partial(groups) => self.partials.extend(groups),
+            FragmentContent::Samples(series) => self.samples.extend(series),
         }
     }
 }
 
-enum Merged {
-    Columns(Vec<Series>),
-    Samples(Vec<SampledSeries>),
-}
-
 impl Fragment {
+    /// How the querier evaluates what the fragment's scope leaves out: from answers of those shards
+    /// that left series out. `None` if its scope leaves out none.
+    pub fn rest(&self) -> Option<&Plan> {
+        self.rest.as_deref()
+    }
+
     /// Where in the query a place of the fragment's text came from.
-    fn place_in_query(&self, range: ByteRange) -> ByteRange {
-        let found = self.places.iter().find(|(in_text, _)| *in_text == range);
-        found.map_or(self.replaces, |(_, in_query)| *in_query)
+    fn places_in_query(&self, range: ByteRange) -> Vec<ByteRange> {
+        let found = self.places.iter().filter(|(in_text, _)| *in_text == range);
+        let mut places: Vec<ByteRange> = found.map(|(_, in_query)| *in_query).collect();
+        if places.is_empty() {
+            places.clone_from(&self.replaces);
+        }
+        places
+    }
+
+    /// The places in the query that are of the same part of the fragment as `range` there.
+    fn places_like(&self, range: ByteRange) -> Vec<ByteRange> {
+        match self.places.iter().find(|(_, in_query)| *in_query == range) {
+            Some((in_text, _)) => self.places_in_query(*in_text),
+            None => vec![range],
+        }
     }
 }
 
@@ -208,6 +321,16 @@ fn find(expr: &Expr, range: ByteRange) -> &Expr {
 #[derive(Default)]
 struct Shipped {
     columns: HashMap<ByteRange, Vec<Series>>,
+}
+
+impl Shipped {
+    fn add(&mut self, fragment: &Fragment, columns: Vec<Series>) {
+        let (last, others) = fragment.replaces.split_last().expect("BUG: it replaces nothing");
+        for replaced in others {
+            self.columns.insert(*replaced, columns.clone());
+        }
+        self.columns.insert(*last, columns);
+    }
 }
 
 impl Leaves for Shipped {

@@ -3,13 +3,17 @@
 use narthex_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 use super::{
-    Fragment, FragmentKind, Plan,
+    Fragment, FragmentKind, Plan, Reach, Scope,
+    keys::keeps_target,
     place::{Place, place},
 };
 use crate::{
     ParseOptions, Steps,
     ast::{Aggregate, AggregateOp, ByteRange, Call, Expr, ExprKind, RangeExtension, Selector},
-    eval::{EvalOptions, Grid, Reference, info_reference, is_step_invariant, subquery_grid},
+    eval::{
+        EvalOptions, Grid, Reference, has_partial_form, info_reference, is_step_invariant,
+        subquery_grid,
+    },
     functions, parse,
     types::ValueType,
 };
@@ -22,14 +26,18 @@ const INFO_METRICS: &str = ".+_info";
 /// Collects fragments on a walk from the whole expression down to what shards can do.
 pub(super) struct Splitter<'a> {
     options: &'a EvalOptions,
+    reach: Reach,
+    /// Which series fragments are about that look at one series at a time.
+    scope: Scope,
     /// As the evaluator's flag at the same place of the expression.
     marks_resets: bool,
     fragments: Vec<Fragment>,
 }
 
 impl<'a> Splitter<'a> {
-    pub(super) fn new(options: &'a EvalOptions) -> Self {
-        Self { options, marks_resets: options.marks_resets, fragments: Vec::new() }
+    pub(super) fn new(options: &'a EvalOptions, reach: Reach) -> Self {
+        let (scope, marks_resets) = (Scope::All, options.marks_resets);
+        Self { options, reach, scope, marks_resets, fragments: Vec::new() }
     }
 
     /// What was collected of `expr`.
@@ -79,6 +87,9 @@ impl<'a> Splitter<'a> {
             (Place::Querier, ExprKind::Aggregate(aggregate)) => {
                 self.split_aggregate(expr, aggregate, grid);
             }
+            (Place::Querier, _) if self.is_within_targets(expr) => {
+                self.ship_keyed(FragmentKind::Columns, expr, expr, grid);
+            }
             (Place::Querier, ExprKind::Call(call)) => self.split_call(expr, call, grid),
             (Place::Querier, _) => {
                 expr.children().into_iter().for_each(|child| self.split(child, grid));
@@ -101,28 +112,33 @@ impl<'a> Splitter<'a> {
 
     fn split_aggregate(&mut self, expr: &Expr, aggregate: &Aggregate, grid: Grid) {
         let param = aggregate.param.as_ref();
-        let is_pushed = place(&aggregate.expr) == Place::Shards
-            && param.is_none_or(|param| place(param) == Place::Anywhere);
+        let takes_any = param.is_none_or(|param| place(param) == Place::Anywhere);
+        let is_of_each = takes_any && place(&aggregate.expr) == Place::Shards;
+        let is_of_targets = takes_any && self.is_within_targets(&aggregate.expr);
         match aggregate.op {
-            AggregateOp::Sum
-            | AggregateOp::Avg
-            | AggregateOp::Count
-            | AggregateOp::Min
-            | AggregateOp::Max
-            | AggregateOp::Group
-            | AggregateOp::Stddev
-            | AggregateOp::Stdvar
-                if is_pushed =>
-            {
+            op if is_of_each && has_partial_form(op) => {
                 self.ship(FragmentKind::Partial, expr, expr, grid);
             }
             // What is chosen from all is among what each shard chooses from its own: the querier
             // chooses again from that.
-            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk if is_pushed => {
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk if is_of_each => {
                 self.ship(FragmentKind::Columns, expr, &aggregate.expr, grid);
+            }
+            _ if self.is_within_targets(expr) => {
+                self.ship_keyed(FragmentKind::Columns, expr, expr, grid);
+            }
+            op if is_of_targets && has_partial_form(op) => {
+                self.ship_keyed(FragmentKind::Partial, expr, expr, grid);
+            }
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk if is_of_targets => {
+                self.ship_keyed(FragmentKind::Columns, expr, &aggregate.expr, grid);
             }
             _ => expr.children().into_iter().for_each(|child| self.split(child, grid)),
         }
+    }
+
+    fn is_within_targets(&self, expr: &Expr) -> bool {
+        self.reach == Reach::Targets && keeps_target(expr)
     }
 
     fn split_call(&mut self, expr: &Expr, call: &Call, grid: Grid) {
@@ -149,6 +165,44 @@ impl<'a> Splitter<'a> {
 
     /// Has the shards evaluate `expr` in place of `replaced`.
     fn ship(&mut self, kind: FragmentKind, expr: &Expr, replaced: &Expr, grid: Grid) {
+        self.add((kind, self.scope), expr, replaced, grid);
+    }
+
+    /// Has the shards evaluate `expr` in place of `replaced` for their keyed series, and the querier
+    /// what `expr` says about the others.
+    fn ship_keyed(&mut self, kind: FragmentKind, expr: &Expr, replaced: &Expr, grid: Grid) {
+        let options = EvalOptions {
+            steps: steps(grid),
+            marks_resets: self.marks_resets,
+            sees_part: true,
+            ..self.options.clone()
+        };
+        let mut rest = Splitter::new(&options, Reach::Series);
+        rest.scope = Scope::Unkeyed;
+        let whole = match &expr.kind {
+            ExprKind::Aggregate(aggregate) if kind == FragmentKind::Partial => {
+                rest.split(&aggregate.expr, grid);
+                expr
+            }
+            _ => {
+                rest.split(replaced, grid);
+                replaced
+            }
+        };
+        let rest = Box::new(rest.into_plan(whole));
+        if let Some(added) = self.add((kind, Scope::Keyed), expr, replaced, grid) {
+            added.rest = Some(rest);
+        }
+    }
+
+    /// Adds a fragment, unless there is an equal one, which then stands for `replaced`, too.
+    fn add(
+        &mut self,
+        (kind, scope): (FragmentKind, Scope),
+        expr: &Expr,
+        replaced: &Expr,
+        grid: Grid,
+    ) -> Option<&mut Fragment> {
         let text = expr.to_string();
         let mut places = Vec::new();
         let options = ParseOptions { input_bytes_max: u32::MAX, ..ParseOptions::everything() };
@@ -157,7 +211,28 @@ impl<'a> Splitter<'a> {
         }
         let replaces = replaced.unwrapped().range;
         let (steps, marks_resets) = (steps(grid), self.marks_resets);
-        self.fragments.push(Fragment { text, kind, steps, marks_resets, replaces, places });
+        let is_equal = |other: &&mut Fragment| {
+            (other.kind, other.scope, other.steps) == (kind, scope, steps)
+                && other.marks_resets == marks_resets
+                && other.text == text
+        };
+        if let Some(equal) = self.fragments.iter_mut().find(is_equal) {
+            equal.replaces.push(replaces);
+            equal.places.extend(places);
+            return None;
+        }
+        let (replaces, rest) = (vec![replaces], None);
+        self.fragments.push(Fragment {
+            text,
+            kind,
+            scope,
+            steps,
+            marks_resets,
+            rest,
+            replaces,
+            places,
+        });
+        self.fragments.last_mut()
     }
 
     /// Has the shards send the samples of a range, and those before it that its start looks at.
@@ -181,13 +256,15 @@ impl<'a> Splitter<'a> {
         self.fragments.push(Fragment {
             text: Expr::new(ExprKind::Selector(selector), replaces).to_string(),
             kind: FragmentKind::Samples,
+            scope: self.scope,
             steps: Steps {
                 start: Timestamp::from_millis(start),
                 end: Timestamp::from_millis(end),
                 step_millis: 0,
             },
             marks_resets: self.marks_resets,
-            replaces,
+            rest: None,
+            replaces: vec![replaces],
             places: Vec::new(),
         });
     }

@@ -105,6 +105,17 @@ impl SampleBuffer {
         self.set_last_start(other.start_timestamp(at));
     }
 
+    /// Appends samples of another buffer, which are newer, without their start timestamps.
+    pub fn extend_of(&mut self, other: &Self, range: std::ops::Range<usize>) {
+        if other.histograms.is_empty() {
+            return self.extend_floats(&other.timestamps[range.clone()], &other.values[range]);
+        }
+        range.for_each(|at| match other.histogram(at) {
+            Some(histogram) => self.push_histogram(other.timestamps[at], Arc::clone(histogram)),
+            None => self.push_float(other.timestamps[at], other.values[at]),
+        });
+    }
+
     /// Gives the last sample its start timestamp; 0 says it is unknown.
     pub fn set_last_start(&mut self, start_timestamp: i64) {
         if start_timestamp == 0 && self.start_timestamps.is_empty() {

@@ -22,6 +22,8 @@ pub(super) struct Join<'j> {
     pub matching: &'j VectorMatching,
     pub grid: Grid,
     pub is_delayed: bool,
+    /// See [`EvalOptions::sees_part`](crate::EvalOptions::sees_part).
+    pub sees_part: bool,
 }
 
 /// The part of the labels that must agree.
@@ -105,7 +107,10 @@ impl Join<'_> {
             let mut present = group.one.iter().filter(|series| series.column.is_present(step));
             let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
             if !many.iter().any(|series| series.column.is_present(step)) {
-                continue;
+                match self.sees_part {
+                    true => return Err(EvalError::Undecided),
+                    false => continue,
+                }
             }
             let side = if self.is_swapped() { "left" } else { "right" };
             let mut names = [&first.labels, &second.labels];

@@ -106,6 +106,7 @@ impl<'a> Evaluator<'a> {
             matching,
             grid,
             is_delayed: self.options.has_delayed_name_removal,
+            sees_part: self.options.sees_part,
         };
         join.run(&left, &right, &mut self.annotations)
     }
