@@ -27,6 +27,7 @@ impl Head {
                 continue;
             }
             outcome.series_deleted += 1;
+            self.earliest = self.earliest.min(tombstone.start);
             if !self.delete_of(series, tombstone) {
                 self.remove_series(series);
                 self.finished.remove(&series.0);

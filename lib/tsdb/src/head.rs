@@ -17,6 +17,7 @@ use narthex_model::{Labels, STALE_NAN_BITS, Timestamp, histogram::EncodedHistogr
 
 use crate::{
     LogPosition, SeriesId, Settings,
+    changes::Changes,
     counts::Counts,
     days::Days,
     entry::Header,
@@ -57,6 +58,9 @@ pub(crate) struct Head {
     pub(crate) outcomes: u64,
     /// Samples stored over the shard's life, in order or late.
     pub(crate) samples_total: u64,
+    /// The earliest time that the entry which is being applied changed.
+    pub(crate) earliest: i64,
+    pub(crate) changes: Changes,
     limits: Limits,
 }
 
@@ -124,6 +128,8 @@ impl Head {
             emptied: Vec::new(),
             outcomes: 0,
             samples_total: 0,
+            earliest: i64::MAX,
+            changes: Changes::behind(0),
             limits: Limits { floor: 0, ceiling: 0, window: 0 },
         };
         head.renew_limits();
@@ -138,6 +144,14 @@ impl Head {
         self.discount_silent(before);
         self.renew_limits();
         self.end_idle(before);
+    }
+
+    /// Ends an entry.
+    pub(crate) fn end(&mut self) {
+        if self.earliest < i64::MAX {
+            self.changes.note(self.applied.index, self.earliest);
+            self.earliest = i64::MAX;
+        }
     }
 
     /// Must follow every change of what limits depend on.
@@ -181,6 +195,7 @@ impl Head {
         {
             hot.append(sample.time, sample.value);
             group.touched = self.applied.index;
+            self.earliest = self.earliest.min(sample.time);
             outcome.appended += 1;
             return;
         }
@@ -245,6 +260,7 @@ impl Head {
             Value::Histogram(histogram) => group.append_histogram(series, (time, histogram), start),
         };
         group.touched = at;
+        self.earliest = self.earliest.min(time);
         if rolled.began {
             self.mark(time, series);
         }
@@ -277,6 +293,7 @@ impl Head {
         }
         let waiting = group.add_late(place, (time, value), start);
         group.touched = at;
+        self.earliest = self.earliest.min(time);
         self.mark(time, series);
         if waiting >= LATE_SAMPLES {
             self.finish_late(series);

@@ -20,6 +20,7 @@
 mod apply;
 mod bits;
 mod bytes;
+mod changes;
 mod checkpoint;
 mod columns;
 mod counts;

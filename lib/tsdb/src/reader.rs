@@ -259,6 +259,19 @@ impl ShardReader {
         self.core.head.read().applied
     }
 
+    /// The last applied entry, and the earliest time at which what is read may differ from what was
+    /// read right after entry `index` was applied: the end of time if nothing changed, the beginning
+    /// if that is not known.
+    pub fn changes_since(&self, index: u64) -> (LogPosition, Timestamp) {
+        let head = self.core.head.read();
+        // What was never applied is of another past.
+        let earliest = match index <= head.applied.index {
+            true => head.changes.since(index),
+            false => i64::MIN,
+        };
+        (head.applied, Timestamp::from_millis(earliest))
+    }
+
     /// How many series count against limits: 0 where there are none.
     pub fn counted_series(&self) -> u64 {
         self.core.head.read().counts.all()

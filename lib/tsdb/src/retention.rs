@@ -160,6 +160,7 @@ impl Head {
             return;
         }
         self.horizons.0.insert(class, time);
+        self.earliest = i64::MIN;
         self.renew_limits();
         let first_day = day_of(time);
         for (day, passed) in self.days.forget(class, first_day, self.applied.index) {

@@ -144,6 +144,7 @@ impl Shard {
             self.torn = true;
             failed(source)
         })?;
+        head.end();
         self.totals.samples += head.samples_total - before;
         self.totals.bytes += entry.len() as u64;
         drop(head);

@@ -8,6 +8,7 @@ use super::record::{
 use crate::{
     ReplicaNumber, SeriesId,
     bytes::Malformed,
+    changes::Changes,
     exemplars::Exemplars,
     head::Head,
     keys,
@@ -70,6 +71,7 @@ pub(crate) fn restore(
         return Ok((head, Vec::new()));
     };
     head.applied = record.position;
+    head.changes = Changes::behind(record.position.index);
     head.leader_time = record.leader_time;
     head.next_series = record.next_series;
     head.samples_total = record.samples_total;

@@ -101,9 +101,13 @@ pub struct Driver {
     known: BTreeMap<usize, SeriesId>,
     /// A selection that was made, and what it showed then.
     pinned: Option<(DigestTask, Digest, Vec<Horizon>)>,
+    /// What the model held once, and the entry that it held it after.
+    remembered: Option<(u64, Held)>,
     now: i64,
     slot: u64,
 }
+
+type Held = BTreeMap<usize, BTreeMap<i64, Cell>>;
 
 fn labels(series: usize) -> Labels {
     let job = format!("job{}", series % 3);
@@ -134,6 +138,7 @@ impl Driver {
             settings: Settings::default(),
             known: BTreeMap::new(),
             pinned: None,
+            remembered: None,
             now: START,
             slot: 0,
         }
@@ -461,6 +466,23 @@ impl Driver {
         let task = || self.shard.reader().digest(Timestamp::MIN, Timestamp::MAX);
         let horizons = self.shard.reader().horizons();
         self.pinned = Some((task(), task().run().expect("readable"), horizons));
+        self.check_remembered();
+        self.remembered = Some((self.shard.applied().index, self.model.samples.clone()));
+    }
+
+    /// What is said to be unchanged is.
+    fn check_remembered(&self) {
+        let Some((index, samples)) = &self.remembered else { return };
+        let (applied, earliest) = self.shard.reader().changes_since(*index);
+        assert_eq!(applied, self.shard.applied());
+        let unchanged = |held: &Held| -> Held {
+            let of = |samples: &BTreeMap<i64, Cell>| -> BTreeMap<i64, Cell> {
+                samples.range(..earliest.millis()).map(|(&at, cell)| (at, cell.clone())).collect()
+            };
+            let held = held.iter().map(|(&series, samples)| (series, of(samples)));
+            held.filter(|(_, samples)| !samples.is_empty()).collect()
+        };
+        assert_eq!(unchanged(samples), unchanged(&self.model.samples));
     }
 
     fn crash(&mut self, kept: usize) {
@@ -481,6 +503,7 @@ impl Driver {
 
     /// The shard shows what the model holds.
     pub fn check(&self) {
+        self.check_remembered();
         let reader = self.shard.reader();
         let series_of: BTreeMap<_, _> =
             (0..SERIES).map(|series| (labels(series), series)).collect();
