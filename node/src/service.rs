@@ -17,17 +17,17 @@ use narthex_proto::{
     client::ShardClient,
     internal::v1::{
         self as internal, AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest,
-        CheckpointPart, CheckpointRequest, CleanTombstonesRequest, CleanTombstonesResponse,
-        Consistency, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
-        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
-        FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest,
-        HoldLogResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest,
-        MetadataPart, MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
-        NodeStatusResponse, NotLeader, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
-        RebuildRequest, RebuildResponse, ReplicaStatus, SelectRequest, SeriesPart, SettleRequest,
-        SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision,
-        TargetsRequest, TargetsResponse, WatchStateRequest, append_response, delete_response,
-        fragment_part, propose_response,
+        ChangesRequest, ChangesResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
+        CleanTombstonesResponse, Consistency, ControlCheckpointPart, ControlCheckpointRequest,
+        DeleteRequest, DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse,
+        ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest,
+        HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest, JoinResponse,
+        LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest, MovesResponse, NamesPart,
+        NodeStatusRequest, NodeStatusResponse, NotLeader, PrepareSnapshotResponse, ProposeRequest,
+        ProposeResponse, RebuildRequest, RebuildResponse, ReplicaStatus, SelectRequest, SeriesPart,
+        SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
+        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest, append_response,
+        delete_response, fragment_part, propose_response,
     },
     service::{Answers, NodeService, ready},
 };
@@ -66,6 +66,9 @@ pub struct LocalNode {
     others: OnceLock<ShardClient>,
     scraper: OnceLock<ScraperHandle>,
 }
+
+/// How long a follower may take to apply what the leader has, before it says that it cannot.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Either the replica, which leads and is up to date, or who leads instead.
 type Leading = Result<Arc<Replica>, NotLeader>;
@@ -118,6 +121,36 @@ impl LocalNode {
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(u64::MAX));
         let pool = self.shared.query_pool.clone();
         Ok(fragment::evaluate(replica.reader.clone(), request, (age, pool)))
+    }
+
+    /// Evaluates on this node's replica once that has applied what the leader had when it was asked:
+    /// a read index, as the leader's own reads take it.
+    async fn fragment_of_follower(
+        &self,
+        request: FragmentRequest,
+    ) -> Result<Answers<FragmentPart>, Status> {
+        refuse_other_tenants(request.tenant)?;
+        let shard = ShardId(request.shard_id);
+        let replica = self.replicas.get(shard);
+        let replica = replica.filter(|it| !*it.group.lacks_entries().borrow());
+        let (Some(replica), Some(others)) = (replica, self.others.get()) else {
+            return Err(Status::unavailable(format!("no replica of {shard}")));
+        };
+        #[expect(clippy::disallowed_methods, reason = "a call's deadline is in tokio's time")]
+        let deadline = tokio::time::Instant::now() + CATCH_UP_TIMEOUT;
+        let (tenant, shard_id, since_index) = (request.tenant, shard.0, u64::MAX);
+        let asked = ChangesRequest { tenant, shard_id, since_index };
+        let led = others.changes(shard, asked, deadline).await;
+        let led = led.map_err(|error| Status::unavailable(error.to_string()))?;
+        // Raft counts from 0.
+        let applied = replica.group.wait_until_applied(led.applied_index.saturating_sub(1));
+        match tokio::time::timeout_at(deadline, applied).await {
+            Ok(Ok(())) => {
+                let how = (Duration::ZERO, self.shared.query_pool.clone());
+                Ok(fragment::evaluate(replica.reader.clone(), request, how))
+            }
+            _ => Err(Status::unavailable(format!("this replica of {shard} lags behind"))),
+        }
     }
 
     /// Empty revisions for a watcher, as long as this node's cluster state is current: who follows
@@ -220,8 +253,10 @@ impl NodeService for LocalNode {
     }
 
     async fn fragment(&self, request: FragmentRequest) -> Result<Answers<FragmentPart>, Status> {
-        if request.consistency() == Consistency::Bounded {
-            return self.fragment_of_old(request);
+        match request.consistency() {
+            Consistency::Linearizable => {}
+            Consistency::Bounded => return self.fragment_of_old(request),
+            Consistency::Follower => return self.fragment_of_follower(request).await,
         }
         match self.reading(request.tenant, request.shard_id).await? {
             Ok(replica) => {
@@ -311,6 +346,17 @@ impl NodeService for LocalNode {
                 Ok(ready(side::names(names)))
             }
             Err(to) => Ok(ready(vec![NamesPart { names: Vec::new(), not_leader: Some(to) }])),
+        }
+    }
+
+    async fn changes(&self, request: ChangesRequest) -> Result<ChangesResponse, Status> {
+        match self.reading(request.tenant, request.shard_id).await? {
+            Ok(replica) => {
+                let (applied, earliest) = replica.reader.changes_since(request.since_index);
+                let (applied_index, earliest_ms) = (applied.index, earliest.millis());
+                Ok(ChangesResponse { not_leader: None, applied_index, earliest_ms })
+            }
+            Err(to) => Ok(ChangesResponse { not_leader: Some(to), ..ChangesResponse::default() }),
         }
     }
 

@@ -25,11 +25,11 @@ use tonic::{Code, Status};
 use crate::{
     connect::Connections,
     internal::v1::{
-        AppendRequest, AppendResponse, Appended, CardinalityPart, CardinalityRequest, Consistency,
-        DeleteRequest, DeleteResponse, Deleted, DigestRequest, DigestResponse, ExemplarsPart,
-        ForwardRequest, FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NamesPart, SelectRequest, SeriesPart, append_response, delete_response,
-        fragment_part,
+        AppendRequest, AppendResponse, Appended, CardinalityPart, CardinalityRequest,
+        ChangesRequest, ChangesResponse, Consistency, DeleteRequest, DeleteResponse, Deleted,
+        DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
+        FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NamesPart,
+        SelectRequest, SeriesPart, append_response, delete_response, fragment_part,
     },
     service::{Answers, NodeService, RemoteNode},
 };
@@ -207,30 +207,40 @@ impl ShardClient {
         request: FragmentRequest,
         deadline: Instant,
     ) -> Result<Answers<FragmentPart>, ShardError> {
-        if request.consistency() != Consistency::Bounded {
-            return self.fragment_of_leader(shard, request, deadline).await;
+        match request.consistency() {
+            Consistency::Linearizable => {
+                return self.fragment_of_leader(shard, request, deadline).await;
+            }
+            Consistency::Follower => {
+                let reason = "no follower has caught up".to_owned();
+                let leader = self.candidate(shard, 0);
+                let answers = self.fragment_of_any(shard, request, (deadline, leader)).await;
+                return answers.ok_or(ShardError::Unavailable { shard, reason });
+            }
+            Consistency::Bounded => {}
         }
         let current =
             FragmentRequest { consistency: Consistency::Linearizable.into(), ..request.clone() };
         let patience = deadline.min(now() + LEADER_PATIENCE);
         match self.fragment_of_leader(shard, current, patience).await {
             Err(ShardError::Unavailable { reason, .. }) => {
-                let old = self.fragment_of_any(shard, request, deadline).await;
+                let old = self.fragment_of_any(shard, request, (deadline, None)).await;
                 old.ok_or(ShardError::Unavailable { shard, reason })
             }
             answered => answered,
         }
     }
 
-    /// What the first replica says that says anything.
+    /// What the first replica but `passed` says that says anything.
     async fn fragment_of_any(
         &self,
         shard: ShardId,
         request: FragmentRequest,
-        deadline: Instant,
+        (deadline, passed): (Instant, Option<NodeId>),
     ) -> Option<Answers<FragmentPart>> {
         let state = self.state();
-        for replica in state.placement(shard)?.replicas.clone() {
+        let replicas = state.placement(shard)?.replicas.clone();
+        for replica in replicas.into_iter().filter(|replica| Some(*replica) != passed) {
             let asked = async {
                 let answers = self.node(replica)?.fragment(request.clone()).await;
                 match first_of(answers, |_| None).await {
@@ -328,6 +338,27 @@ impl ShardClient {
             Box::pin(async move {
                 let answers = node.cardinality(request).await;
                 first_of(answers, |part| part.not_leader.map(|to| node_id(to.leader_node_id))).await
+            })
+        })
+        .await
+    }
+
+    /// How far back in time the shard has changed.
+    pub async fn changes(
+        &self,
+        shard: ShardId,
+        request: ChangesRequest,
+        deadline: Instant,
+    ) -> Result<ChangesResponse, ShardError> {
+        self.ask_leader(shard, deadline, move |node: Arc<dyn NodeService>| {
+            Box::pin(async move {
+                match node.changes(request).await {
+                    Ok(ChangesResponse { not_leader: Some(to), .. }) => {
+                        Reply::NotLeader(node_id(to.leader_node_id))
+                    }
+                    Ok(changes) => Reply::Answer(changes),
+                    Err(status) => Reply::Failed(status),
+                }
             })
         })
         .await

@@ -16,19 +16,19 @@ pub use self::served::serve;
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, CheckpointPart,
-        CheckpointRequest, CleanTombstonesRequest, CleanTombstonesResponse, ControlCheckpointPart,
-        ControlCheckpointRequest, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
-        DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
-        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest,
-        JoinResponse, LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest,
-        MovesResponse, NamesPart, NodeStatusRequest, NodeStatusResponse, PrepareSnapshotResponse,
-        ProposeRequest, ProposeResponse, RebuildRequest, RebuildResponse, SelectRequest,
-        SeriesPart, SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
-        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
-        backup_client::BackupClient, control_client::ControlClient,
-        membership_client::MembershipClient, shard_read_client::ShardReadClient,
-        shard_write_client::ShardWriteClient,
+        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, ChangesRequest,
+        ChangesResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
+        CleanTombstonesResponse, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
+        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
+        ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest, HoldLogResponse,
+        InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest, MetadataPart,
+        MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
+        NodeStatusResponse, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
+        RebuildRequest, RebuildResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse,
+        SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest,
+        TargetsResponse, WatchStateRequest, backup_client::BackupClient,
+        control_client::ControlClient, membership_client::MembershipClient,
+        shard_read_client::ShardReadClient, shard_write_client::ShardWriteClient,
     },
 };
 
@@ -66,6 +66,8 @@ pub trait NodeService: Send + Sync + 'static {
         &self,
         request: CardinalityRequest,
     ) -> Result<Answers<CardinalityPart>, Status>;
+    /// How far back in time a shard that this node leads has changed.
+    async fn changes(&self, request: ChangesRequest) -> Result<ChangesResponse, Status>;
     /// A hash of what a replica holds.
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status>;
     /// Proposes a command to the control group.
@@ -200,6 +202,10 @@ impl NodeService for RemoteNode {
         request: CardinalityRequest,
     ) -> Result<Answers<CardinalityPart>, Status> {
         Ok(Box::pin(self.read.clone().cardinality(request).await?.into_inner()))
+    }
+
+    async fn changes(&self, request: ChangesRequest) -> Result<ChangesResponse, Status> {
+        Ok(self.read.clone().changes(request).await?.into_inner())
     }
 
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {

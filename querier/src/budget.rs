@@ -60,6 +60,41 @@ impl QueryBytes {
     }
 }
 
+impl QueryBytes {
+    /// Nothing yet of what may have to be given back before the query ends.
+    pub fn take_none(&self) -> Taken<'_> {
+        Taken { of: self, bytes: 0 }
+    }
+}
+
+/// What a part of a query took: given back when dropped, unless kept for the query.
+#[derive(Debug)]
+pub struct Taken<'a> {
+    of: &'a QueryBytes,
+    bytes: usize,
+}
+
+impl Taken<'_> {
+    /// As [`QueryBytes::take`].
+    pub fn add(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.of.take(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// The query needs it until it ends.
+    pub fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.of.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// Adds unless the sum is above `limit`; what there was then.
 fn add(count: &AtomicUsize, more: usize, limit: usize) -> Result<usize, usize> {
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
@@ -81,7 +116,13 @@ mod tests {
     fn both_limits_hold_and_what_was_taken_comes_back() {
         let budget = Budget::new(100);
         let query = budget.query(80);
-        assert!(query.take(80).is_ok());
+        let mut given_back = query.take_none();
+        assert!(given_back.add(70).is_ok() && given_back.add(20).is_err());
+        drop(given_back);
+        let mut kept = query.take_none();
+        assert!(kept.add(60).is_ok());
+        kept.keep();
+        assert!(query.take(20).is_ok());
         let error = query.take(1).expect_err("more than a query may have");
         assert_eq!(error.kind, ErrorType::Execution);
         let other = budget.query(80);

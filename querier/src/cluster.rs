@@ -7,10 +7,11 @@ use narthex_cluster::{ClusterState, NodeId, ShardId};
 use narthex_proto::{
     client::{ShardClient, ShardError},
     internal::v1::{
-        CardinalityPart, CardinalityRequest, CleanTombstonesRequest, CleanTombstonesResponse,
-        DeleteRequest, Deleted, ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest,
-        MetadataPart, MetadataRequest, NodeStatusRequest, NodeStatusResponse, SelectRequest,
-        SeriesPart, TargetsRequest, TargetsResponse,
+        CardinalityPart, CardinalityRequest, ChangesRequest, ChangesResponse,
+        CleanTombstonesRequest, CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart,
+        FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest,
+        NodeStatusRequest, NodeStatusResponse, SelectRequest, SeriesPart, TargetsRequest,
+        TargetsResponse,
     },
     service::Answers,
     snapshot::{self, NodeFailure},
@@ -68,6 +69,12 @@ pub trait Cluster: Send + Sync + 'static {
         request: CardinalityRequest,
         within: Duration,
     ) -> Asked<'_, Answers<CardinalityPart>, ShardError>;
+    /// How far back in time a shard has changed.
+    fn changes(
+        &self,
+        request: ChangesRequest,
+        within: Duration,
+    ) -> Asked<'_, ChangesResponse, ShardError>;
     /// Deletes what matching series of a shard have in a range.
     fn delete(&self, request: DeleteRequest, within: Duration) -> Asked<'_, Deleted, ShardError>;
     /// Takes what was deleted out of a node's replicas.
@@ -150,6 +157,15 @@ impl Cluster for ShardClient {
     ) -> Asked<'_, Answers<CardinalityPart>, ShardError> {
         let shard = ShardId(request.shard_id);
         Box::pin(ShardClient::cardinality(self, shard, request, deadline(within)))
+    }
+
+    fn changes(
+        &self,
+        request: ChangesRequest,
+        within: Duration,
+    ) -> Asked<'_, ChangesResponse, ShardError> {
+        let shard = ShardId(request.shard_id);
+        Box::pin(ShardClient::changes(self, shard, request, deadline(within)))
     }
 
     fn delete(&self, request: DeleteRequest, within: Duration) -> Asked<'_, Deleted, ShardError> {

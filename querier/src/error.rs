@@ -22,6 +22,8 @@ pub enum ErrorType {
     NotFound,
     /// A flag of the process does not allow it. Named like `Unavailable`, as Prometheus does.
     Disabled,
+    /// From a shard: it sees too little to tell whether there is an error. Nobody else is told.
+    Undecided,
 }
 
 impl ErrorType {
@@ -34,6 +36,7 @@ impl ErrorType {
             Self::Timeout => "timeout",
             Self::Internal => "internal",
             Self::NotFound => "not_found",
+            Self::Undecided => "undecided",
             Self::Unavailable | Self::Disabled => "unavailable",
         }
     }
@@ -48,6 +51,7 @@ impl ErrorType {
             Self::Internal,
             Self::Unavailable,
             Self::NotFound,
+            Self::Undecided,
         ]
         .into_iter()
         .find(|found| found.name() == name)
@@ -62,7 +66,7 @@ impl ErrorType {
             Self::Canceled => StatusCode::from_u16(499).expect("499 is in range"),
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal | Self::Disabled => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::Disabled | Self::Undecided => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -73,7 +77,7 @@ impl ErrorType {
             Self::Execution => tonic::Code::FailedPrecondition,
             Self::Canceled => tonic::Code::Cancelled,
             Self::Timeout => tonic::Code::DeadlineExceeded,
-            Self::Internal => tonic::Code::Internal,
+            Self::Internal | Self::Undecided => tonic::Code::Internal,
             Self::Unavailable => tonic::Code::Unavailable,
             Self::Disabled => tonic::Code::FailedPrecondition,
             Self::NotFound => tonic::Code::NotFound,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use narthex_cluster::ShardId;
-use narthex_promql::{Fragment, FragmentAnswer, FragmentContent, FragmentKind, Steps};
+use narthex_promql::{Fragment, FragmentAnswer, FragmentContent, FragmentKind, Scope, Steps};
 
 use crate::json::{Json, Sink};
 
@@ -13,8 +13,17 @@ use crate::json::{Json, Sink};
 pub struct Explanation {
     /// Shards that there are; those that were not asked can hold nothing that matters.
     pub shards: usize,
-    /// One, unless the query's range reaches over a change of shards.
+    /// The first steps, if they were remembered of a query before.
+    pub remembered: Option<Steps>,
+    /// One, unless the query's range reaches over a change of shards or all is remembered.
     pub pieces: Vec<PieceExplained>,
+}
+
+impl Explanation {
+    /// Nothing was asked yet of so many shards.
+    pub fn of(shards: usize) -> Self {
+        Self { shards, remembered: None, pieces: Vec::new() }
+    }
 }
 
 /// What was done for some of a query's steps.
@@ -35,6 +44,7 @@ pub struct PieceExplained {
 pub struct FragmentExplained {
     query: String,
     kind: &'static str,
+    scope: &'static str,
     steps: Steps,
     /// Who answered, in order.
     pub shards: Vec<ShardExplained>,
@@ -64,7 +74,13 @@ impl FragmentExplained {
             FragmentKind::Absent => "absent",
             FragmentKind::Samples => "samples",
         };
-        Self { query: fragment.text.clone(), kind, steps: fragment.steps, shards: Vec::new() }
+        let scope = match fragment.scope {
+            Scope::All => "all",
+            Scope::Keyed => "keyed",
+            Scope::Unkeyed => "unkeyed",
+        };
+        let (query, steps) = (fragment.text.clone(), fragment.steps);
+        Self { query, kind, scope, steps, shards: Vec::new() }
     }
 
     /// Adds an answer.
@@ -87,6 +103,11 @@ impl FragmentExplained {
 /// Writes an explanation as an object.
 pub fn write<S: Sink>(json: &mut Json<S>, explanation: &Explanation) {
     json.raw("{").name("shards").integer(explanation.shards);
+    if let Some(steps) = explanation.remembered {
+        json.name("remembered").raw("{");
+        write_steps(json, steps);
+        json.raw("}");
+    }
     json.name("pieces").raw("[");
     for piece in &explanation.pieces {
         json.element().raw("{");
@@ -103,7 +124,7 @@ pub fn write<S: Sink>(json: &mut Json<S>, explanation: &Explanation) {
 
 fn write_fragment<S: Sink>(json: &mut Json<S>, fragment: &FragmentExplained, shards: usize) {
     json.element().raw("{").name("query").text(&fragment.query);
-    json.name("kind").text(fragment.kind);
+    json.name("kind").text(fragment.kind).name("series").text(fragment.scope);
     write_steps(json, fragment.steps);
     json.name("shardsPruned").integer(shards.saturating_sub(fragment.shards.len()));
     json.name("shards").raw("[");

@@ -1,7 +1,8 @@
 //! The read front door: Prometheus's HTTP API, the gRPC query and cluster API, and the page at `/`.
 //!
 //! A query is parsed and planned here, its fragments are evaluated on the shards, and their columns
-//! are put together here. A querier keeps nothing but a second's worth of cluster status.
+//! are put together here. A querier keeps nothing but a second's worth of cluster status, and answers
+//! that it checks before it goes on from them.
 //!
 //! There is no storage and no list of shards here; cluster state says where series are. PromQL
 //! itself is `narthex-promql`.
@@ -11,6 +12,7 @@
 mod active;
 mod answer;
 mod api;
+mod ask;
 mod budget;
 mod cluster;
 mod config_status;
@@ -19,6 +21,7 @@ mod explain;
 mod fan_out;
 mod gate;
 mod grpc;
+mod hedge;
 pub mod json;
 mod metrics;
 mod page;
@@ -28,6 +31,7 @@ mod querier;
 mod query;
 mod raw;
 mod render;
+mod results;
 mod status;
 #[cfg(test)]
 mod test_cluster;

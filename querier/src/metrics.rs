@@ -5,7 +5,7 @@ use narthex_web::{
     summary::{Named, Summaries},
 };
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{
         counter::Counter,
         family::Family,
@@ -37,12 +37,32 @@ pub struct QuerierMetrics {
     seconds_buckets: Family<SliceLabels, Histogram>,
     pub(crate) partial: Counter,
     pub(crate) slow: Counter,
+    pub(crate) remembered_bytes: Gauge,
+    recalls: Family<RecallLabels, Counter>,
+    pub(crate) hedged: Counter,
+    pub(crate) hedges_won: Counter,
     failures: Family<FailureLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
     error_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RecallLabels {
+    found: Recall,
+}
+
+/// What was remembered of a query's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Recall {
+    /// No step of it.
+    Nothing,
+    /// Its first steps.
+    Part,
+    /// All of it.
+    Whole,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +86,10 @@ impl QuerierMetrics {
             seconds_buckets: Family::new_with_constructor(durations),
             partial: Counter::default(),
             slow: Counter::default(),
+            remembered_bytes: Gauge::default(),
+            recalls: Family::default(),
+            hedged: Counter::default(),
+            hedges_won: Counter::default(),
             failures: Family::default(),
         }
     }
@@ -89,6 +113,15 @@ impl QuerierMetrics {
         registry.register("narthex_querier_partial_answers", help, self.partial.clone());
         let help = "Queries that took longer than --query.log-slower-than";
         registry.register("narthex_querier_slow_queries", help, self.slow.clone());
+        let help = "Range queries whose like may be remembered, by what was";
+        registry.register("narthex_querier_results_cache_requests", help, self.recalls.clone());
+        let help = "Bytes of remembered answers";
+        let remembered = self.remembered_bytes.clone();
+        registry.register("narthex_querier_results_cache_bytes", help, remembered);
+        let help = "Questions to slow shards that were asked of a second replica";
+        registry.register("narthex_querier_hedged", help, self.hedged.clone());
+        let help = "Those of them that the second replica answered first";
+        registry.register("narthex_querier_hedges_won", help, self.hedges_won.clone());
         let help = "Requests that failed, by error type";
         registry.register("narthex_querier_failures", help, self.failures.clone());
     }
@@ -105,6 +138,10 @@ impl QuerierMetrics {
             self.seconds_buckets.get_or_create(&SliceLabels { slice }).observe(seconds);
         }
         self.samples.inc_by(stats.samples_read);
+    }
+
+    pub(crate) fn recalled(&self, found: Recall) {
+        self.recalls.get_or_create(&RecallLabels { found }).inc();
     }
 
     pub(crate) fn failed(&self, error_type: &'static str) {

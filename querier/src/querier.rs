@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use crate::{
     active::ActiveQueries, api::CardinalityBoard, budget::Budget, cluster::Cluster,
-    config_status::ConfigStatus, gate::QueryGate, metrics::QuerierMetrics, quarantine::Quarantine,
-    status::StatusBoard, turn::BYTES_PER_SAMPLE,
+    config_status::ConfigStatus, gate::QueryGate, hedge::Hedges, metrics::QuerierMetrics,
+    quarantine::Quarantine, results::Results, status::StatusBoard, turn::BYTES_PER_SAMPLE,
 };
 
 /// The `--query.*` flags and what the API says about the process.
@@ -26,6 +26,9 @@ pub struct QuerierOptions {
     /// `--query.max-memory-bytes`: what queries may take in this process, of all together: the
     /// answers of shards, and as much again while they are put together. Default: no limit.
     pub memory_bytes_max: usize,
+    /// `--query.results-cache-max-bytes`: what answers to range queries may take that are kept to go
+    /// on from; 0: none are. Default 64 MiB.
+    pub results_bytes_max: usize,
     /// `--query.log-slower-than`: queries that take as long are logged; `None`: none. Default 10 s.
     pub slow_after: Option<Duration>,
     /// `--query.quarantine-after`: a query that breaks a limit so often in a row is refused for a
@@ -61,6 +64,7 @@ impl Default for QuerierOptions {
             timeout: Duration::from_secs(120),
             samples_max: 50_000_000,
             memory_bytes_max: usize::MAX,
+            results_bytes_max: 64 << 20,
             slow_after: Some(Duration::from_secs(10)),
             quarantine_after: 3,
             lookback: Duration::from_secs(300),
@@ -88,6 +92,8 @@ pub struct Querier {
     pub(crate) gate: QueryGate,
     pub(crate) budget: Arc<Budget>,
     pub(crate) pool: SamplePool,
+    pub(crate) results: Results,
+    pub(crate) hedges: Hedges,
     pub(crate) quarantine: Quarantine,
     pub(crate) metrics: QuerierMetrics,
     pub(crate) started: Timestamp,
@@ -111,6 +117,8 @@ impl Querier {
             gate: QueryGate::new(options.concurrency_max, metrics.clone()),
             budget: Budget::new(options.memory_bytes_max),
             pool: SamplePool::new(options.memory_bytes_max / BYTES_PER_SAMPLE),
+            hedges: Hedges::default(),
+            results: Results::new(options.results_bytes_max),
             quarantine: Quarantine::new(options.quarantine_after),
             started: clock.now(),
             cluster,

@@ -5,35 +5,39 @@
 //! * when the caller goes away or its time is up, the future is dropped: that ends the streams of
 //!   all shards and stops the evaluation here;
 //! * of each piece of a query those shards are asked that its samples' epochs name;
-//! * an answer has been told in full by every shard it needed, or says which one is missing.
+//! * an answer has been told in full by every shard it needed, or says which one is missing;
+//! * an answer that goes on from a remembered one is what the shards would say now.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+mod remembered;
 
-use bytes::BytesMut;
-use futures_util::future::try_join_all;
-use narthex_cluster::ShardId;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use narthex_cluster::{ClusterState, Gate, ShardId};
 use narthex_model::{Matcher, Timestamp};
 use narthex_promql::{
-    Answer, CancelToken, EvalError, EvalOptions, Fragment, FragmentAnswer, FragmentKind, Plan,
-    Steps, Value,
+    Answer, CancelToken, EvalError, EvalOptions, Fragment, FragmentAnswer, FragmentAnswers, Piece,
+    Plan, Reach, Steps, Value,
     ast::{Expr, ExprKind},
     cut, join, parse, resolve,
     types::ValueType,
     wire,
 };
-use narthex_proto::internal::v1::{self as internal, Consistency, FragmentRequest, fragment_part};
-use tokio_stream::StreamExt as _;
+use narthex_proto::internal::v1::Consistency;
 use tracing::warn;
 
 use crate::{
     Querier,
     active::ActiveQuery,
     answer::Remarks,
-    api::broke_off,
+    ask::{Asking, Told, ToldFragment, rest_of},
     budget::QueryBytes,
     error::{ApiError, ErrorType},
     explain::{Explanation, FragmentExplained, PieceExplained},
-    fan_out::{Gathered, TimeRange, ask_all, shards_for},
+    fan_out::{Gathered, TimeRange, shards_for},
     quarantine::is_breach,
 };
 
@@ -54,6 +58,8 @@ pub struct QueryRequest {
     pub consistency: Consistency,
     /// Who asks: users share the turns.
     pub user: Arc<str>,
+    /// Whether it may go on from what is remembered of its like, and be remembered.
+    pub remembers: bool,
 }
 
 /// A query's answer.
@@ -92,12 +98,40 @@ struct Prepared {
     selectors: Vec<Vec<Matcher>>,
 }
 
-/// What one shard said to one fragment.
-pub(crate) struct Told {
-    /// An encoded fragment's answer.
-    pub bytes: BytesMut,
+/// What the shards have said about a query's steps, or some of them.
+struct Evaluated {
+    answer: Answer,
+    /// A warning for each shard that is missing.
+    missing: Vec<String>,
+    /// How old the oldest state is.
     age: Duration,
-    took: Duration,
+    explanation: Explanation,
+    /// The entry of each asked shard's log that it had applied before it answered.
+    applied: BTreeMap<ShardId, u64>,
+}
+
+impl Evaluated {
+    /// Nothing yet, of so many shards.
+    fn of(shards: usize) -> Self {
+        Self {
+            answer: remembered::answer(Vec::new()),
+            missing: Vec::new(),
+            age: Duration::ZERO,
+            explanation: Explanation::of(shards),
+            applied: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a piece; its answer is returned.
+    fn add(&mut self, piece: Self) -> Answer {
+        self.missing.extend(piece.missing);
+        self.age = self.age.max(piece.age);
+        self.explanation.pieces.extend(piece.explanation.pieces);
+        for (shard, index) in piece.applied {
+            lower(&mut self.applied, shard, index);
+        }
+        piece.answer
+    }
 }
 
 impl Querier {
@@ -187,103 +221,112 @@ impl Querier {
     async fn evaluate(
         &self,
         request: &QueryRequest,
-        prepared: Prepared,
+        mut prepared: Prepared,
         bytes: &QueryBytes,
     ) -> Result<Answered, ApiError> {
+        let question = self.question(request, &prepared);
+        let recalled = match &question {
+            Some(question) => self.recall(question, &prepared).await,
+            None => None,
+        };
+        let evaluated = match recalled {
+            None => self.ask_shards(request, &prepared, bytes).await?,
+            Some(recalled) if recalled.is_whole() => recalled.alone(),
+            Some(recalled) => {
+                prepared.options.steps.start = recalled.next;
+                recalled.followed_by(self.ask_shards(request, &prepared, bytes).await?)
+            }
+        };
+        if let Some(question) = question {
+            self.remember(question, request.steps, &evaluated);
+        }
+        Ok(answered(request, evaluated))
+    }
+
+    /// Has the shards evaluate what was prepared.
+    async fn ask_shards(
+        &self,
+        request: &QueryRequest,
+        prepared: &Prepared,
+        bytes: &QueryBytes,
+    ) -> Result<Evaluated, ApiError> {
         let state = self.cluster.state();
         let later = state.epochs().iter().skip(1);
         let beginnings: Vec<Timestamp> = later.map(|epoch| epoch.from).collect();
-        let (mut answers, mut warnings, mut age) = (Vec::new(), Vec::new(), Duration::ZERO);
-        let mut explanation = Explanation { shards: state.shards().len(), pieces: Vec::new() };
+        let reach = match state.is_open(Gate::Scopes) {
+            true => Reach::Targets,
+            false => Reach::Series,
+        };
+        let (mut answers, mut whole) = (Vec::new(), Evaluated::of(state.shards().len()));
         for piece in cut(&prepared.expr, &prepared.options, &beginnings) {
-            let (start, end) = piece.reads;
-            let reads = TimeRange { start, end };
-            let shards = match prepared.selectors.is_empty() {
-                true => BTreeSet::new(),
-                false => shards_for(&state, &prepared.selectors, reads)?,
+            let ask = |reach| self.ask_piece(request, prepared, (&state, piece, reach), bytes);
+            let evaluated = match ask(reach).await {
+                Err(error) if error.kind == ErrorType::Undecided => ask(Reach::Series).await?,
+                evaluated => evaluated?,
             };
-            let plan = piece.plan(&prepared.expr, &prepared.options);
-            let told = self.ask_for(request, (&plan, piece.steps), &shards, bytes).await?;
-            for gathered in &told {
-                warnings.extend(gathered.warnings.iter().cloned());
-                age = gathered.answers.iter().map(|(_, told)| told.age).fold(age, Duration::max);
-            }
-            let began = self.clock.monotonic();
-            let (answer, fragments) = evaluated(plan, told).await?;
-            answers.push(answer);
-            explanation.pieces.push(PieceExplained {
-                steps: piece.steps,
-                is_gathered: piece.crosses,
-                fragments,
-                finished_in: self.clock.monotonic().saturating_sub(began),
-            });
+            answers.push(whole.add(evaluated));
         }
-        warnings.sort();
-        warnings.dedup();
-        if !warnings.is_empty() {
+        whole.missing.sort();
+        whole.missing.dedup();
+        if !whole.missing.is_empty() {
             self.metrics.partial.inc();
         }
-        let answered = answered(request, join(answers), warnings, age);
-        Ok(Answered { explanation, ..answered })
+        whole.answer = join(answers);
+        Ok(whole)
     }
 
-    /// What all shards say to all fragments of a piece of the query.
-    async fn ask_for(
+    /// Has the shards evaluate a piece of what was prepared.
+    async fn ask_piece(
         &self,
         request: &QueryRequest,
-        (plan, steps): (&Plan, Steps),
-        shards: &BTreeSet<ShardId>,
+        prepared: &Prepared,
+        (state, piece, reach): (&ClusterState, Piece, Reach),
         bytes: &QueryBytes,
-    ) -> Result<Vec<Gathered<Told>>, ApiError> {
-        let range = TimeRange { start: steps.start, end: steps.end };
-        let partial_response = request.partial_response || self.options.partial_response;
-        let asked = plan.fragments().iter().map(|fragment| {
-            let shards = shards.iter().copied();
-            ask_all(shards, range, partial_response, move |shard| {
-                let asked = fragment_request(plan, fragment, shard);
-                let consistency = request.consistency.into();
-                self.ask(shard, FragmentRequest { consistency, ..asked }, bytes)
-            })
-        });
-        try_join_all(asked).await
-    }
-
-    /// Has a shard evaluate a fragment and collects its answer.
-    pub(crate) async fn ask(
-        &self,
-        shard: ShardId,
-        request: FragmentRequest,
-        held: &QueryBytes,
-    ) -> Result<Told, ApiError> {
-        let started = self.clock.monotonic();
-        let mut parts = self.cluster.fragment(request, self.options.timeout).await?;
-        let mut bytes = BytesMut::new();
-        while let Some(part) = parts.next().await {
-            let part = part.map_err(|status| broke_off(shard, &status))?;
-            match part.part {
-                Some(fragment_part::Part::Answer(more)) => {
-                    held.take(more.len())?;
-                    bytes.extend_from_slice(&more);
-                }
-                Some(fragment_part::Part::End(end)) => {
-                    let took = self.clock.monotonic().saturating_sub(started);
-                    return Ok(Told { bytes, age: Duration::from_millis(end.age_ms), took });
-                }
-                Some(fragment_part::Part::Error(error)) => {
-                    let kind = ErrorType::from_name(&error.error_type);
-                    return Err(ApiError::new(kind.unwrap_or(ErrorType::Internal), error.message));
-                }
-                Some(fragment_part::Part::NotLeader(_)) | None => break,
+    ) -> Result<Evaluated, ApiError> {
+        let (start, end) = piece.reads;
+        let shards = match prepared.selectors.is_empty() {
+            true => BTreeSet::new(),
+            false => shards_for(state, &prepared.selectors, TimeRange { start, end })?,
+        };
+        let plan = piece.plan(&prepared.expr, &prepared.options, reach);
+        let epoch = state.epoch_at(end);
+        let asking = Asking {
+            request,
+            range: TimeRange { start: piece.steps.start, end: piece.steps.end },
+            spread_jobs: epoch.map(|epoch| epoch.spread_jobs.iter().cloned().collect()),
+            bytes,
+        };
+        let told = self.ask_plan(&asking, &plan, &shards).await?;
+        let mut into = Evaluated::of(state.shards().len());
+        for gathered in told.iter().flat_map(ToldFragment::all) {
+            into.missing.extend(gathered.warnings.iter().cloned());
+            for (shard, told) in &gathered.answers {
+                into.age = into.age.max(told.age);
+                lower(&mut into.applied, *shard, told.applied);
             }
         }
-        Err(broke_off(shard, &tonic::Status::unavailable("its answer has no end")))
+        let began = self.clock.monotonic();
+        let (answer, fragments) = evaluated(plan, told).await?;
+        into.answer = answer;
+        into.explanation.pieces.push(PieceExplained {
+            steps: piece.steps,
+            is_gathered: piece.crosses,
+            fragments,
+            finished_in: self.clock.monotonic().saturating_sub(began),
+        });
+        Ok(into)
     }
+}
+
+/// Notes that a shard had applied this entry, unless it is known of an earlier one.
+fn lower(applied: &mut BTreeMap<ShardId, u64>, shard: ShardId, index: u64) {
+    applied.entry(shard).and_modify(|known| *known = index.min(*known)).or_insert(index);
 }
 
 /// Puts the shards' answers together on a thread that may work for a while.
 async fn evaluated(
     plan: Plan,
-    told: Vec<Gathered<Told>>,
+    told: Vec<ToldFragment>,
 ) -> Result<(Answer, Vec<FragmentExplained>), ApiError> {
     let cancel = CancelToken::new();
     let on_drop = CancelOnDrop(cancel.clone());
@@ -295,12 +338,8 @@ async fn evaluated(
     Ok(answer)
 }
 
-fn answered(
-    request: &QueryRequest,
-    answer: Answer,
-    missing: Vec<String>,
-    age: Duration,
-) -> Answered {
+fn answered(request: &QueryRequest, evaluated: Evaluated) -> Answered {
+    let Evaluated { answer, missing, age, explanation, .. } = evaluated;
     let mut remarks = Remarks {
         warnings: answer.annotations.warnings(&request.text),
         infos: answer.annotations.infos(&request.text),
@@ -317,8 +356,7 @@ fn answered(
         samples_peak: answer.stats.samples_peak,
         ..QueryStats::default()
     };
-    let (value, explanation) = (sorted(answer.value), Explanation::default());
-    Answered { value, remarks, age, stats, explanation }
+    Answered { value: sorted(answer.value), remarks, age, stats, explanation }
 }
 
 /// Stops an evaluation that nobody waits for any more.
@@ -332,30 +370,43 @@ impl Drop for CancelOnDrop {
 
 fn finish(
     plan: &Plan,
-    told: Vec<Gathered<Told>>,
+    told: Vec<ToldFragment>,
     cancel: &CancelToken,
 ) -> Result<(Answer, Vec<FragmentExplained>), ApiError> {
-    let mut answers: Vec<Vec<FragmentAnswer>> = Vec::with_capacity(told.len());
+    let mut answers = Vec::with_capacity(told.len());
     let mut explained = Vec::with_capacity(told.len());
-    for (fragment, gathered) in plan.fragments().iter().zip(told) {
-        // In order of shards, so that sums do not depend on who answered first.
-        let mut of_shards = gathered.answers;
-        of_shards.sort_by_key(|(shard, _)| *shard);
-        let mut asked = FragmentExplained::new(fragment);
-        let mut decoded = Vec::with_capacity(of_shards.len());
-        for (shard, told) in of_shards {
-            let answer = wire::decode(&told.bytes).map_err(|error| {
-                let text = format!("answer of shard {shard}: {error}");
-                ApiError::new(ErrorType::Internal, text)
-            })?;
-            asked.add(shard, &answer, (told.bytes.len(), told.took));
-            decoded.push(answer);
+    for (fragment, told) in plan.fragments().iter().zip(told) {
+        let of_shards = decoded(fragment, told.of_shards, &mut explained)?;
+        let mut of_rest = Vec::with_capacity(told.of_rest.len());
+        for (fragment, told) in rest_of(fragment).iter().zip(told.of_rest) {
+            of_rest.push(decoded(fragment, told, &mut explained)?);
         }
-        answers.push(decoded);
-        explained.push(asked);
+        answers.push(FragmentAnswers { of_shards, of_rest });
     }
     let answer = plan.finish(answers, cancel).map_err(eval_error)?;
     Ok((answer, explained))
+}
+
+/// The answers to a fragment in order of shards, so that sums do not depend on who answered first.
+fn decoded(
+    fragment: &Fragment,
+    told: Gathered<Told>,
+    explained: &mut Vec<FragmentExplained>,
+) -> Result<Vec<FragmentAnswer>, ApiError> {
+    let mut of_shards = told.answers;
+    of_shards.sort_by_key(|(shard, _)| *shard);
+    let mut asked = FragmentExplained::new(fragment);
+    let mut decoded = Vec::with_capacity(of_shards.len());
+    for (shard, told) in of_shards {
+        let answer = wire::decode(&told.bytes).map_err(|error| {
+            let text = format!("answer of shard {shard}: {error}");
+            ApiError::new(ErrorType::Internal, text)
+        })?;
+        asked.add(shard, &answer, (told.bytes.len(), told.took));
+        decoded.push(answer);
+    }
+    explained.push(asked);
+    Ok(decoded)
 }
 
 fn eval_error(error: EvalError) -> ApiError {
@@ -363,37 +414,10 @@ fn eval_error(error: EvalError) -> ApiError {
         EvalError::Cancelled => ErrorType::Canceled,
         EvalError::PoolExhausted { .. } => ErrorType::Unavailable,
         EvalError::Source(_) => ErrorType::Internal,
+        EvalError::Undecided => ErrorType::Undecided,
         _ => ErrorType::Execution,
     };
     ApiError::new(kind, error.to_string())
-}
-
-fn fragment_request(plan: &Plan, fragment: &Fragment, shard: ShardId) -> FragmentRequest {
-    let options = plan.fragment_options(fragment);
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let kind = match fragment.kind {
-        FragmentKind::Columns => internal::FragmentKind::Columns,
-        FragmentKind::Partial => internal::FragmentKind::Partial,
-        FragmentKind::Absent => internal::FragmentKind::Absent,
-        FragmentKind::Samples => internal::FragmentKind::Samples,
-    };
-    FragmentRequest {
-        tenant: 0,
-        shard_id: shard.0,
-        query: fragment.text.clone(),
-        start_ms: fragment.steps.start.millis(),
-        end_ms: fragment.steps.end.millis(),
-        step_ms: fragment.steps.step_millis,
-        lookback_delta_ms: millis(options.lookback),
-        samples_max: options.samples_max as u64,
-        consistency: Consistency::Linearizable.into(),
-        kind: kind.into(),
-        subquery_step_ms: millis(options.subquery_step),
-        delayed_name_removal: options.has_delayed_name_removal,
-        start_timestamps: options.uses_start_timestamps,
-        type_labels: options.has_type_labels,
-        marks_resets: options.marks_resets,
-    }
 }
 
 /// The matchers of every selector in an expression.

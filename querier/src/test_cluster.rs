@@ -10,10 +10,11 @@ use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DeleteRequest, Deleted,
-        ExemplarsPart, FragmentPart, FragmentRequest, LabelCount, LabelValuesRequest,
-        MetadataFamily, MetadataPart, MetadataRequest, NodeStatusResponse, ReplicaStatus,
-        SelectRequest, SeriesPart, ShardCounts, TargetsResponse,
+        CardinalityPart, CardinalityRequest, ChangesRequest, ChangesResponse,
+        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentPart,
+        FragmentRequest, LabelCount, LabelValuesRequest, MetadataFamily, MetadataPart,
+        MetadataRequest, NodeStatusResponse, ReplicaStatus, SelectRequest, SeriesPart, ShardCounts,
+        TargetsResponse,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -33,7 +34,7 @@ pub fn founded(shards: u32) -> ClusterState {
             host: format!("n{id}"),
         },
         zone: String::new(),
-        binary: Binary { level: ClusterVersion(1), text: "0.1.0".to_owned() },
+        binary: Binary { level: ClusterVersion::CURRENT, text: "0.1.0".to_owned() },
     };
     let found = Found {
         cluster: ClusterId::from_random_bytes([1; 16]),
@@ -185,6 +186,15 @@ impl Cluster for FakeCluster {
             .map(|label| CardinalityPart { labels: vec![label], ..CardinalityPart::default() });
         let parts = std::iter::once(first).chain(parts).collect();
         now(self.check(request.shard_id).map(|()| ready(parts)))
+    }
+
+    fn changes(
+        &self,
+        request: ChangesRequest,
+        _: Duration,
+    ) -> Asked<'_, ChangesResponse, ShardError> {
+        let unknown = ChangesResponse { earliest_ms: i64::MIN, ..ChangesResponse::default() };
+        now(self.check(request.shard_id).map(|()| unknown))
     }
 
     fn delete(&self, request: DeleteRequest, _: Duration) -> Asked<'_, Deleted, ShardError> {

@@ -397,6 +397,11 @@ pub struct QueryFlags {
     pub max_samples: usize,
     #[command(flatten)]
     pub memory: QueryMemoryFlags,
+    /// Bytes that answers to range queries may take that are kept to go on from, such as 64MB; 0: none
+    /// are [default: a hundredth of the machine's memory]
+    #[arg(long = "query.results-cache-max-bytes", env = "NARTHEX_QUERY_RESULTS_CACHE_MAX_BYTES",
+        value_parser = parse_byte_size)]
+    pub results_cache_max_bytes: Option<u64>,
     /// Queries that take as long are logged; 0s: none
     #[arg(long = "query.log-slower-than", env = "NARTHEX_QUERY_LOG_SLOWER_THAN",
         default_value = "10s", value_parser = parse_duration)]

@@ -3,7 +3,10 @@
 use narthex_promql::ParseOptions;
 use narthex_querier::QuerierOptions;
 
-use crate::flags::{FeatureFlags, QueryFlags};
+use crate::{
+    flags::{FeatureFlags, QueryFlags},
+    memory,
+};
 
 /// A feature that Narthex does not have, or that nobody has.
 #[derive(Debug, thiserror::Error)]
@@ -27,11 +30,13 @@ const KNOWN: [&str; 5] = [
 pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
     let features = &flags.features;
     let memory_bytes_max = usize::try_from(flags.memory.bytes_max(1)).unwrap_or(usize::MAX);
+    let results = flags.results_cache_max_bytes.unwrap_or_else(|| memory::of_machine() / 100);
     Ok(QuerierOptions {
         concurrency_max: flags.max_concurrency,
         timeout: flags.timeout,
         samples_max: flags.max_samples,
         memory_bytes_max,
+        results_bytes_max: usize::try_from(results).unwrap_or(usize::MAX),
         slow_after: Some(flags.log_slower_than).filter(|time| !time.is_zero()),
         quarantine_after: flags.quarantine_after,
         lookback: flags.lookback_delta,

@@ -3,12 +3,13 @@
 //! Evaluation reads and computes for as long as it takes, so it runs on the blocking pool; it
 //! stops soon after the caller went away.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
+use narthex_cluster::routing;
 use narthex_model::Timestamp;
 use narthex_promql::{
-    CancelToken, EvalError, EvalOptions, FragmentKind, SamplePool, Steps,
+    CancelToken, EvalError, EvalOptions, FragmentKind, SamplePool, Scope, ScopedSource, Steps,
     eval::{Inputs, NoLeaves},
     plan::FragmentError,
     run_fragment, wire,
@@ -43,9 +44,10 @@ pub fn evaluate(
     let guard = CancelOnDrop { cancel: cancel.clone(), stream: ReceiverStream::new(stream) };
     tokio::task::spawn_blocking(move || {
         let options = EvalOptions { pool: Some(pool), ..options(&request) };
+        let applied_index = reader.applied().index;
         let answer = run(&reader, &request, &options, &cancel);
         let end = match answer {
-            Ok(answer) => {
+            Ok((answer, left_out)) => {
                 for part in split(Bytes::from(answer)) {
                     if parts.blocking_send(Ok(FragmentPart { part: Some(part) })).is_err() {
                         return;
@@ -53,6 +55,8 @@ pub fn evaluate(
                 }
                 Part::End(FragmentEnd {
                     age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                    left_out,
+                    applied_index,
                 })
             }
             Err(error) => Part::Error(error),
@@ -70,16 +74,20 @@ fn split(mut answer: Bytes) -> impl Iterator<Item = Part> {
     })
 }
 
+/// The encoded answer, and how many series its scope left out.
 fn run(
     reader: &ShardReader,
     request: &FragmentRequest,
     options: &EvalOptions,
     cancel: &CancelToken,
-) -> Result<Vec<u8>, internal::FragmentError> {
-    let source = ShardSource(reader);
+) -> Result<(Vec<u8>, u64), internal::FragmentError> {
+    let spread_jobs: BTreeSet<String> = request.spread_jobs.iter().cloned().collect();
+    let is_keyed = |job: &str, instance: &str| routing::is_keyed(job, instance, &spread_jobs);
+    let stored = ShardSource(reader);
+    let source = ScopedSource::new(&stored, scope(request), &is_keyed);
     let inputs = Inputs { source: &source, leaves: &NoLeaves, cancel };
     match run_fragment(&request.query, kind(request), options, inputs) {
-        Ok(answer) => Ok(wire::encode(&answer)),
+        Ok(answer) => Ok((wire::encode(&answer), source.left_out())),
         Err(error) => Err(internal::FragmentError {
             error_type: error_type(&error).to_owned(),
             message: with_causes(&error),
@@ -93,6 +101,7 @@ fn error_type(error: &FragmentError) -> &'static str {
         FragmentError::Eval(EvalError::Cancelled) => "canceled",
         FragmentError::Eval(EvalError::PoolExhausted { .. }) => "unavailable",
         FragmentError::Eval(EvalError::Source(_)) => "internal",
+        FragmentError::Eval(EvalError::Undecided) => "undecided",
         FragmentError::Eval(_) => "execution",
     }
 }
@@ -119,6 +128,14 @@ fn kind(request: &FragmentRequest) -> FragmentKind {
     }
 }
 
+fn scope(request: &FragmentRequest) -> Scope {
+    match request.scope() {
+        internal::FragmentScope::All => Scope::All,
+        internal::FragmentScope::Keyed => Scope::Keyed,
+        internal::FragmentScope::Unkeyed => Scope::Unkeyed,
+    }
+}
+
 fn options(request: &FragmentRequest) -> EvalOptions {
     let steps = Steps {
         start: Timestamp::from_millis(request.start_ms),
@@ -133,6 +150,7 @@ fn options(request: &FragmentRequest) -> EvalOptions {
         uses_start_timestamps: request.start_timestamps,
         has_type_labels: request.type_labels,
         marks_resets: request.marks_resets,
+        sees_part: scope(request) == Scope::Keyed,
         ..EvalOptions::new(steps)
     }
 }

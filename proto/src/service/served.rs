@@ -11,16 +11,17 @@ use super::{Answers, MESSAGE_BYTES_MAX, NodeService};
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, CheckpointPart,
-        CheckpointRequest, CleanTombstonesRequest, CleanTombstonesResponse, ControlCheckpointPart,
-        ControlCheckpointRequest, DeleteRequest, DeleteResponse, DeleteSnapshotResponse,
-        DigestRequest, DigestResponse, ExemplarsPart, ForwardRequest, FragmentPart,
-        FragmentRequest, HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest,
-        JoinResponse, LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest,
-        MovesResponse, NamesPart, NodeStatusRequest, NodeStatusResponse, PrepareSnapshotResponse,
-        ProposeRequest, ProposeResponse, RebuildRequest, RebuildResponse, SelectRequest,
-        SeriesPart, SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
-        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
+        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, ChangesRequest,
+        ChangesResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
+        CleanTombstonesResponse, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
+        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
+        ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest, HoldLogResponse,
+        InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest, MetadataPart,
+        MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
+        NodeStatusResponse, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
+        RebuildRequest, RebuildResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse,
+        SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest,
+        TargetsResponse, WatchStateRequest,
         backup_server::{Backup, BackupServer},
         control_server::{Control, ControlServer},
         membership_server::{Membership, MembershipServer},
@@ -92,6 +93,13 @@ impl ShardRead for Served {
         request: Request<FragmentRequest>,
     ) -> Result<Response<Self::FragmentStream>, Status> {
         self.0.fragment(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn changes(
+        &self,
+        request: Request<ChangesRequest>,
+    ) -> Result<Response<ChangesResponse>, Status> {
+        self.0.changes(request.into_inner()).await.map(Response::new)
     }
 
     async fn digest(

@@ -86,6 +86,8 @@ fn request(api: &Querier, params: &Params, steps: Steps) -> Result<QueryRequest,
         partial_response: api.options.partial_response || params.is_set("partial_response"),
         consistency,
         user: params.sender().clone(),
+        // Who asks what an answer takes wants all of it to be worked out.
+        remembers: !params.is_set("nocache") && params.value("stats").is_empty(),
     })
 }
 

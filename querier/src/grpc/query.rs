@@ -54,6 +54,7 @@ impl Query for QueryService {
                 partial_response: options.partial_response,
                 consistency: consistency_of(options),
                 user,
+                remembers: !options.no_cache,
             })
             .await?;
         let Answered { value, remarks, age, stats, .. } = cut(answered, options);
@@ -89,6 +90,7 @@ impl Query for QueryService {
                 partial_response: options.partial_response,
                 consistency: consistency_of(options),
                 user,
+                remembers: !options.no_cache,
             })
             .await?;
         let age = answered.age;

@@ -1,9 +1,18 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
-use narthex_cluster::{ChangeRing, ClusterState, Command, NodeId, Request, RequestId, TenantId};
+use narthex_cluster::{
+    ChangeRing, ClusterState, Command, NodeId, Request, RequestId, ShardId, TenantId,
+};
 use narthex_model::{Labels, MatchOp};
 use narthex_promql::{
-    SampleBuffer, SelectRequest, SelectedSeries, SeriesData, SeriesSource, SourceError,
+    FragmentKind, SampleBuffer, Scope, ScopedSource, SelectRequest, SelectedSeries, SeriesData,
+    SeriesSource, SourceError,
     eval::{Inputs, NoLeaves},
     run_fragment,
     value::Sample,
@@ -11,9 +20,10 @@ use narthex_promql::{
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DeleteRequest, Deleted,
-        ExemplarsPart, FragmentEnd, FragmentPart, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NodeStatusResponse, SelectRequest as Select, SeriesPart, TargetsResponse,
+        self as internal, CardinalityPart, CardinalityRequest, ChangesRequest, ChangesResponse,
+        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentEnd, FragmentPart,
+        FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NodeStatusResponse,
+        SelectRequest as Select, SeriesPart, TargetsResponse, fragment_part,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -73,7 +83,13 @@ struct Shards {
     state: ClusterState,
     stored: BTreeMap<u32, Stored>,
     silent: Vec<u32>,
+    /// Shards whose leaders never come to an answer.
+    stuck: Vec<u32>,
     asked: parking_lot::Mutex<Vec<u32>>,
+    /// Where what was asked begins.
+    began: parking_lot::Mutex<Vec<i64>>,
+    /// The earliest time that has changed since whatever is asked about.
+    earliest: AtomicI64,
     age_ms: u64,
 }
 
@@ -92,7 +108,7 @@ impl Shards {
             let rows = &mut stored.get_mut(&shard.0).expect("a shard").0;
             rows.push((labels, Arc::new(Buffer(samples))));
         }
-        Self { state, stored, silent: vec![], asked: Default::default(), age_ms: 0 }
+        Self::of(state, stored)
     }
 
     /// The same from minute 50 to 70, of `shards` shards that become two more at minute 60. Only what
@@ -120,7 +136,15 @@ impl Shards {
                 }
             }
         }
-        Self { state, stored, silent: vec![], asked: Default::default(), age_ms: 0 }
+        Self::of(state, stored)
+    }
+
+    fn of(state: ClusterState, stored: BTreeMap<u32, Stored>) -> Self {
+        let (asked, began, earliest) = Default::default();
+        let earliest: AtomicI64 = earliest;
+        earliest.store(i64::MAX, Ordering::Relaxed);
+        let (silent, stuck, age_ms) = Default::default();
+        Self { state, stored, silent, stuck, asked, began, earliest, age_ms }
     }
 
     fn run(&self, request: &FragmentRequest) -> Vec<FragmentPart> {
@@ -138,14 +162,26 @@ impl Shards {
             internal::FragmentKind::Absent => FragmentKind::Absent,
             internal::FragmentKind::Samples => FragmentKind::Samples,
         };
-        let source = &self.stored[&request.shard_id];
-        let inputs = Inputs { source, leaves: &NoLeaves, cancel: &CancelToken::new() };
+        let scope = match request.scope() {
+            internal::FragmentScope::All => Scope::All,
+            internal::FragmentScope::Keyed => Scope::Keyed,
+            internal::FragmentScope::Unkeyed => Scope::Unkeyed,
+        };
+        let is_keyed = |job: &str, instance: &str| {
+            !job.is_empty() && !instance.is_empty() && !request.spread_jobs.iter().any(|j| j == job)
+        };
+        let source = ScopedSource::new(&self.stored[&request.shard_id], scope, &is_keyed);
+        let inputs = Inputs { source: &source, leaves: &NoLeaves, cancel: &CancelToken::new() };
         let answer = run_fragment(&request.query, kind, &options, inputs).expect("evaluates");
         let bytes = wire::encode(&answer);
         // In small pieces, as a large answer would come.
         let pieces =
             bytes.chunks(7).map(|piece| fragment_part::Part::Answer(piece.to_vec().into()));
-        let end = fragment_part::Part::End(FragmentEnd { age_ms: self.age_ms });
+        let end = fragment_part::Part::End(FragmentEnd {
+            age_ms: self.age_ms,
+            left_out: source.left_out(),
+            applied_index: 7,
+        });
         pieces.chain([end]).map(|part| FragmentPart { part: Some(part) }).collect()
     }
 }
@@ -165,7 +201,11 @@ impl Cluster for Shards {
         _: Duration,
     ) -> Asked<'_, Answers<FragmentPart>, ShardError> {
         self.asked.lock().push(request.shard_id);
+        self.began.lock().push(request.start_ms);
         let shard = ShardId(request.shard_id);
+        if self.stuck.contains(&shard.0) && request.consistency() != Consistency::Follower {
+            return Box::pin(std::future::pending());
+        }
         let answer = match self.silent.contains(&shard.0) {
             true => Err(ShardError::Unavailable { shard, reason: "no leader".to_owned() }),
             false => Ok(ready(self.run(&request))),
@@ -209,6 +249,17 @@ impl Cluster for Shards {
         unasked()
     }
 
+    fn changes(
+        &self,
+        request: ChangesRequest,
+        _: Duration,
+    ) -> Asked<'_, ChangesResponse, ShardError> {
+        assert_eq!(request.since_index, 7);
+        let earliest_ms = self.earliest.load(Ordering::Relaxed);
+        let changes = ChangesResponse { not_leader: None, applied_index: 7, earliest_ms };
+        Box::pin(std::future::ready(Ok(changes)))
+    }
+
     fn delete(&self, _: DeleteRequest, _: Duration) -> Asked<'_, Deleted, ShardError> {
         unasked()
     }
@@ -247,6 +298,7 @@ fn at(text: &str) -> QueryRequest {
         partial_response: false,
         consistency: Consistency::Linearizable,
         user: Arc::default(),
+        remembers: true,
     }
 }
 
@@ -305,6 +357,41 @@ async fn a_range_query_is_a_sorted_matrix() {
 }
 
 #[tokio::test]
+async fn what_has_not_changed_is_not_asked_again() {
+    let shards = Arc::new(Shards::new(5));
+    let querier = querier(Arc::clone(&shards), QuerierOptions::default());
+    let ask = async |text: &str, from: i64, to: i64, remembers: bool| {
+        let steps = Steps { start: minute(from), end: minute(to), step_millis: 60_000 };
+        let request = QueryRequest { steps, remembers, ..at(text) };
+        let answered = querier.query(&request).await.expect(text);
+        shards.asked.lock().clear();
+        let mut began: Vec<i64> = std::mem::take(&mut *shards.began.lock());
+        began.iter_mut().for_each(|time| *time /= 60_000);
+        began.dedup();
+        (answered.value, began)
+    };
+    for (text, first_asked) in
+        [("up", 4), ("sum by (job) (up)", 4), ("up offset -2m", 2), ("up offset 2m", 6)]
+    {
+        let changed = |earliest| shards.earliest.store(earliest, Ordering::Relaxed);
+        changed(i64::MAX);
+        let (early, began) = ask(text, 1, 7, true).await;
+        assert_eq!(began, [1], "{text}: nothing is known");
+        assert_eq!(ask(text, 1, 7, true).await, (early, vec![]), "{text}");
+        let (whole, _) = ask(text, 2, 9, false).await;
+        assert_eq!(ask(text, 2, 9, true).await, (whole.clone(), vec![8]), "{text}: the new steps");
+        changed(minute(4).millis());
+        assert_eq!(ask(text, 2, 9, true).await, (whole, vec![first_asked]), "{text}: what changed");
+        let (last, began) = ask(text, 5, 9, true).await;
+        assert_eq!(began, [first_asked.max(5)], "{text}");
+        assert_eq!(last, ask(text, 5, 9, false).await.0, "{text}");
+        changed(i64::MIN);
+        assert_eq!(ask(text, 2, 9, true).await.1, [2], "{text}: nobody knows what changed");
+    }
+    assert_eq!(ask("up @ 60", 1, 7, true).await.1, ask("up @ 60", 1, 7, true).await.1);
+}
+
+#[tokio::test]
 async fn a_missing_shard_fails_the_query_unless_it_may_be_partial() {
     let shards = Shards { silent: vec![2], age_ms: 1500, ..Shards::new(5) };
     let missing = shards.stored[&2].0.len();
@@ -324,6 +411,21 @@ async fn a_missing_shard_fails_the_query_unless_it_may_be_partial() {
     assert_eq!(consistency(answered.age), "bounded; age=1.500s");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_shard_is_asked_of_a_follower() {
+    let shards = Arc::new(Shards { stuck: vec![3], ..Shards::new(5) });
+    let querier = querier(Arc::clone(&shards), QuerierOptions::default());
+    let answered = querier.query(&at("sum(up)")).await.expect("a follower answers");
+    assert_eq!(only_float(&answered.value), 66.0);
+    assert_eq!(shards.asked.lock().len(), 6);
+    assert_eq!((querier.metrics.hedged.get(), querier.metrics.hedges_won.get()), (1, 1));
+    let slow = Arc::new(Shards { stuck: vec![0, 1, 2], ..Shards::new(5) });
+    let querier = self::querier(slow, QuerierOptions::default());
+    let error = querier.query(&at("sum(up)")).await.expect_err("all may be slow");
+    assert_eq!(error.kind, ErrorType::Timeout);
+    assert_eq!(querier.metrics.hedged.get(), 0);
+}
+
 #[tokio::test]
 async fn a_fixed_target_asks_one_shard_and_a_number_none() {
     let shards = Arc::new(Shards::new(5));
@@ -333,6 +435,44 @@ async fn a_fixed_target_asks_one_shard_and_a_number_none() {
     let answered = querier.query(&at(r#"up{job="j", instance="i7"}"#)).await.expect("one");
     assert_eq!(only_float(&answered.value), 7.0);
     assert_eq!(shards.asked.lock().len(), 1);
+}
+
+/// A series without an instance, worth 50, on the shard where it belongs.
+fn with_unkeyed(mut shards: Shards) -> Shards {
+    let pairs = [("__name__", "up"), ("job", "j"), ("zone", "z")];
+    let labels = Labels::from_pairs(pairs).expect("valid");
+    let shard = shards.state.shard_of(TenantId(0), &labels, NOW).expect("founded");
+    let samples = (0..=10).map(|minute| (minute * 60_000, 50.0)).collect();
+    let rows = &mut shards.stored.get_mut(&shard.0).expect("a shard").0;
+    rows.push((labels, Arc::new(Buffer(samples))));
+    shards
+}
+
+#[tokio::test]
+async fn what_relates_series_of_a_target_is_evaluated_where_they_are() {
+    let keyed = Arc::new(Shards::new(5));
+    let mixed = Arc::new(with_unkeyed(Shards::new(5)));
+    for (shards, unkeyed) in [(keyed, 0), (mixed, 1)] {
+        let querier = querier(Arc::clone(&shards), QuerierOptions::default());
+        let sum = 66.0 + 50.0 * f64::from(unkeyed);
+        for (text, expected, asked) in [
+            ("sum(up + up)", 2.0 * sum, 5 + unkeyed),
+            ("count(up / on (job, instance) up >= 0)", 11.0 + f64::from(unkeyed), 5 + unkeyed),
+            (
+                "max(topk by (job, instance, zone) (1, up + up))",
+                2.0 * (11.0 + 39.0 * f64::from(unkeyed)),
+                5 + unkeyed,
+            ),
+            ("sum(up and ignoring (zone) up unless up > 5)", 15.0, 5 + 2 * unkeyed),
+            ("count(quantile(0.5, up + up))", 1.0, 5 + unkeyed),
+        ] {
+            let answered = querier.query(&at(text)).await.expect(text);
+            assert_eq!(only_float(&answered.value), expected, "{text}");
+            assert_eq!(std::mem::take(&mut *shards.asked.lock()).len(), asked as usize, "{text}");
+            let [piece] = answered.explanation.pieces.as_slice() else { panic!("one epoch") };
+            assert_eq!(piece.fragments[0].shards.len(), 5);
+        }
+    }
 }
 
 #[tokio::test]
