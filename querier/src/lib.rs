@@ -12,6 +12,7 @@ mod active;
 mod answer;
 mod api;
 mod budget;
+pub mod chunk;
 mod cluster;
 mod config_status;
 pub mod error;
@@ -27,7 +28,9 @@ mod quarantine;
 mod querier;
 mod query;
 mod raw;
+mod relabelling;
 mod render;
+mod sorted;
 mod status;
 #[cfg(test)]
 mod test_cluster;
@@ -40,4 +43,5 @@ pub use explain::{Explanation, FragmentExplained, PieceExplained, ShardExplained
 pub use metrics::QuerierMetrics;
 pub use querier::{Querier, QuerierOptions};
 pub use query::{Answered, QueryRequest, QueryStats};
+pub use relabelling::{RelabelRule, RelabelStep, Relabelling};
 pub use status::{ClusterStatus, GroupRow, NodeRow, ReplicaRow};

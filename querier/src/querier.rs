@@ -6,12 +6,20 @@ use narthex_model::Timestamp;
 use narthex_promql::{ParseOptions, SamplePool};
 use narthex_web::Clock;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    active::ActiveQueries, api::CardinalityBoard, budget::Budget, cluster::Cluster,
-    config_status::ConfigStatus, gate::QueryGate, metrics::QuerierMetrics, quarantine::Quarantine,
-    status::StatusBoard, turn::BYTES_PER_SAMPLE,
+    active::ActiveQueries,
+    api::{CardinalityBoard, LISTENERS_MAX},
+    budget::Budget,
+    cluster::Cluster,
+    config_status::ConfigStatus,
+    gate::QueryGate,
+    metrics::QuerierMetrics,
+    quarantine::Quarantine,
+    relabelling::Relabelling,
+    status::StatusBoard,
+    turn::BYTES_PER_SAMPLE,
 };
 
 /// The `--query.*` flags and what the API says about the process.
@@ -40,6 +48,9 @@ pub struct QuerierOptions {
     pub partial_response: bool,
     /// `--web.enable-admin-api`: deleting is allowed. Default off.
     pub enable_admin_api: bool,
+    /// Answers with all statistics have those of each step. Default off, as it is a feature of
+    /// Prometheus's.
+    pub per_step_stats: bool,
     /// Names may be searched for. Default off, as it is a feature of Prometheus's.
     pub search_api: bool,
     /// What expressions may use.
@@ -52,6 +63,8 @@ pub struct QuerierOptions {
     pub flags: BTreeMap<String, String>,
     /// What is known of the scrape configuration, as it changes. Default: nothing.
     pub config: watch::Receiver<ConfigStatus>,
+    /// What rules of that configuration make of labels.
+    pub relabelling: Relabelling,
 }
 
 impl Default for QuerierOptions {
@@ -67,12 +80,14 @@ impl Default for QuerierOptions {
             subquery_step: Duration::from_secs(60),
             partial_response: false,
             enable_admin_api: false,
+            per_step_stats: false,
             search_api: false,
             parse: ParseOptions::default(),
             delayed_name_removal: false,
             external_url: String::new(),
             flags: BTreeMap::new(),
             config: watch::Sender::new(ConfigStatus::default()).subscribe(),
+            relabelling: Relabelling::default(),
         }
     }
 }
@@ -90,6 +105,8 @@ pub struct Querier {
     pub(crate) pool: SamplePool,
     pub(crate) quarantine: Quarantine,
     pub(crate) metrics: QuerierMetrics,
+    /// Places of those who listen to notifications.
+    pub(crate) listeners: Arc<Semaphore>,
     pub(crate) started: Timestamp,
 }
 
@@ -112,6 +129,7 @@ impl Querier {
             budget: Budget::new(options.memory_bytes_max),
             pool: SamplePool::new(options.memory_bytes_max / BYTES_PER_SAMPLE),
             quarantine: Quarantine::new(options.quarantine_after),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             started: clock.now(),
             cluster,
             clock,

@@ -52,6 +52,8 @@ pub struct QueryRequest {
     pub partial_response: bool,
     /// Whether an old state will do for a shard without a majority.
     pub consistency: Consistency,
+    /// Count the samples that each step looks at.
+    pub counts_samples: bool,
     /// Who asks: users share the turns.
     pub user: Arc<str>,
 }
@@ -72,7 +74,7 @@ pub struct Answered {
 }
 
 /// What a query took.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct QueryStats {
     /// Waiting for a turn.
     pub queued: Duration,
@@ -84,6 +86,9 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// The most samples in memory at once.
     pub samples_peak: usize,
+    /// Samples that each step looked at, one that several look at once for each; empty unless they
+    /// were to be counted.
+    pub queryable: Vec<u64>,
 }
 
 struct Prepared {
@@ -151,7 +156,7 @@ impl Querier {
         self.metrics.slow.inc();
         let QueryRequest { text, user, steps, .. } = request;
         let (stats, error) = match answered {
-            Ok(answered) => (answered.stats, ""),
+            Ok(answered) => (answered.stats.clone(), ""),
             Err(error) => (QueryStats::default(), error.message.as_str()),
         };
         let (seconds, queued) = (took.as_secs_f64(), stats.queued.as_secs_f64());
@@ -181,6 +186,7 @@ impl Querier {
         options.samples_max = self.options.samples_max;
         options.pool = Some(self.pool.clone());
         options.has_delayed_name_removal = self.options.delayed_name_removal;
+        options.counts_samples = request.counts_samples;
         Ok(Prepared { selectors: selectors(&expr), expr, options })
     }
 
@@ -315,6 +321,7 @@ fn answered(
     let stats = QueryStats {
         samples_read: answer.stats.samples_read,
         samples_peak: answer.stats.samples_peak,
+        queryable: answer.stats.queryable,
         ..QueryStats::default()
     };
     let (value, explanation) = (sorted(answer.value), Explanation::default());
@@ -393,6 +400,7 @@ fn fragment_request(plan: &Plan, fragment: &Fragment, shard: ShardId) -> Fragmen
         start_timestamps: options.uses_start_timestamps,
         type_labels: options.has_type_labels,
         marks_resets: options.marks_resets,
+        count_samples: options.counts_samples,
     }
 }
 

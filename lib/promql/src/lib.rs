@@ -26,7 +26,7 @@ pub use eval::{
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
 pub use plan::{
     Fragment, FragmentAnswer, FragmentContent, FragmentKind, Piece, Plan, SampledSeries, cut,
-    distribute, join, run_fragment,
+    distribute, join, newest_samples, run_fragment, stream_samples,
 };
 pub use pretty::pretty;
 pub use resolve::{ResolveError, Steps, resolve};

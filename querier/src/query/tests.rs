@@ -132,11 +132,15 @@ impl Shards {
         let mut options = EvalOptions::new(steps);
         options.lookback = Duration::from_millis(request.lookback_delta_ms);
         options.marks_resets = request.marks_resets;
+        options.counts_samples = request.count_samples;
         let kind = match request.kind() {
             internal::FragmentKind::Columns => FragmentKind::Columns,
             internal::FragmentKind::Partial => FragmentKind::Partial,
             internal::FragmentKind::Absent => FragmentKind::Absent,
             internal::FragmentKind::Samples => FragmentKind::Samples,
+            internal::FragmentKind::SortedSamples | internal::FragmentKind::NewestSamples => {
+                panic!("a query asks for neither")
+            }
         };
         let source = &self.stored[&request.shard_id];
         let inputs = Inputs { source, leaves: &NoLeaves, cancel: &CancelToken::new() };
@@ -246,6 +250,7 @@ fn at(text: &str) -> QueryRequest {
         lookback: None,
         partial_response: false,
         consistency: Consistency::Linearizable,
+        counts_samples: false,
         user: Arc::default(),
     }
 }
@@ -302,6 +307,37 @@ async fn a_range_query_is_a_sorted_matrix() {
     let expected = "invalid parameter \"query\": invalid expression type \"range vector\" for \
                     range query, must be Scalar or instant Vector";
     assert_eq!((error.kind, error.message.as_str()), (ErrorType::BadData, expected));
+}
+
+#[tokio::test]
+async fn samples_count_at_each_step_that_looks_at_them() {
+    for shards in [1, 5] {
+        let querier = querier(Arc::new(Shards::new(shards)), QuerierOptions::default());
+        for (text, expected) in [
+            ("1", [0, 0, 0]),
+            ("up", [12, 12, 12]),
+            ("sum(up) + max(up)", [24, 24, 24]),
+            ("sum(up @ 300)", [12, 12, 12]),
+            ("count_over_time(up[2m])", [12, 24, 24]),
+            ("sort(timestamp(up))", [12, 12, 12]),
+            // What its windows hold of the subquery's steps.
+            ("sum(count_over_time(up[4m:2m]))", [12, 24, 24]),
+            ("scalar(sum(up)) > bool 3 * count(up)", [24, 24, 24]),
+        ] {
+            let start = Timestamp::from_millis(0);
+            let steps = Steps { start, end: NOW, step_millis: 300_000 };
+            let request = QueryRequest { steps, counts_samples: true, ..at(text) };
+            let answered = querier.query(&request).await.expect(text);
+            assert_eq!(answered.stats.queryable, expected, "{text} on {shards} shards");
+        }
+        for (text, expected) in [("up[5m]", 60), ("up[4m:2m]", 24)] {
+            let request = QueryRequest { counts_samples: true, ..at(text) };
+            let answered = querier.query(&request).await.expect(text);
+            assert_eq!(answered.stats.queryable, [expected], "{text} on {shards} shards");
+        }
+        let answered = querier.query(&at("up")).await.expect("answer");
+        assert!(answered.stats.queryable.is_empty(), "they were not to be counted");
+    }
 }
 
 #[tokio::test]

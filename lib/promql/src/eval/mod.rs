@@ -18,6 +18,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod collect;
+mod counting;
 mod evaluator;
 mod grid;
 mod info;
@@ -41,6 +42,7 @@ pub use aggregate::{
 };
 pub(crate) use call::absent_labels;
 pub(crate) use collect::{NAME_LABELS, merge_same_labels};
+pub(crate) use counting::{Scope, StepCounts};
 use evaluator::Evaluator;
 pub(crate) use evaluator::is_step_invariant;
 pub(crate) use grid::Grid;
@@ -79,6 +81,8 @@ pub struct EvalOptions {
     /// Of histograms, only counts and sums matter to what looks at the answer. Set for fragments
     /// of a query, whose text does not show it.
     pub marks_resets: bool,
+    /// What each step looks at is counted: see [`EvalStats::queryable`].
+    pub counts_samples: bool,
     /// What all evaluations of the process may hold together. Default: no limit.
     pub pool: Option<SamplePool>,
 }
@@ -95,6 +99,7 @@ impl EvalOptions {
             uses_start_timestamps: false,
             has_type_labels: false,
             marks_resets: false,
+            counts_samples: false,
             pool: None,
         }
     }
@@ -175,12 +180,15 @@ pub struct Answer {
 }
 
 /// What an evaluation took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EvalStats {
     /// Samples read from the source, histograms counting by size.
     pub samples_read: u64,
     /// The most samples in memory at once.
     pub samples_peak: usize,
+    /// Samples that each step looked at, as Prometheus counts them: one that several steps look
+    /// at counts at each. Empty unless [`EvalOptions::counts_samples`].
+    pub queryable: Vec<u64>,
 }
 
 /// Columns that stand for parts of an expression: what other shards have worked out.

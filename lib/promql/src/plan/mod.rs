@@ -27,14 +27,17 @@ mod split;
 use std::collections::HashMap;
 
 pub use cut::{Piece, cut, join};
-pub use fragment::{FragmentAnswer, FragmentContent, FragmentError, SampledSeries, run_fragment};
+pub use fragment::{
+    FragmentAnswer, FragmentContent, FragmentError, SampledSeries, newest_samples, run_fragment,
+    stream_samples,
+};
 
 use crate::{
     Steps,
     ast::{ByteRange, Expr, ExprKind},
     eval::{
-        Answer, CancelToken, EvalError, EvalOptions, EvalStats, Grid, Inputs, Leaves,
-        absent_labels, evaluate_with, merge_partials, merge_same_labels,
+        Answer, CancelToken, EvalError, EvalOptions, EvalStats, Grid, Inputs, Leaves, Scope,
+        StepCounts, absent_labels, evaluate_with, merge_partials, merge_same_labels,
     },
     value::Series,
 };
@@ -63,6 +66,8 @@ pub struct Fragment {
     pub marks_resets: bool,
     /// The node that the answer stands for.
     replaces: ByteRange,
+    /// Where what shards count belongs among the query's steps.
+    scope: Scope,
     /// Places in `text` and the places in the query they came from.
     places: Vec<(ByteRange, ByteRange)>,
 }
@@ -112,6 +117,7 @@ impl Plan {
         let mut shipped = Shipped::default();
         let mut annotations = crate::Annotations::default();
         let mut stats = EvalStats::default();
+        let mut counts = StepCounts::new(Grid::new(&self.options.steps).len);
         let mut source = FetchedSource::default();
         for (fragment, answers) in self.fragments.iter().zip(answers) {
             for answer in &answers {
@@ -121,6 +127,8 @@ impl Plan {
                 }
                 stats.samples_read += answer.stats.samples_read;
                 stats.samples_peak += answer.stats.samples_peak;
+                // Samples that shards only send are counted where they are looked at.
+                counts.add_all(&answer.stats.queryable, fragment.scope);
             }
             match self.merge(fragment, answers, &mut annotations)? {
                 Merged::Columns(series) => {
@@ -135,6 +143,10 @@ impl Plan {
         answer.annotations = annotations;
         answer.stats.samples_read += stats.samples_read;
         answer.stats.samples_peak = answer.stats.samples_peak.max(stats.samples_peak);
+        counts.add_all(&answer.stats.queryable, Scope::Steps);
+        if self.options.counts_samples {
+            answer.stats.queryable = counts.into_counts();
+        }
         Ok(answer)
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ParseOptions, Steps,
     ast::{Aggregate, AggregateOp, ByteRange, Call, Expr, ExprKind, RangeExtension, Selector},
-    eval::{EvalOptions, Grid, Reference, info_reference, is_step_invariant, subquery_grid},
+    eval::{EvalOptions, Grid, Reference, Scope, info_reference, is_step_invariant, subquery_grid},
     functions, parse,
     types::ValueType,
 };
@@ -24,12 +24,23 @@ pub(super) struct Splitter<'a> {
     options: &'a EvalOptions,
     /// As the evaluator's flag at the same place of the expression.
     marks_resets: bool,
+    /// As the evaluator's scope of counts there.
+    scope: Scope,
+    /// Whether nothing looks at the next matrix but who asked.
+    is_at_root: bool,
     fragments: Vec<Fragment>,
 }
 
 impl<'a> Splitter<'a> {
     pub(super) fn new(options: &'a EvalOptions) -> Self {
-        Self { options, marks_resets: options.marks_resets, fragments: Vec::new() }
+        let marks_resets = options.marks_resets;
+        Self {
+            options,
+            marks_resets,
+            scope: Scope::default(),
+            is_at_root: true,
+            fragments: Vec::new(),
+        }
     }
 
     /// What was collected of `expr`.
@@ -63,14 +74,25 @@ impl<'a> Splitter<'a> {
     /// Splits an expression that is evaluated at these steps.
     pub(super) fn split(&mut self, expr: &Expr, grid: Grid) {
         let expr = expr.unwrapped();
-        // The evaluator works such parts out once, and a fragment has to fit.
-        let grid = if grid.len > 1 && is_step_invariant(expr) { grid.first() } else { grid };
         if grid.len == 0 {
             return;
         }
+        // The evaluator works such parts out once, and a fragment has to fit.
+        if grid.len > 1 && is_step_invariant(expr) {
+            let scope = self.scope;
+            self.scope = scope.once();
+            self.split_at(expr, grid.first());
+            self.scope = scope;
+        } else {
+            self.split_at(expr, grid);
+        }
+    }
+
+    fn split_at(&mut self, expr: &Expr, grid: Grid) {
         if expr.value_type() == ValueType::Matrix {
             return self.split_matrix(expr, grid);
         }
+        self.is_at_root = false;
         match (place(expr), &expr.kind) {
             (Place::Anywhere, _) => {}
             (Place::Shards | Place::ShardsThenMerge, _) => {
@@ -90,7 +112,13 @@ impl<'a> Splitter<'a> {
     fn split_matrix(&mut self, expr: &Expr, grid: Grid) {
         match &expr.kind {
             ExprKind::Subquery(subquery) => {
+                let scope = self.scope;
+                self.scope = match std::mem::take(&mut self.is_at_root) {
+                    true => Scope::All,
+                    false => Scope::Nowhere,
+                };
                 self.split(&subquery.expr, subquery_grid(subquery, self.options, grid));
+                self.scope = scope;
             }
             ExprKind::Matrix(matrix) => {
                 self.fetch_range(&matrix.selector, matrix.window.millis(), expr.range, grid);
@@ -156,8 +184,15 @@ impl<'a> Splitter<'a> {
             pair_places(&fragment, expr, &mut places);
         }
         let replaces = replaced.unwrapped().range;
-        let (steps, marks_resets) = (steps(grid), self.marks_resets);
-        self.fragments.push(Fragment { text, kind, steps, marks_resets, replaces, places });
+        self.fragments.push(Fragment {
+            text,
+            kind,
+            steps: steps(grid),
+            marks_resets: self.marks_resets,
+            replaces,
+            places,
+            scope: self.scope,
+        });
     }
 
     /// Has the shards send the samples of a range, and those before it that its start looks at.
@@ -189,6 +224,7 @@ impl<'a> Splitter<'a> {
             marks_resets: self.marks_resets,
             replaces,
             places: Vec::new(),
+            scope: self.scope,
         });
     }
 
