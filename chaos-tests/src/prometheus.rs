@@ -61,6 +61,19 @@ impl Prometheus {
         Self::run(program, &free_address(), &config, &[])
     }
 
+    /// Starts `program`, which does nothing but scrape the page that the cluster at `url` has for
+    /// `selector`, every second.
+    pub fn federating(program: &Path, url: &str, selector: &str) -> Self {
+        let address = url.trim_start_matches("http://");
+        let config = format!(
+            "global:\n  scrape_interval: 1s\n\
+             scrape_configs:\n  - job_name: federation\n    honor_labels: true\n    \
+             metrics_path: /federate\n    params: {{'match[]': ['{selector}']}}\n    \
+             static_configs:\n      - targets: [{address:?}]\n"
+        );
+        Self::run(program, &free_address(), &config, &[])
+    }
+
     /// Starts `program` with these flags too. It scrapes nothing and takes both versions of remote
     /// write.
     pub fn receiver(program: &Path, more_flags: &[&str]) -> Self {

@@ -4,7 +4,9 @@ use std::{path::Path, process::Command, time::Duration};
 
 use narthex_chaos_tests::{
     cluster::Cluster,
+    node::Process,
     peers::{output_of, peer, python, python_with},
+    ports::free_address,
     targets::{SEQUENCE, Target, config},
     wait::{until, wall_millis},
 };
@@ -46,6 +48,10 @@ fn promtool_queries() {
     let jobs = query(&["labels", &start, &end, &url, "job"]);
     assert_eq!(jobs.trim(), "page");
 
+    let analyzed =
+        query(&["analyze", &format!("--server={url}"), "--type=histogram", "--match=up"]);
+    assert!(analyzed.is_empty() || !analyzed.contains("panic"), "{analyzed}");
+
     let output = Command::new(&promtool).args(["query", "instant", &url, "up{"]).output();
     let output = output.expect("promtool starts");
     let error = String::from_utf8_lossy(&output.stderr);
@@ -73,6 +79,70 @@ fn a_client_generated_from_the_published_files_queries() {
     assert!(said.ends_with("all answered\n"), "{said}");
 }
 
+/// Runs a script that asks a cluster of two targets; its assertions are the test's.
+fn scripted(mut python: Command, script: &str) {
+    let targets = [Target::start(), Target::start()];
+    let cluster = cluster_with(&targets);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let asked = python.arg(script).arg(cluster.api().url()).arg(SEQUENCE);
+    let said = output_of(asked.args(targets.iter().map(Target::address)));
+    assert!(said.ends_with("all answered\n"), "{said}");
+}
+
+#[test]
+fn clients_for_python_query() {
+    let python = python_with("clients_for_python_query", "prometheus_pandas");
+    if let Some(python) = python {
+        scripted(python, "http_clients.py");
+    }
+}
+
+#[test]
+fn grafanas_requests_are_answered() {
+    let Some(python) = python("grafanas_requests_are_answered") else { return };
+    scripted(python, "grafana.py");
+}
+
+/// Its rules are evaluated by asking the cluster, and their results are written back to it.
+#[test]
+fn vmalert_evaluates_rules() {
+    const NAME: &str = "vmalert_evaluates_rules";
+    let Some(program) = peer(NAME, "vmalert") else { return };
+    let targets = [Target::start(), Target::start()];
+    let cluster = cluster_with(&targets);
+    let url = cluster.api().url().to_owned();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let rules = folder.path().join("rules.yml");
+    let text = "groups:\n  - name: g\n    interval: 1s\n    rules:\n      \
+                - {record: 'job:up:sum', expr: 'sum by (job) (up)'}\n      \
+                - {alert: Up, expr: 'up == 1', labels: {severity: info}}\n";
+    std::fs::write(&rules, text).expect("a temporary file can be written");
+    let address = free_address();
+    let mut command = Command::new(program);
+    command
+        .arg(format!("-rule={}", rules.display()))
+        .arg(format!("-datasource.url={url}"))
+        .arg(format!("-remoteWrite.url={url}"))
+        .arg(format!("-remoteRead.url={url}"))
+        .arg(format!("-httpListenAddr={address}"))
+        .args(["-notifier.blackhole", "-remoteWrite.flushInterval=500ms"])
+        .args(["-datasource.queryTimeAlignment=false"]);
+    let _process = Process::start(command, folder.path(), "vmalert");
+    until("what its rules record is there", Duration::from_secs(60), || {
+        match cluster.api().single("job:up:sum{job=\"page\"}")? {
+            2.0 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    });
+    until("its alerts are there", Duration::from_secs(30), || {
+        let firing = "count(ALERTS{alertname=\"Up\",alertstate=\"firing\",job=\"page\"})";
+        match cluster.api().single(firing)? {
+            2.0 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    });
+}
+
 /// Every operation that only reads is called with what its description allows and does not allow:
 /// none may fail as a bug would, or answer what is not described.
 #[test]
@@ -89,8 +159,8 @@ fn the_description_of_the_api_holds() {
         "content_type_conformance",
         "response_schema_conformance",
     ];
-    // What changes something, what ends the cluster, and what has a body of its own.
-    let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|^/$";
+    // What changes something, what ends the cluster, what has a body of its own, and what has no end.
+    let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|/live$|^/$";
     // It leaves a cache where it runs.
     let folder = tempfile::tempdir().expect("a folder can be made");
     let said = output_of(

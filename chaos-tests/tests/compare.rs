@@ -66,6 +66,62 @@ fn answers_are_those_of_prometheus() {
     assert!(queries.is_some() || tally.with_samples * 2 > tally.asked, "{}", tally.shape());
 }
 
+/// What Prometheus counts as looked at, of these, step by step.
+const COUNTED: [&str; 16] = [
+    "load",
+    "load offset 10m",
+    "sum by (job) (load)",
+    "rate(http_requests_total[5m])",
+    "sum(rate(http_requests_total[5m])) by (job)",
+    "topk(2, load)",
+    "load / on (job, instance) temperature",
+    "http_requests_total and on (job) load",
+    "load @ 1e9 or queue_length",
+    "sum_over_time(load[10m:2m])",
+    "max_over_time(rate(ticks[5m])[20m:1m])",
+    "absent(nothing) or absent_over_time(load[5m])",
+    "histogram_quantile(0.9, sum by (le) (rate(request_seconds_bucket[5m])))",
+    "timestamp(load)",
+    "scalar(sum(load)) + vector(1)",
+    "quantile_over_time(0.5, queue_length[7m])",
+];
+
+#[test]
+fn samples_are_counted_as_by_prometheus() {
+    const NAME: &str = "compare::samples_are_counted_as_by_prometheus";
+    let Some(program) = peer(NAME, "prometheus") else { return };
+    let version = version(&program);
+    if !version.contains("version 3.5.") {
+        return skip(NAME, &format!("samples are counted as by Prometheus 3.5, this is {version}"));
+    }
+    let span = Span::latest();
+    let peers = Peers::start(&program, span);
+    let [start, end] = [span.start + 3_600_000, span.end].map(|time| (time / 1000).to_string());
+    let mut counted = 0;
+    for expression in COUNTED {
+        let instant = [("query", expression), ("time", &end), ("stats", "all")];
+        let range = [
+            ("query", expression),
+            ("start", &start),
+            ("end", &end),
+            ("step", "177"),
+            ("stats", "all"),
+        ];
+        for (path, parameters) in [("query", &instant[..]), ("query_range", &range[..])] {
+            let [ours, theirs] = peers.apis().map(|api| {
+                let answer = api.asked(&format!("/api/v1/{path}"), parameters).expect("an answer");
+                answer["data"]["stats"]["samples"].clone()
+            });
+            for name in ["totalQueryableSamples", "totalQueryableSamplesPerStep"] {
+                assert!(!theirs[name].is_null(), "{theirs}");
+                assert_eq!(ours[name], theirs[name], "{name} of {path} {expression}");
+            }
+            counted += theirs["totalQueryableSamples"].as_u64().unwrap_or_default();
+        }
+    }
+    assert!(counted > 100_000, "{counted}");
+}
+
 /// What came of the questions so far.
 #[derive(Debug, Default)]
 struct Tally {

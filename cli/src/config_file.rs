@@ -96,10 +96,15 @@ impl Importer {
                 let problem =
                     format!("couldn't load configuration (--config.file={file:?}): {error}");
                 error!(%error, "configuration refused; the last good one stays in force");
-                self.status.send_modify(|status| status.problem.clone_from(&problem));
+                self.refuse(&problem);
                 Err(problem)
             }
         }
+    }
+
+    fn refuse(&self, problem: &str) {
+        let now = Clock::system().now();
+        self.status.send_modify(|status| status.fail(problem.to_owned(), now));
     }
 
     async fn import(&self, config: &Config) -> Result<(), String> {
@@ -110,7 +115,7 @@ impl Importer {
             Err(error) => {
                 error!(%file, %error, "configuration refused");
                 let problem = error.to_string();
-                self.status.send_modify(|status| status.problem.clone_from(&problem));
+                self.refuse(&problem);
                 return Err(problem);
             }
         }

@@ -48,7 +48,7 @@ pub async fn follow(
                     status.external_labels = config.global.external_labels;
                     status.loaded = status.loaded.max(imported);
                 }
-                Err(error) => status.problem = error.to_string(),
+                Err(error) => status.fail(error.to_string(), Clock::system().now()),
             });
         }
         if state.changed().await.is_err() {

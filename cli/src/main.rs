@@ -25,6 +25,7 @@ mod promql;
 mod promql_test;
 mod proposer;
 mod query;
+mod relabelling;
 mod retention;
 mod roles;
 mod rules_test;

@@ -177,6 +177,7 @@ fn fragment_request(asked: &Asking<'_>, (plan, fragment): (&Plan, &Fragment)) ->
         start_timestamps: options.uses_start_timestamps,
         type_labels: options.has_type_labels,
         marks_resets: options.marks_resets,
+        count_samples: options.counts_samples,
         scope: scope.into(),
         spread_jobs: match fragment.scope {
             Scope::All => Vec::new(),

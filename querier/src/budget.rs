@@ -58,6 +58,12 @@ impl QueryBytes {
             ),
         ))
     }
+
+    /// Counts bytes out that were taken and are held no more, though the query goes on.
+    pub fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl QueryBytes {
@@ -131,6 +137,8 @@ mod tests {
         assert!(error.message.contains("hold 80 bytes"), "{error}");
         assert!(error.message.contains("--query.max-memory-bytes is 100"), "{error}");
         assert!(other.take(20).is_ok());
+        other.give_back(5);
+        assert!(other.take(5).is_ok());
         drop(query);
         assert!(other.take(60).is_ok());
         drop(other);

@@ -11,6 +11,8 @@ pub struct ConfigStatus {
     pub inactive: Vec<String>,
     /// Why the last attempt to load it changed nothing; empty if it succeeded.
     pub problem: String,
+    /// Since when that is so.
+    pub problem_since: Timestamp,
     /// Labels that samples get when they leave the cluster.
     pub external_labels: BTreeMap<String, String>,
     /// All of it as YAML, secrets masked.
@@ -19,4 +21,12 @@ pub struct ConfigStatus {
     pub pools: BTreeMap<String, String>,
     /// When it was last loaded.
     pub loaded: Timestamp,
+}
+
+impl ConfigStatus {
+    /// The configuration was refused.
+    pub fn fail(&mut self, problem: String, now: Timestamp) {
+        self.problem = problem;
+        self.problem_since = now;
+    }
 }

@@ -14,6 +14,7 @@ mod answer;
 mod api;
 mod ask;
 mod budget;
+pub mod chunk;
 mod cluster;
 mod config_status;
 pub mod error;
@@ -30,8 +31,10 @@ mod quarantine;
 mod querier;
 mod query;
 mod raw;
+mod relabelling;
 mod render;
 mod results;
+mod sorted;
 mod status;
 #[cfg(test)]
 mod test_cluster;
@@ -44,4 +47,5 @@ pub use explain::{Explanation, FragmentExplained, PieceExplained, ShardExplained
 pub use metrics::QuerierMetrics;
 pub use querier::{Querier, QuerierOptions};
 pub use query::{Answered, QueryRequest, QueryStats};
+pub use relabelling::{RelabelRule, RelabelStep, Relabelling};
 pub use status::{ClusterStatus, GroupRow, NodeRow, ReplicaRow};

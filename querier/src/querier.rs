@@ -6,12 +6,22 @@ use narthex_model::Timestamp;
 use narthex_promql::{ParseOptions, SamplePool};
 use narthex_web::Clock;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    active::ActiveQueries, api::CardinalityBoard, budget::Budget, cluster::Cluster,
-    config_status::ConfigStatus, gate::QueryGate, hedge::Hedges, metrics::QuerierMetrics,
-    quarantine::Quarantine, results::Results, status::StatusBoard, turn::BYTES_PER_SAMPLE,
+    active::ActiveQueries,
+    api::{CardinalityBoard, LISTENERS_MAX},
+    budget::Budget,
+    cluster::Cluster,
+    config_status::ConfigStatus,
+    gate::QueryGate,
+    hedge::Hedges,
+    metrics::QuerierMetrics,
+    quarantine::Quarantine,
+    relabelling::Relabelling,
+    results::Results,
+    status::StatusBoard,
+    turn::BYTES_PER_SAMPLE,
 };
 
 /// The `--query.*` flags and what the API says about the process.
@@ -43,6 +53,9 @@ pub struct QuerierOptions {
     pub partial_response: bool,
     /// `--web.enable-admin-api`: deleting is allowed. Default off.
     pub enable_admin_api: bool,
+    /// Answers with all statistics have those of each step. Default off, as it is a feature of
+    /// Prometheus's.
+    pub per_step_stats: bool,
     /// Names may be searched for. Default off, as it is a feature of Prometheus's.
     pub search_api: bool,
     /// What expressions may use.
@@ -55,6 +68,8 @@ pub struct QuerierOptions {
     pub flags: BTreeMap<String, String>,
     /// What is known of the scrape configuration, as it changes. Default: nothing.
     pub config: watch::Receiver<ConfigStatus>,
+    /// What rules of that configuration make of labels.
+    pub relabelling: Relabelling,
 }
 
 impl Default for QuerierOptions {
@@ -71,12 +86,14 @@ impl Default for QuerierOptions {
             subquery_step: Duration::from_secs(60),
             partial_response: false,
             enable_admin_api: false,
+            per_step_stats: false,
             search_api: false,
             parse: ParseOptions::default(),
             delayed_name_removal: false,
             external_url: String::new(),
             flags: BTreeMap::new(),
             config: watch::Sender::new(ConfigStatus::default()).subscribe(),
+            relabelling: Relabelling::default(),
         }
     }
 }
@@ -96,6 +113,8 @@ pub struct Querier {
     pub(crate) hedges: Hedges,
     pub(crate) quarantine: Quarantine,
     pub(crate) metrics: QuerierMetrics,
+    /// Places of those who listen to notifications.
+    pub(crate) listeners: Arc<Semaphore>,
     pub(crate) started: Timestamp,
 }
 
@@ -120,6 +139,7 @@ impl Querier {
             hedges: Hedges::default(),
             results: Results::new(options.results_bytes_max),
             quarantine: Quarantine::new(options.quarantine_after),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
             started: clock.now(),
             cluster,
             clock,

@@ -56,6 +56,8 @@ pub struct QueryRequest {
     pub partial_response: bool,
     /// Whether an old state will do for a shard without a majority.
     pub consistency: Consistency,
+    /// Count the samples that each step looks at.
+    pub counts_samples: bool,
     /// Who asks: users share the turns.
     pub user: Arc<str>,
     /// Whether it may go on from what is remembered of its like, and be remembered.
@@ -78,7 +80,7 @@ pub struct Answered {
 }
 
 /// What a query took.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct QueryStats {
     /// Waiting for a turn.
     pub queued: Duration,
@@ -90,6 +92,9 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// The most samples in memory at once.
     pub samples_peak: usize,
+    /// Samples that each step looked at, one that several look at once for each; empty unless they
+    /// were to be counted.
+    pub queryable: Vec<u64>,
 }
 
 struct Prepared {
@@ -185,7 +190,7 @@ impl Querier {
         self.metrics.slow.inc();
         let QueryRequest { text, user, steps, .. } = request;
         let (stats, error) = match answered {
-            Ok(answered) => (answered.stats, ""),
+            Ok(answered) => (answered.stats.clone(), ""),
             Err(error) => (QueryStats::default(), error.message.as_str()),
         };
         let (seconds, queued) = (took.as_secs_f64(), stats.queued.as_secs_f64());
@@ -215,6 +220,7 @@ impl Querier {
         options.samples_max = self.options.samples_max;
         options.pool = Some(self.pool.clone());
         options.has_delayed_name_removal = self.options.delayed_name_removal;
+        options.counts_samples = request.counts_samples;
         Ok(Prepared { selectors: selectors(&expr), expr, options })
     }
 
@@ -354,6 +360,7 @@ fn answered(request: &QueryRequest, evaluated: Evaluated) -> Answered {
     let stats = QueryStats {
         samples_read: answer.stats.samples_read,
         samples_peak: answer.stats.samples_peak,
+        queryable: answer.stats.queryable,
         ..QueryStats::default()
     };
     Answered { value: sorted(answer.value), remarks, age, stats, explanation }

@@ -44,6 +44,18 @@ pub fn listed(api: &Querier, selectors: &[RawSelector], sender: &Arc<str>) -> Ac
     ActiveQuery::new(&text, sender, None, api.clock.now())
 }
 
+/// The samples of a shard's answer.
+pub fn decoded(shard: ShardId, bytes: &[u8]) -> Result<Vec<SampledSeries>, ApiError> {
+    let internal = |text: String| ApiError::new(ErrorType::Internal, text);
+    let answer = wire::decode(bytes);
+    match answer.map_err(|error| internal(format!("answer of shard {shard}: {error}")))?.content {
+        FragmentContent::Samples(series) => Ok(series),
+        FragmentContent::Columns(_) | FragmentContent::Partial(_) => {
+            Err(internal(format!("shard {shard} answered with no samples")))
+        }
+    }
+}
+
 impl Querier {
     /// The samples in `range` of the series that any of the selectors names. As a query does, it
     /// ends in time and takes no more than its turn has left.
@@ -53,22 +65,38 @@ impl Querier {
         range: TimeRange,
         turn: &Turn,
     ) -> Result<RawSamples, ApiError> {
-        let read = self.read_raw(selectors, range, &turn.bytes);
+        let kind = internal::FragmentKind::Samples;
+        let read = self.read_raw(selectors, (kind, range), &turn.bytes);
+        turn.work(self.options.timeout, "reading samples", read).await
+    }
+
+    /// The same, but of each shard's series only the newest sample.
+    pub(crate) async fn newest_samples(
+        &self,
+        selectors: &[RawSelector],
+        range: TimeRange,
+        turn: &Turn,
+    ) -> Result<RawSamples, ApiError> {
+        let kind = internal::FragmentKind::NewestSamples;
+        let read = self.read_raw(selectors, (kind, range), &turn.bytes);
         turn.work(self.options.timeout, "reading samples", read).await
     }
 
     async fn read_raw(
         &self,
         selectors: &[RawSelector],
-        range: TimeRange,
+        (kind, range): (internal::FragmentKind, TimeRange),
         bytes: &QueryBytes,
     ) -> Result<RawSamples, ApiError> {
         let state = self.cluster.state();
         let mut all = RawSamples::default();
         for selector in selectors {
             let shards = shards_for(&state, std::slice::from_ref(&selector.matchers), range)?;
-            let query = &selector.text;
-            let ask = |shard| self.read_shard(shard, query, range, bytes);
+            let asked = self.raw_request(&selector.text, kind, range);
+            let ask = |shard: ShardId| {
+                let request = FragmentRequest { shard_id: shard.0, ..asked.clone() };
+                self.read_shard(shard, request, bytes)
+            };
             let told = ask_all(shards, range, self.options.partial_response, ask).await?;
             all.warnings.extend(told.warnings);
             for series in told.answers.into_iter().flat_map(|(_, series)| series) {
@@ -81,24 +109,20 @@ impl Querier {
     async fn read_shard(
         &self,
         shard: ShardId,
-        query: &str,
-        range: TimeRange,
+        request: FragmentRequest,
         bytes: &QueryBytes,
     ) -> Result<Vec<SampledSeries>, ApiError> {
-        let request = FragmentRequest { shard_id: shard.0, ..self.raw_request(query, range) };
         let told = self.ask(shard, request, bytes).await?;
-        let internal = |text: String| ApiError::new(ErrorType::Internal, text);
-        let answer = wire::decode(&told.bytes)
-            .map_err(|error| internal(format!("answer of shard {shard}: {error}")))?;
-        match answer.content {
-            FragmentContent::Samples(series) => Ok(series),
-            FragmentContent::Columns(_) | FragmentContent::Partial(_) => {
-                Err(internal(format!("shard {shard} answered with no samples")))
-            }
-        }
+        decoded(shard, &told.bytes)
     }
 
-    fn raw_request(&self, query: &str, range: TimeRange) -> FragmentRequest {
+    /// What a shard is asked for; the shard itself is not named yet.
+    pub(crate) fn raw_request(
+        &self,
+        query: &str,
+        kind: internal::FragmentKind,
+        range: TimeRange,
+    ) -> FragmentRequest {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         FragmentRequest {
             query: query.to_owned(),
@@ -107,7 +131,7 @@ impl Querier {
             lookback_delta_ms: millis(self.options.lookback),
             samples_max: self.options.samples_max as u64,
             consistency: Consistency::Linearizable.into(),
-            kind: internal::FragmentKind::Samples.into(),
+            kind: kind.into(),
             subquery_step_ms: millis(self.options.subquery_step),
             ..FragmentRequest::default()
         }

@@ -2,7 +2,7 @@
 
 use narthex_model::{FloatHistogram, Labels, Timestamp, number::format_label};
 use narthex_promql::{
-    MatrixSeries, SampleBuffer, Value,
+    MatrixSeries, SampleBuffer, Steps, Value,
     value::{Sample, VectorElement},
 };
 
@@ -42,6 +42,8 @@ pub(crate) fn truncate(value: &mut Value, limit: usize) -> bool {
 pub(crate) struct Extras {
     /// What the query took.
     pub stats: Option<QueryStats>,
+    /// The steps, where what each took is to be told.
+    pub per_step: Option<Steps>,
     /// How it was answered.
     pub explanation: Option<Explanation>,
 }
@@ -77,7 +79,7 @@ pub(crate) fn write_data<S: Sink>(json: &mut Json<S>, value: &Value, extras: &Ex
         }
     }
     if let Some(stats) = &extras.stats {
-        write_stats(json, stats);
+        write_stats(json, stats, extras.per_step);
     }
     if let Some(explanation) = &extras.explanation {
         json.name("explain");
@@ -153,7 +155,7 @@ fn write_histogram<S: Sink>(json: &mut Json<S>, histogram: &FloatHistogram) {
     json.raw("}");
 }
 
-fn write_stats<S: Sink>(json: &mut Json<S>, stats: &QueryStats) {
+fn write_stats<S: Sink>(json: &mut Json<S>, stats: &QueryStats, per_step: Option<Steps>) {
     let evaluated = stats.evaluated.as_secs_f64();
     let total = evaluated + stats.queued.as_secs_f64() + stats.prepared.as_secs_f64();
     json.name("stats").raw("{").name("timings").raw("{");
@@ -164,9 +166,23 @@ fn write_stats<S: Sink>(json: &mut Json<S>, stats: &QueryStats) {
     json.name("execQueueTime").float(stats.queued.as_secs_f64());
     json.name("execTotalTime").float(total).raw("}");
     json.name("samples").raw("{");
-    json.name("totalQueryableSamples").integer(stats.samples_read);
+    if let Some(steps) = per_step {
+        json.name("totalQueryableSamplesPerStep").raw("[");
+        let times = (steps.start.millis()..).step_by(step_millis(&steps));
+        for (time, count) in times.zip(&stats.queryable) {
+            json.element().raw("[").time(Timestamp::from_millis(time)).raw(",");
+            json.integer(*count).raw("]");
+        }
+        json.raw("]");
+    }
+    json.name("totalQueryableSamples").integer(stats.queryable.iter().sum::<u64>());
     json.name("samplesRead").integer(stats.samples_read);
     json.name("peakSamples").integer(stats.samples_peak).raw("}}");
+}
+
+/// An instant query has one step, whatever comes behind it.
+fn step_millis(steps: &Steps) -> usize {
+    usize::try_from(steps.step_millis).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]

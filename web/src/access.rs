@@ -211,6 +211,8 @@ endpoints! {
     TARGETS = "/api/v1/targets", [GET], Needs(Read);
     /// What the targets said of their metric families.
     TARGETS_METADATA = "/api/v1/targets/metadata", [GET], Needs(Read);
+    /// What rules make of a target's labels.
+    TARGETS_RELABEL_STEPS = "/api/v1/targets/relabel_steps", [GET], Needs(Read);
     /// Names of scrape jobs.
     SCRAPE_POOLS = "/api/v1/scrape_pools", [GET], Needs(Read);
     /// The configuration of a scrape job.
@@ -219,6 +221,8 @@ endpoints! {
     ALERTMANAGERS = "/api/v1/alertmanagers", [GET], Needs(Read);
     /// What people should know of this process.
     NOTIFICATIONS = "/api/v1/notifications", [GET], Needs(Read);
+    /// The same as events, as it changes.
+    NOTIFICATIONS_LIVE = "/api/v1/notifications/live", [GET], Needs(Read);
     /// What clients may use.
     FEATURES = "/api/v1/features", [GET], Needs(Read);
     /// A description of this API.
@@ -237,6 +241,8 @@ endpoints! {
     STATUS_FLAGS = "/api/v1/status/flags", [GET], Needs(Read);
     /// How far the log was read again.
     STATUS_WALREPLAY = "/api/v1/status/walreplay", [GET], Needs(Read);
+    /// Metrics of this process, as JSON.
+    STATUS_SELF_METRICS = "/api/v1/status/self_metrics", [GET], Needs(Read);
     /// What makes the cluster big.
     STATUS_TSDB = "/api/v1/status/tsdb", [GET], Needs(Read);
     /// Prometheus's blocks, of which there are none.

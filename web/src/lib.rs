@@ -22,6 +22,7 @@ pub mod metrics;
 mod origin;
 mod ready;
 mod routes;
+mod self_metrics;
 pub mod summary;
 mod tls;
 mod unread;

@@ -21,6 +21,8 @@ use hyper_util::{
 };
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
+use regex_automata::meta::Regex;
+use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -32,7 +34,7 @@ use tower::{Service as _, service_fn};
 use tracing::{debug, info, warn};
 
 use crate::{
-    access::{GRPC, HEALTHY, METRICS, READY, RoleSet},
+    access::{GRPC, HEALTHY, METRICS, READY, RoleSet, STATUS_SELF_METRICS},
     auth::Users,
     clock::Clock,
     config::{WebFile, WebFileError},
@@ -41,6 +43,7 @@ use crate::{
     origin::OriginPolicy,
     ready::Readiness,
     routes::{Routes, not_ready},
+    self_metrics::families,
     tls::Tls,
     unread,
 };
@@ -292,10 +295,50 @@ fn add_own_routes(routes: &mut Routes, registry: Arc<Registry>, readiness: Readi
         None => "Narthex is Ready.\n".into_response(),
         Some(_) => not_ready(&readiness),
     });
+    let of_json = Arc::clone(&registry);
+    routes.http(&STATUS_SELF_METRICS, async move |request: axum::extract::Request| {
+        self_metrics(&of_json, request.uri().query().unwrap_or(""))
+    });
     routes.http(&METRICS, async move || match metrics::encode(&registry) {
         Ok(text) => ([(http::header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     });
+}
+
+/// The metrics as JSON, those whose names match the pattern that was given, if any.
+fn self_metrics(registry: &Registry, query: &str) -> Response {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let given = pairs.filter(|(name, _)| *name == "metric_name_pattern").map(|(_, text)| text);
+    let given = given.map(unescaped).next().filter(|text| !text.is_empty());
+    let compiled =
+        given.map(|text| Regex::new(&format!("^(?:{text})$")).map_err(|error| error.to_string()));
+    let failed = |status, kind, why: String| {
+        let body = json!({"status": "error", "errorType": kind, "error": why});
+        (status, [JSON], body.to_string()).into_response()
+    };
+    let pattern = match compiled.transpose() {
+        Ok(pattern) => pattern,
+        Err(error) => {
+            let why = format!("invalid parameter \"metric_name_pattern\": {error}");
+            return failed(StatusCode::BAD_REQUEST, "bad_data", why);
+        }
+    };
+    match metrics::encode(registry) {
+        Ok(page) => {
+            let data = families(&page, pattern.as_ref());
+            let body = json!({"status": "success", "data": data});
+            ([JSON], body.to_string()).into_response()
+        }
+        Err(error) => failed(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
+    }
+}
+
+const JSON: (HeaderName, &str) = (http::header::CONTENT_TYPE, "application/json");
+
+/// A value of a query string; what is no UTF-8 then matches nothing.
+fn unescaped(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 impl Shared {

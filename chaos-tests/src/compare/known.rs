@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    answers::{Answer, Point},
+    answers::{Answer, Given, Point, Terms},
     peers::Pair,
     vocabulary::DATE_FUNCTIONS,
 };
@@ -57,6 +57,18 @@ pub const KNOWN: &[Known] = &[
         },
     },
     Known {
+        name: "several partners that a filter drops",
+        reason: "3.14 refuses several partners also where a comparison leaves one of them at most",
+        applies: |expression, pair| match (&pair.narthex, &pair.prometheus) {
+            (Answer::Refused { text, .. }, Answer::Given(_)) => {
+                let compares = [" < ", " > ", " <= ", " >= ", " == ", " != "];
+                text.contains("multiple matches for labels")
+                    && compares.iter().any(|operator| expression.contains(operator))
+            }
+            _ => false,
+        },
+    },
+    Known {
         name: "growth of histograms that are gauges",
         reason: "3.14 extrapolates a histogram no further than to where it was zero, as a float",
         applies: |expression, _| {
@@ -75,10 +87,20 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "places of observations of NaN",
         reason: "3.14 points to the histograms, 3.5 to the first argument",
-        applies: |_, pair| {
+        applies: |expression, pair| {
             let is_told = |note: &&String| note.contains("has NaN observations");
+            let bare = |answer: &Answer| match answer.clone() {
+                Answer::Given(given) => Answer::Given(Given {
+                    warnings: BTreeSet::new(),
+                    infos: BTreeSet::new(),
+                    ..given
+                }),
+                refused @ Answer::Refused { .. } => refused,
+            };
+            let (ours, theirs) = (bare(&pair.narthex), bare(&pair.prometheus));
             notes(&pair.narthex).iter().any(is_told)
                 && places_aside(&pair.narthex) == places_aside(&pair.prometheus)
+                && ours.difference(&theirs, Terms::of(expression)).is_none()
         },
     },
     Known {

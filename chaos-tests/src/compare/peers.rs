@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What both are told to have on that is off by itself.
-const FEATURES: &str = "--enable-feature=promql-experimental-functions";
+const FEATURES: &str = "--enable-feature=promql-experimental-functions,promql-per-step-stats";
 /// From their start until both have all samples.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// A query of either; one that takes longer is a difference.
@@ -86,6 +86,11 @@ impl Peers {
         }
     }
 
+    /// The APIs of both, Narthex's first.
+    pub fn apis(&self) -> [&Api; 2] {
+        [&self.narthex, &self.prometheus]
+    }
+
     /// Asks both.
     pub fn ask(&self, question: &Question) -> Pair {
         Pair {
@@ -104,7 +109,7 @@ fn is_marker(value: &Value) -> bool {
 }
 
 /// Sends slice after slice, half of the series as each version of remote write.
-fn send(api: &Api, series: &[Series], span: Span) {
+pub fn send(api: &Api, series: &[Series], span: Span) {
     let first: Vec<_> = series.iter().step_by(2).collect();
     let second: Vec<_> = series.iter().skip(1).step_by(2).collect();
     let mut from = span.start;

@@ -2,6 +2,8 @@
 
 use super::{block::Block, *};
 
+mod round_trip;
+
 fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

@@ -17,12 +17,14 @@ const EXPERIMENTAL_FUNCTIONS: &str = "promql-experimental-functions";
 const EXTENDED_RANGE_SELECTORS: &str = "promql-extended-range-selectors";
 const BINOP_FILL_MODIFIERS: &str = "promql-binop-fill-modifiers";
 const DELAYED_NAME_REMOVAL: &str = "promql-delayed-name-removal";
+const PER_STEP_STATS: &str = "promql-per-step-stats";
 const SEARCH_API: &str = "search-api";
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 6] = [
     EXPERIMENTAL_FUNCTIONS,
     EXTENDED_RANGE_SELECTORS,
     BINOP_FILL_MODIFIERS,
     DELAYED_NAME_REMOVAL,
+    PER_STEP_STATS,
     SEARCH_API,
 ];
 
@@ -43,6 +45,7 @@ pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
         partial_response: flags.partial_response,
         parse: parse_options(features)?,
         delayed_name_removal: has_delayed_name_removal(features),
+        per_step_stats: is_on(features, PER_STEP_STATS),
         search_api: is_on(features, SEARCH_API),
         ..QuerierOptions::default()
     })

@@ -35,6 +35,7 @@ use crate::{
     listener, memory,
     output::answer,
     proposer::Proposer,
+    relabelling,
     signals::{self, StartedBy},
 };
 
@@ -188,6 +189,7 @@ impl Parts {
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
         if let Some(mut options) = querier {
             options.config = status.subscribe();
+            options.relabelling = relabelling::of(state.clone());
             admin::add_settle(&mut routes, shards.clone());
             admin::add_digests(&mut routes, shards.clone());
             let cluster = Arc::new(shards);

@@ -26,7 +26,8 @@ pub use eval::{
 pub use parser::{ParseError, ParseOptions, line_and_column, parse, parse_selector};
 pub use plan::{
     Fragment, FragmentAnswer, FragmentAnswers, FragmentContent, FragmentKind, Piece, Plan, Reach,
-    SampledSeries, Scope, ScopedSource, cut, distribute, join, looks_ahead, run_fragment,
+    SampledSeries, Scope, ScopedSource, cut, distribute, join, looks_ahead, newest_samples,
+    run_fragment, stream_samples,
 };
 pub use pretty::pretty;
 pub use resolve::{ResolveError, Steps, resolve};

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! answer     := version kind stats notes content          version and kind are bytes
-//! stats      := varint(samples read) varint(samples peak)
+//! stats      := varint(samples read) varint(samples peak) counts
+//! counts     := count { varint }                          only where kind has 128 added
 //! notes      := count { severity place text | 2 place metric repair }    severity: 0 warning, 1 info
 //! place      := varint(start) varint(end)
 //! repair     := float×3 varint(histograms) zigzag(first time) zigzag(last time)
@@ -42,6 +43,8 @@ const ABSENT: u64 = 0;
 const FLOAT: u64 = 1;
 const HISTOGRAM: u64 = 2;
 
+/// Added to the kind of an answer with counts of samples, for which a querier has to ask.
+const HAS_COUNTS: u8 = 128;
 /// The kind of a note that is a repair.
 const REPAIR: u8 = 2;
 
@@ -76,9 +79,13 @@ pub fn encode(answer: &FragmentAnswer) -> Vec<u8> {
         FragmentContent::Partial(_) => 1,
         FragmentContent::Samples(_) => 2,
     };
-    out.0.push(kind);
+    let queryable = &answer.stats.queryable;
+    out.0.push(if queryable.is_empty() { kind } else { kind | HAS_COUNTS });
     out.varint(answer.stats.samples_read);
     out.varint(answer.stats.samples_peak as u64);
+    if !queryable.is_empty() {
+        out.list(queryable, |out, count| out.varint(*count));
+    }
     out.notes(&answer.annotations);
     match &answer.content {
         FragmentContent::Columns(series) => out.list(series, Writer::series),
@@ -96,9 +103,14 @@ pub fn decode(bytes: &[u8]) -> Result<FragmentAnswer, WireError> {
         return Err(WireError::Version(version));
     }
     let kind = input.byte()?;
-    let stats = EvalStats { samples_read: input.varint()?, samples_peak: input.varint()? as usize };
+    let (samples_read, samples_peak) = (input.varint()?, input.varint()? as usize);
+    let queryable = match kind & HAS_COUNTS {
+        0 => Vec::new(),
+        _ => input.list(1, Reader::varint)?,
+    };
+    let stats = EvalStats { samples_read, samples_peak, queryable };
     let annotations = input.notes()?;
-    let content = match kind {
+    let content = match kind & !HAS_COUNTS {
         0 => FragmentContent::Columns(input.list(3, Reader::series)?),
         1 => FragmentContent::Partial(input.list(3, Reader::group)?),
         2 => FragmentContent::Samples(input.list(3, Reader::sampled)?),
@@ -531,7 +543,7 @@ mod tests {
             time_max: 60_000,
         };
         annotations.repaired("up", ByteRange::new(2, 4), repair);
-        let stats = EvalStats { samples_read: 7, samples_peak: 300 };
+        let stats = EvalStats { samples_read: 7, samples_peak: 300, queryable: vec![1, 0, 300] };
         FragmentAnswer { content, annotations, stats }
     }
 

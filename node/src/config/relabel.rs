@@ -56,6 +56,13 @@ fn name_of(action: RelabelAction) -> &'static str {
     found.map(|(_, name)| *name).expect("every action is listed")
 }
 
+impl RelabelAction {
+    /// As files have it.
+    pub fn name(self) -> &'static str {
+        name_of(self)
+    }
+}
+
 /// The combinations of keys that an action allows.
 fn check(rule: &RelabelConfig) -> Result<(), String> {
     use RelabelAction::{

@@ -11,8 +11,9 @@ use narthex_model::Timestamp;
 use narthex_promql::{
     CancelToken, EvalError, EvalOptions, FragmentKind, SamplePool, Scope, ScopedSource, Steps,
     eval::{Inputs, NoLeaves},
+    newest_samples,
     plan::FragmentError,
-    run_fragment, wire,
+    run_fragment, stream_samples, wire,
 };
 use narthex_proto::{
     internal::v1::{
@@ -45,21 +46,38 @@ pub fn evaluate(
     tokio::task::spawn_blocking(move || {
         let options = EvalOptions { pool: Some(pool), ..options(&request) };
         let applied_index = reader.applied().index;
-        let answer = run(&reader, &request, &options, &cancel);
-        let end = match answer {
-            Ok((answer, left_out)) => {
-                for part in split(Bytes::from(answer)) {
-                    if parts.blocking_send(Ok(FragmentPart { part: Some(part) })).is_err() {
-                        return;
-                    }
-                }
-                Part::End(FragmentEnd {
-                    age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-                    left_out,
-                    applied_index,
+        let send = |part| parts.blocking_send(Ok(FragmentPart { part: Some(part) })).is_ok();
+        let spread_jobs: BTreeSet<String> = request.spread_jobs.iter().cloned().collect();
+        let is_keyed = |job: &str, instance: &str| routing::is_keyed(job, instance, &spread_jobs);
+        let stored = ShardSource(&reader);
+        let source = ScopedSource::new(&stored, scope(&request), &is_keyed);
+        let inputs = Inputs { source: &source, leaves: &NoLeaves, cancel: &cancel };
+        let told = match request.kind() {
+            internal::FragmentKind::SortedSamples => {
+                stream_samples(&request.query, &options, inputs, &mut |answer| {
+                    send(Part::Answer(wire::encode(&answer).into()))
                 })
             }
-            Err(error) => Part::Error(error),
+            kind => {
+                let answer = match kind {
+                    internal::FragmentKind::NewestSamples => {
+                        newest_samples(&request.query, &options, inputs)
+                    }
+                    kind => run_fragment(&request.query, evaluated(kind), &options, inputs),
+                };
+                answer.map(|answer| _ = split(wire::encode(&answer).into()).all(send))
+            }
+        };
+        let end = match told {
+            Ok(()) => Part::End(FragmentEnd {
+                age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                left_out: source.left_out(),
+                applied_index,
+            }),
+            Err(error) => Part::Error(internal::FragmentError {
+                error_type: error_type(&error).to_owned(),
+                message: with_causes(&error),
+            }),
         };
         // A caller that went away needs no end.
         let _ = parts.blocking_send(Ok(FragmentPart { part: Some(end) }));
@@ -72,27 +90,6 @@ fn split(mut answer: Bytes) -> impl Iterator<Item = Part> {
         let part = answer.split_to(answer.len().min(PART_BYTES));
         (!part.is_empty()).then_some(Part::Answer(part))
     })
-}
-
-/// The encoded answer, and how many series its scope left out.
-fn run(
-    reader: &ShardReader,
-    request: &FragmentRequest,
-    options: &EvalOptions,
-    cancel: &CancelToken,
-) -> Result<(Vec<u8>, u64), internal::FragmentError> {
-    let spread_jobs: BTreeSet<String> = request.spread_jobs.iter().cloned().collect();
-    let is_keyed = |job: &str, instance: &str| routing::is_keyed(job, instance, &spread_jobs);
-    let stored = ShardSource(reader);
-    let source = ScopedSource::new(&stored, scope(request), &is_keyed);
-    let inputs = Inputs { source: &source, leaves: &NoLeaves, cancel };
-    match run_fragment(&request.query, kind(request), options, inputs) {
-        Ok(answer) => Ok((wire::encode(&answer), source.left_out())),
-        Err(error) => Err(internal::FragmentError {
-            error_type: error_type(&error).to_owned(),
-            message: with_causes(&error),
-        }),
-    }
 }
 
 fn error_type(error: &FragmentError) -> &'static str {
@@ -119,12 +116,14 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn kind(request: &FragmentRequest) -> FragmentKind {
-    match request.kind() {
+fn evaluated(kind: internal::FragmentKind) -> FragmentKind {
+    match kind {
         internal::FragmentKind::Columns => FragmentKind::Columns,
         internal::FragmentKind::Partial => FragmentKind::Partial,
         internal::FragmentKind::Absent => FragmentKind::Absent,
-        internal::FragmentKind::Samples => FragmentKind::Samples,
+        internal::FragmentKind::Samples
+        | internal::FragmentKind::SortedSamples
+        | internal::FragmentKind::NewestSamples => FragmentKind::Samples,
     }
 }
 
@@ -151,6 +150,7 @@ fn options(request: &FragmentRequest) -> EvalOptions {
         has_type_labels: request.type_labels,
         marks_resets: request.marks_resets,
         sees_part: scope(request) == Scope::Keyed,
+        counts_samples: request.count_samples,
         ..EvalOptions::new(steps)
     }
 }

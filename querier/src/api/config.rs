@@ -1,5 +1,5 @@
 //! What is in force: `/api/v1/status/{config,flags,walreplay}`, `/api/v1/features`, the scrape
-//! pools; and the lists that stay empty until there are Alertmanagers and notifications.
+//! pools; and the list that stays empty until there are Alertmanagers.
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -49,12 +49,6 @@ pub(super) fn wal_replay() -> Response {
 pub(super) fn alertmanagers() -> Response {
     answer(|json| {
         json.raw(r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#);
-    })
-}
-
-pub(super) fn notifications() -> Response {
-    answer(|json| {
-        json.raw("[]");
     })
 }
 
@@ -151,6 +145,7 @@ fn language_features(options: &QuerierOptions) -> impl Iterator<Item = (&'static
         ("offset", true),
         ("on", true),
         ("per_query_lookback_delta", true),
+        ("per_step_stats", options.per_step_stats),
         ("smoothed", parse.extended_range_selectors),
         ("subqueries", true),
         ("without", true),

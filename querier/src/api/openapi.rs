@@ -125,21 +125,32 @@ fn write_schema(json: &mut Json<Vec<Bytes>>, kind: Kind) {
     });
 }
 
+/// What federated pages and remote reads may be, with commas between.
+const PAGES: &str = "text/plain,application/openmetrics-text,application/vnd.google.protobuf";
+const STREAMED: &str = "application/x-protobuf,application/x-streamed-protobuf";
+
 fn write_responses(json: &mut Json<Vec<Bytes>>, answer: Answer) {
     let (code, content, schema) = match answer {
         Answer::Data => ("200", "application/json", "Success"),
         Answer::Bare => ("200", "application/json", "Object"),
         Answer::Text => ("200", "text/plain", "Text"),
+        Answer::Pages => ("200", PAGES, "Text"),
+        Answer::Events => ("200", "text/event-stream", "Text"),
         Answer::Lines => ("200", "application/x-ndjson", "Text"),
         Answer::Page => ("200", "text/html", "Text"),
         Answer::Yaml => ("200", "application/yaml", "Text"),
         Answer::Protobuf => ("200", "application/x-protobuf", "Text"),
+        Answer::Streamed => ("200", STREAMED, "Text"),
         Answer::Nothing => ("204", "", ""),
     };
     json.name("responses").raw("{").name(code).raw("{").name("description").text("done");
     if !content.is_empty() {
-        json.name("content").raw("{").name(content).raw("{").name("schema").raw("{");
-        json.name("$ref").text(&format!("#/components/schemas/{schema}")).raw("}}}");
+        json.name("content").raw("{");
+        for content in content.split(',') {
+            json.name(content).raw("{").name("schema").raw("{");
+            json.name("$ref").text(&format!("#/components/schemas/{schema}")).raw("}}");
+        }
+        json.raw("}");
     }
     json.raw("}");
     for (code, why) in REFUSALS {

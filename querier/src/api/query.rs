@@ -29,7 +29,7 @@ pub(super) async fn instant(api: &Querier, params: &Params) -> Result<Response, 
     let time = params.time_or("time", api.clock.now())?;
     let steps = Steps { start: time, end: time, step_millis: 0 };
     let request = request(api, params, steps)?;
-    Ok(respond(api.query(&request).await?, limit, params))
+    Ok(respond(api, api.query(&request).await?, (steps, limit), params))
 }
 
 pub(super) async fn range(api: &Querier, params: &Params) -> Result<Response, ApiError> {
@@ -54,8 +54,9 @@ pub(super) async fn range(api: &Querier, params: &Params) -> Result<Response, Ap
         ));
     }
     let step_millis = (step / NANOS_PER_MILLI).max(1);
-    let request = request(api, params, Steps { start, end, step_millis })?;
-    Ok(respond(api.query(&request).await?, limit, params))
+    let steps = Steps { start, end, step_millis };
+    let request = request(api, params, steps)?;
+    Ok(respond(api, api.query(&request).await?, (steps, limit), params))
 }
 
 fn request(api: &Querier, params: &Params, steps: Steps) -> Result<QueryRequest, ApiError> {
@@ -85,6 +86,7 @@ fn request(api: &Querier, params: &Params, steps: Steps) -> Result<QueryRequest,
         lookback,
         partial_response: api.options.partial_response || params.is_set("partial_response"),
         consistency,
+        counts_samples: !params.value("stats").is_empty(),
         user: params.sender().clone(),
         // Who asks what an answer takes wants all of it to be worked out.
         remembers: !params.is_set("nocache") && params.value("stats").is_empty(),
@@ -95,7 +97,12 @@ fn duration(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
-fn respond(mut answered: Answered, limit: usize, params: &Params) -> Response {
+fn respond(
+    api: &Querier,
+    mut answered: Answered,
+    (steps, limit): (Steps, usize),
+    params: &Params,
+) -> Response {
     if truncate(&mut answered.value, limit) {
         answered.remarks.warnings.push("results truncated due to limit".to_owned());
     }
@@ -104,7 +111,9 @@ fn respond(mut answered: Answered, limit: usize, params: &Params) -> Response {
         "" | "true" | "all" => {}
         other => remarks.warnings.push(format!("stats={other} is deprecated: use true or all")),
     }
+    let is_per_step = params.value("stats") == "all" && api.options.per_step_stats;
     let extras = Extras {
+        per_step: is_per_step.then_some(steps),
         stats: (!params.value("stats").is_empty()).then_some(stats),
         explanation: params.is_set("explain").then_some(explanation),
     };

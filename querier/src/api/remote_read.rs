@@ -1,23 +1,27 @@
 //! `/api/v1/read`: remote read 1.0, by which another Prometheus queries series that are here.
 //!
-//! Answers are whole samples. A client that takes nothing but streamed chunks is refused.
+//! Answers are whole samples, or chunks that are streamed while they are read: whichever of the two
+//! the client named first.
 
 mod message;
+mod stream;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
 use http::header;
-use narthex_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+use narthex_model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
+use narthex_promql::SampleBuffer;
 use narthex_web::body;
 use prost::Message as _;
 
-use self::message::{
-    LabelMatcher, Query, QueryResult, ReadRequest, ReadResponse, ResponseType, TimeSeries,
-};
+#[cfg(test)]
+pub(super) use self::message::ChunkedReadResponse;
+use self::message::{LabelMatcher, QueryResult, ReadResponse, ResponseType, TimeSeries};
+pub(super) use self::message::{Query, ReadRequest};
 use super::{FORM_BYTES_MAX, FORM_TIME};
 use crate::{
     Querier,
@@ -28,25 +32,29 @@ use crate::{
 
 type ExternalLabels = BTreeMap<String, String>;
 
-pub(super) async fn read(api: &Querier, request: Request) -> Response {
+pub(super) async fn read(api: &Arc<Querier>, request: Request) -> Response {
     answer(api, request).await.unwrap_or_else(|error| api.refuse_in_words(error))
 }
 
-async fn answer(api: &Querier, request: Request) -> Result<Response, ApiError> {
+async fn answer(api: &Arc<Querier>, request: Request) -> Result<Response, ApiError> {
     let sender = narthex_web::sender(request.extensions());
     let body = body::read(request.into_body(), FORM_BYTES_MAX, FORM_TIME)
         .await
         .map_err(|error| ApiError::bad_data(error.to_string()))?;
-    let request = decode(&body)?;
+    let (request, response_type) = decode(&body)?;
     let external = api.options.config.borrow().external_labels.clone();
     let selector = |query: &Query| selector(&query.matchers, &external);
     let selectors: Vec<_> = request.queries.iter().map(selector).collect::<Result<_, _>>()?;
     let turn = api.turn(listed(api, &selectors, &sender), api.options.timeout).await?;
+    if response_type == ResponseType::StreamedXorChunks {
+        let queries = request.queries;
+        let asked = stream::Streamed { queries, selectors, external, turn };
+        return stream::answer(api, asked).await;
+    }
     let mut found = Vec::with_capacity(request.queries.len());
     for (query, selector) in request.queries.iter().zip(&selectors) {
-        let [start, end] = [query.start_ms, query.end_ms].map(Timestamp::from_millis);
         let selector = std::slice::from_ref(selector);
-        let samples = api.raw_samples(selector, TimeRange { start, end }, &turn).await?;
+        let samples = api.raw_samples(selector, query.range(), &turn).await?;
         for warning in &samples.warnings {
             tracing::warn!(warning, "an answer to a remote read is not complete");
         }
@@ -60,8 +68,16 @@ async fn answer(api: &Querier, request: Request) -> Result<Response, ApiError> {
     Ok((head, body).into_response())
 }
 
-/// Refuses what is larger than any form, also once it is unpacked.
-fn decode(body: &[u8]) -> Result<ReadRequest, ApiError> {
+impl Query {
+    fn range(&self) -> TimeRange {
+        let [start, end] = [self.start_ms, self.end_ms].map(Timestamp::from_millis);
+        TimeRange { start, end }
+    }
+}
+
+/// A request, and how it wants to be answered. Refuses what is larger than any form, also once it
+/// is unpacked.
+fn decode(body: &[u8]) -> Result<(ReadRequest, ResponseType), ApiError> {
     let unreadable = |what: String| ApiError::bad_data(format!("remote read request: {what}"));
     let declared =
         snap::raw::decompress_len(body).map_err(|error| unreadable(error.to_string()))?;
@@ -72,13 +88,33 @@ fn decode(body: &[u8]) -> Result<ReadRequest, ApiError> {
     let message = snap::raw::Decoder::new().decompress_vec(body);
     let message = message.map_err(|error| unreadable(error.to_string()))?;
     let request = ReadRequest::decode(&*message).map_err(|error| unreadable(error.to_string()))?;
-    let accepted = &request.accepted_response_types;
-    if !accepted.is_empty() && !accepted.contains(&(ResponseType::Samples as i32)) {
-        return Err(ApiError::bad_data(
-            "server does not support any of the requested response types; it supports: [SAMPLES]",
-        ));
+    let response_type = negotiate(&request.accepted_response_types)?;
+    Ok((request, response_type))
+}
+
+/// The first known type of those that a client takes.
+fn negotiate(accepted: &[i32]) -> Result<ResponseType, ApiError> {
+    if accepted.is_empty() {
+        return Ok(ResponseType::Samples);
     }
-    Ok(request)
+    let known = accepted.iter().find_map(|number| ResponseType::try_from(*number).ok());
+    known.ok_or_else(|| {
+        ApiError::bad_data(format!(
+            "server does not support any of the requested response types: {accepted:?}; supported: \
+             SAMPLES, STREAMED_XOR_CHUNKS"
+        ))
+    })
+}
+
+/// Labels as other servers see them.
+fn labelled(labels: &Labels, external: &ExternalLabels) -> Labels {
+    let mut labels = labels.to_builder();
+    for (name, value) in external {
+        if labels.value(name).is_empty() {
+            labels.set(name, value);
+        }
+    }
+    labels.build()
 }
 
 /// What is asked of the series here: they get the external labels only on their way out.
@@ -109,20 +145,16 @@ fn selector(asked: &[LabelMatcher], external: &ExternalLabels) -> Result<RawSele
 
 fn encode(found: Vec<RawSamples>, external: &ExternalLabels) -> Result<Vec<u8>, String> {
     let result = |samples: RawSamples| {
-        let mut all = BTreeMap::new();
-        for (labels, mut buffers) in samples.series {
-            let mut labels = labels.to_builder();
-            for (name, value) in external {
-                if labels.value(name).is_empty() {
-                    labels.set(name, value);
-                }
-            }
-            let labels = labels.build();
-            buffers.sort_by_key(|buffer| buffer.timestamps().first().copied());
-            let series: &mut TimeSeries = all.entry(labels).or_insert_with_key(TimeSeries::new);
-            buffers.iter().for_each(|buffer| series.extend(buffer));
+        let mut all: BTreeMap<Labels, Vec<Arc<SampleBuffer>>> = BTreeMap::new();
+        for (labels, buffers) in samples.series {
+            all.entry(labelled(&labels, external)).or_default().extend(buffers);
         }
-        QueryResult { series: all.into_values().collect() }
+        let series = |(labels, buffers): (Labels, Vec<_>)| {
+            let mut series = TimeSeries::new(&labels);
+            series.extend(&SampleBuffer::together(&buffers));
+            series
+        };
+        QueryResult { series: all.into_iter().map(series).collect() }
     };
     let response = ReadResponse { results: found.into_iter().map(result).collect() };
     let message = response.encode_to_vec();
@@ -132,10 +164,7 @@ fn encode(found: Vec<RawSamples>, external: &ExternalLabels) -> Result<Vec<u8>, 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use narthex_model::{FloatHistogram, Labels, histogram::Bucket};
-    use narthex_promql::SampleBuffer;
+    use narthex_model::{FloatHistogram, histogram::Bucket};
     use proptest::prelude::*;
 
     use super::*;
@@ -198,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_client_that_takes_samples_is_answered() {
+    fn the_first_known_type_is_answered() {
         let packed = |accepted: &[i32]| {
             let request = ReadRequest {
                 queries: vec![Query::default()],
@@ -206,9 +235,11 @@ mod tests {
             };
             snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
         };
-        assert!(decode(&packed(&[])).is_ok());
-        assert!(decode(&packed(&[1, 0])).is_ok());
-        let refused = decode(&packed(&[1])).unwrap_err();
+        let chosen = |accepted: &[i32]| decode(&packed(accepted)).unwrap().1;
+        assert_eq!(chosen(&[]), ResponseType::Samples);
+        assert_eq!(chosen(&[7, 1, 0]), ResponseType::StreamedXorChunks);
+        assert_eq!(chosen(&[0, 1]), ResponseType::Samples);
+        let refused = decode(&packed(&[7])).unwrap_err();
         assert!(refused.message.contains("requested response types"), "{refused:?}");
         // A length that is only declared.
         assert!(decode(&[0xff, 0xff, 0xff, 0x7f, 0]).is_err());

@@ -37,6 +37,7 @@ use crate::{
     test_cluster::{FakeCluster, founded},
 };
 
+mod remote_read;
 mod status;
 
 struct Served {
@@ -82,6 +83,7 @@ async fn serve_with(cluster: FakeCluster, change: impl FnOnce(&mut QuerierOption
     let config = ConfigStatus {
         inactive: vec!["alerting".to_owned()],
         problem: "no".to_owned(),
+        problem_since: Timestamp::from_millis(1_300),
         external_labels: BTreeMap::from([("region".to_owned(), "eu".to_owned())]),
         yaml: "global: {}\n".to_owned(),
         pools: BTreeMap::from([("node".to_owned(), "job_name: node\n".to_owned())]),
@@ -198,6 +200,14 @@ async fn numbers_need_no_shard() {
     );
     let (_, stats) = served.get("/api/v1/query?query=1&stats=true").await;
     assert!(stats["data"]["stats"]["timings"]["execTotalTime"].is_number());
+    let samples = &stats["data"]["stats"]["samples"];
+    assert_eq!(samples["totalQueryableSamples"], 0);
+    assert!(samples["totalQueryableSamplesPerStep"].is_null());
+    let served = serve_with(cluster(), |options| options.per_step_stats = true).await;
+    let form = "query=2&start=0&end=20&step=10&stats=all";
+    let (_, stats) = served.post("/api/v1/query_range", form).await;
+    let per_step = &stats["data"]["stats"]["samples"]["totalQueryableSamplesPerStep"];
+    assert_eq!(per_step, &json!([[0, 0], [10, 0], [20, 0]]));
 }
 
 #[tokio::test]
@@ -417,6 +427,48 @@ async fn the_newest_samples_are_handed_to_another_server() {
     assert_eq!(status.as_u16(), 400, "{page}");
     let (_, version) = served.get("/version").await;
     assert!(version["version"].is_string());
+}
+
+#[tokio::test]
+async fn rules_are_applied_one_after_the_other() {
+    let step = |action, output: Option<&[(&str, &str)]>| crate::RelabelStep {
+        rule: crate::RelabelRule {
+            source_labels: vec!["a".to_owned()],
+            separator: ";".to_owned(),
+            regex: "(.*)".to_owned(),
+            modulus: 0,
+            target_label: String::new(),
+            replacement: "$1".to_owned(),
+            action,
+        },
+        output: output.map(|pairs| Labels::from_pairs(pairs.iter().copied()).expect("valid")),
+    };
+    let relabelling = crate::Relabelling::new(move |job, labels| {
+        assert_eq!(labels.value("a"), "1");
+        let steps = vec![step("replace", Some(&[("b", "1")])), step("drop", None)];
+        (job == "node").then_some(steps)
+    });
+    let served = serve_with(cluster(), |options| options.relabelling = relabelling).await;
+    let path = "/api/v1/targets/relabel_steps";
+    let (_, answer) =
+        served.get(&format!("{path}?scrapePool=node&labels=%7B%22a%22:%221%22%7D")).await;
+    let rule = |action: &str| {
+        json!({"sourceLabels": ["a"], "separator": ";", "regex": "(.*)", "replacement": "$1",
+            "action": action})
+    };
+    let expected = json!({"steps": [
+        {"rule": rule("replace"), "output": {"b": "1"}, "keep": true},
+        {"rule": rule("drop"), "output": {}, "keep": false},
+    ]});
+    assert_eq!(answer["data"], expected);
+    for (query, status) in [
+        ("", 400),
+        ("?scrapePool=node", 400),
+        ("?scrapePool=node&labels=x", 400),
+        ("?scrapePool=other&labels=%7B%22a%22:%221%22%7D", 404),
+    ] {
+        assert_eq!(served.get(&format!("{path}{query}")).await.0.as_u16(), status, "{query}");
+    }
 }
 
 /// Series as every shard has them: what is found twice is told once, what has ended not at all.

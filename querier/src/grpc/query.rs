@@ -53,6 +53,7 @@ impl Query for QueryService {
                 lookback: millis(request.lookback_delta_ms),
                 partial_response: options.partial_response,
                 consistency: consistency_of(options),
+                counts_samples: false,
                 user,
                 remembers: !options.no_cache,
             })
@@ -89,6 +90,7 @@ impl Query for QueryService {
                 lookback: millis(request.lookback_delta_ms),
                 partial_response: options.partial_response,
                 consistency: consistency_of(options),
+                counts_samples: false,
                 user,
                 remembers: !options.no_cache,
             })

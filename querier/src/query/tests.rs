@@ -156,11 +156,15 @@ impl Shards {
         let mut options = EvalOptions::new(steps);
         options.lookback = Duration::from_millis(request.lookback_delta_ms);
         options.marks_resets = request.marks_resets;
+        options.counts_samples = request.count_samples;
         let kind = match request.kind() {
             internal::FragmentKind::Columns => FragmentKind::Columns,
             internal::FragmentKind::Partial => FragmentKind::Partial,
             internal::FragmentKind::Absent => FragmentKind::Absent,
             internal::FragmentKind::Samples => FragmentKind::Samples,
+            internal::FragmentKind::SortedSamples | internal::FragmentKind::NewestSamples => {
+                panic!("a query asks for neither")
+            }
         };
         let scope = match request.scope() {
             internal::FragmentScope::All => Scope::All,
@@ -297,6 +301,7 @@ fn at(text: &str) -> QueryRequest {
         lookback: None,
         partial_response: false,
         consistency: Consistency::Linearizable,
+        counts_samples: false,
         user: Arc::default(),
         remembers: true,
     }
@@ -389,6 +394,37 @@ async fn what_has_not_changed_is_not_asked_again() {
         assert_eq!(ask(text, 2, 9, true).await.1, [2], "{text}: nobody knows what changed");
     }
     assert_eq!(ask("up @ 60", 1, 7, true).await.1, ask("up @ 60", 1, 7, true).await.1);
+}
+
+#[tokio::test]
+async fn samples_count_at_each_step_that_looks_at_them() {
+    for shards in [1, 5] {
+        let querier = querier(Arc::new(Shards::new(shards)), QuerierOptions::default());
+        for (text, expected) in [
+            ("1", [0, 0, 0]),
+            ("up", [12, 12, 12]),
+            ("sum(up) + max(up)", [24, 24, 24]),
+            ("sum(up @ 300)", [12, 12, 12]),
+            ("count_over_time(up[2m])", [12, 24, 24]),
+            ("sort(timestamp(up))", [12, 12, 12]),
+            // What its windows hold of the subquery's steps.
+            ("sum(count_over_time(up[4m:2m]))", [12, 24, 24]),
+            ("scalar(sum(up)) > bool 3 * count(up)", [24, 24, 24]),
+        ] {
+            let start = Timestamp::from_millis(0);
+            let steps = Steps { start, end: NOW, step_millis: 300_000 };
+            let request = QueryRequest { steps, counts_samples: true, ..at(text) };
+            let answered = querier.query(&request).await.expect(text);
+            assert_eq!(answered.stats.queryable, expected, "{text} on {shards} shards");
+        }
+        for (text, expected) in [("up[5m]", 60), ("up[4m:2m]", 24)] {
+            let request = QueryRequest { counts_samples: true, ..at(text) };
+            let answered = querier.query(&request).await.expect(text);
+            assert_eq!(answered.stats.queryable, [expected], "{text} on {shards} shards");
+        }
+        let answered = querier.query(&at("up")).await.expect("answer");
+        assert!(answered.stats.queryable.is_empty(), "they were not to be counted");
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,8 @@ async fn pages_may_read_but_not_write_and_answers_are_compressed() {
     assert!(write.headers().get("access-control-allow-origin").is_none());
     let packed = served.ask("GET", "/api/v1/query", ("Accept-Encoding", "gzip")).await;
     assert_eq!(packed.headers()["content-encoding"], "gzip");
+    let packed = served.ask("GET", "/api/v1/query", ("Accept-Encoding", "deflate")).await;
+    assert_eq!(packed.headers()["content-encoding"], "deflate");
     served.end().await;
 }
 

@@ -66,7 +66,22 @@ impl FloatHistogram {
         let into = if is_upward { rank - (reached - bucket.count) } else { reached - rank };
         let is_skewed = may_have_nan && self.bucket_total() < self.count;
         let nan = if is_skewed { NanInfluence::Skewed } else { NanInfluence::None };
-        Quantile { value: self.interpolate(bucket, into / bucket.count), nan }
+        let last = self.buckets().next_back().filter(|_| may_have_nan && !self.is_settled(bucket));
+        let value = match last {
+            // As in Prometheus: to find out whether all observations lie in buckets it goes on to the
+            // last one, and stays there.
+            Some(last) if last != bucket => self.at_share(last, into / last.count),
+            _ => self.interpolate(bucket, into / bucket.count),
+        };
+        Quantile { value, nan }
+    }
+
+    /// Whether the value is the same wherever in a custom bucket it lies.
+    fn is_settled(&self, bucket: BucketRange) -> bool {
+        let is_first = bucket.lower == f64::NEG_INFINITY;
+        let is_below_zero = is_first && bucket.upper <= 0.0;
+        self.uses_custom_buckets()
+            && (is_below_zero || (!is_first && bucket.upper == f64::INFINITY))
     }
 
     /// The upper bound of a bucket, or where the last custom one begins.
@@ -109,6 +124,11 @@ impl FloatHistogram {
         } else if bucket.lower < 0.0 && bucket.upper > 0.0 {
             bucket = self.biased_zero_range();
         }
+        self.at_share(bucket, share)
+    }
+
+    /// The value at `share` of the bucket as it is.
+    fn at_share(&self, bucket: BucketRange, share: f64) -> f64 {
         let BucketRange { lower, upper, .. } = bucket;
         if self.uses_custom_buckets() || (lower <= 0.0 && upper >= 0.0) {
             return lower + (upper - lower) * share;
@@ -220,6 +240,27 @@ mod tests {
         assert_eq!(histogram.quantile(0.81).nan, NanInfluence::Result);
         let fraction = histogram.fraction(f64::NEG_INFINITY, f64::INFINITY);
         assert_eq!(fraction, Fraction { value: 0.8, has_nan_observations: true });
+    }
+
+    /// The numbers are those of Prometheus 3.5.3.
+    #[test]
+    fn a_sum_of_nan_puts_quantiles_into_the_last_bucket() {
+        let exact = parse("{{schema:0 count:6 sum:NaN buckets:[1 2 3]}}");
+        let plain = |value| Quantile { value, nan: NanInfluence::None };
+        assert_eq!(exact.quantile(0.0), plain(2.0));
+        assert_eq!(exact.quantile(0.1).value, 2.2973967099940698);
+        assert_eq!(exact.quantile(0.5).value, 3.1748021039363987);
+        assert_eq!(exact.quantile(1.0), plain(4.0));
+        let more = parse("{{schema:0 count:10 sum:NaN buckets:[1 2 3]}}");
+        assert_eq!(more.quantile(0.0), Quantile { value: 2.0, nan: NanInfluence::Skewed });
+        assert_eq!(more.quantile(0.3).value, 3.1748021039363987);
+        let custom = |count, buckets| {
+            let layout = "schema:-53 sum:NaN custom_values:[1 2 4]";
+            parse(&format!("{{{{{layout} count:{count} buckets:[{buckets}]}}}}"))
+        };
+        assert_eq!(custom(6, "1 2 3").quantile(0.1).value, 2.4);
+        assert_eq!(custom(10, "1 2 3 4").quantile(0.3).value, f64::INFINITY);
+        assert_eq!(custom(10, "1 2 3 4").quantile(0.9).value, 4.0);
     }
 
     #[test]

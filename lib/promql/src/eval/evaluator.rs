@@ -5,6 +5,7 @@ use narthex_model::{Labels, Matcher, Timestamp};
 use super::{
     EvalError, EvalOptions, EvalStats, Grid, Inputs, SelectRequest, SelectedSeries,
     collect::{Collector, finish_names, to_matrix, to_vector},
+    counting::{CountScope, StepCounts},
     pool::Reservation,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub(crate) struct Evaluator<'a> {
     samples_live: usize,
     reservation: Reservation<'a>,
     stats: EvalStats,
+    /// Samples that steps look at, if they are counted.
+    pub counts: Option<StepCounts>,
     /// Whether only counts and sums of histograms are wanted, so that resets, which buckets would
     /// reveal later, must be marked while the samples are read.
     pub marks_resets: bool,
@@ -55,13 +58,23 @@ impl<'a> Evaluator<'a> {
             samples_live: 0,
             reservation: Reservation::new(options.pool.as_ref()),
             stats: EvalStats::default(),
+            counts: options.counts_samples.then(|| StepCounts::new(Grid::new(&options.steps).len)),
             marks_resets: options.marks_resets,
             buffer: SampleBuffer::new(),
         }
     }
 
     pub(super) fn finish(self) -> (Annotations, EvalStats) {
-        (self.annotations, self.stats)
+        let queryable = self.counts.map(StepCounts::into_counts).unwrap_or_default();
+        (self.annotations, EvalStats { queryable, ..self.stats })
+    }
+
+    /// Has what is counted belong to other steps, and says to which it did.
+    pub(super) fn set_scope(&mut self, change: impl Fn(CountScope) -> CountScope) -> CountScope {
+        let Some(counts) = &mut self.counts else { return CountScope::Steps };
+        let before = counts.scope;
+        counts.scope = change(before);
+        before
     }
 
     /// Evaluates a whole query.
@@ -250,7 +263,9 @@ impl<'a> Evaluator<'a> {
     /// Evaluates at the first step and repeats the result.
     fn vector_once(&mut self, expr: &Expr, grid: Grid) -> Result<Vec<Series>, EvalError> {
         let before = self.live();
+        let scope = self.set_scope(CountScope::once);
         let mut series = self.vector(expr, grid.first())?;
+        self.set_scope(|_| scope);
         for series in &mut series {
             series.column = series.column.broadcast(grid.len);
         }

@@ -71,9 +71,12 @@ impl<'a> Evaluator<'a> {
                 "this should be an info metric, with float samples: {labels}"
             )));
         }
+        // They were counted above.
+        let counts = self.counts.take();
         self.stream_instant((&matchers, reference), Wanted::Timestamp, grid, &mut |eval, item| {
             times.take(eval, item)
         })?;
+        self.counts = counts;
         let mut found = InfoSeries::new();
         for series in times.finish()? {
             let Some(target) = InfoSelector::target(&series.labels) else { continue };

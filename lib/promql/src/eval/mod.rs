@@ -18,6 +18,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod collect;
+mod counting;
 mod evaluator;
 mod grid;
 mod info;
@@ -41,6 +42,7 @@ pub use aggregate::{
 };
 pub(crate) use call::absent_labels;
 pub(crate) use collect::{NAME_LABELS, merge_same_labels};
+pub(crate) use counting::{CountScope, StepCounts};
 use evaluator::Evaluator;
 pub(crate) use evaluator::is_step_invariant;
 pub(crate) use grid::Grid;
@@ -82,6 +84,8 @@ pub struct EvalOptions {
     /// Other series, which the source does not have, may stand beside those that it has: whether an
     /// operand is empty is not known.
     pub sees_part: bool,
+    /// What each step looks at is counted: see [`EvalStats::queryable`].
+    pub counts_samples: bool,
     /// What all evaluations of the process may hold together. Default: no limit.
     pub pool: Option<SamplePool>,
 }
@@ -99,6 +103,7 @@ impl EvalOptions {
             has_type_labels: false,
             marks_resets: false,
             sees_part: false,
+            counts_samples: false,
             pool: None,
         }
     }
@@ -183,17 +188,20 @@ pub struct Answer {
 }
 
 /// What an evaluation took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EvalStats {
     /// Samples read from the source, histograms counting by size.
     pub samples_read: u64,
     /// The most samples in memory at once.
     pub samples_peak: usize,
+    /// Samples that each step looked at, as Prometheus counts them: one that several steps look
+    /// at counts at each. Empty unless [`EvalOptions::counts_samples`].
+    pub queryable: Vec<u64>,
 }
 
 impl EvalStats {
     /// Adds those of an evaluation that ended before this one began.
-    pub(crate) fn follow(&mut self, before: Self) {
+    pub(crate) fn follow(&mut self, before: &Self) {
         self.samples_read += before.samples_read;
         self.samples_peak = self.samples_peak.max(before.samples_peak);
     }

@@ -7,6 +7,7 @@ use narthex_model::{FloatHistogram, Labels, quote};
 use super::{
     EvalError, EvalOptions, Grid,
     collect::push_column,
+    counting::{self, CountScope},
     evaluator::{Evaluator, Item, Sink},
     select::Reference,
 };
@@ -332,6 +333,7 @@ impl<'a> Evaluator<'a> {
         }
         // Subqueries evaluate at steps of their own, where marks made while reading mean nothing.
         let marks_resets = mem::take(&mut self.marks_resets);
+        let scope = self.set_scope(|_| CountScope::Nowhere);
         let nameless = Labels::empty();
         let mut buffer = SampleBuffer::new();
         let mut column = Column::default();
@@ -343,14 +345,18 @@ impl<'a> Evaluator<'a> {
                 return Ok(());
             }
             evaluator.charge_read(buffer.sample_weight())?;
+            let inner = evaluator.set_scope(|_| scope);
             // A name that is dropped at once is gone by now.
             let is_dropped = item.drop_name && !evaluator.options.has_delayed_name_removal;
             let named = if is_dropped { &nameless } else { item.labels };
             evaluator.fill_range(range_call, named, &buffer, &mut column)?;
             let drop_name = item.drop_name || !range_call.function.keeps_name;
-            sink(evaluator, Item { labels: item.labels, drop_name, column: &mut column })
+            sink(evaluator, Item { labels: item.labels, drop_name, column: &mut column })?;
+            evaluator.set_scope(|_| inner);
+            Ok(())
         });
         self.marks_resets = marks_resets;
+        self.set_scope(|_| scope);
         result
     }
 
@@ -361,6 +367,7 @@ impl<'a> Evaluator<'a> {
         buffer: &SampleBuffer,
         column: &mut Column,
     ) -> Result<(), EvalError> {
+        self.count_windows(range_call, buffer);
         let metric = labels.metric_name().unwrap_or("");
         let mut notes =
             Notes { annotations: &mut self.annotations, metric, range: range_call.range };
@@ -374,6 +381,25 @@ impl<'a> Evaluator<'a> {
             inform_of_non_counter(&mut notes, kind);
         }
         Ok(())
+    }
+
+    /// Counts the samples in each step's window, if there is a need to.
+    fn count_windows(&mut self, range_call: &RangeCall, buffer: &SampleBuffer) {
+        let Some(counts) = &mut self.counts else { return };
+        let size = |at| counting::size(buffer.histogram(at).map(Arc::as_ref), self.marks_resets);
+        // What all samples before one count.
+        let mut before = vec![0];
+        before.extend((0..buffer.len()).map(size).scan(0, |sum, size| {
+            *sum += size;
+            Some(*sum)
+        }));
+        let mut cursor = Cursor::default();
+        for (step, time) in range_call.grid.times().enumerate() {
+            let end = range_call.reference.time(time);
+            let after = end.saturating_sub(range_call.window);
+            let (from, to) = cursor.move_to(buffer.timestamps(), after, end);
+            counts.add(step, before[to] - before[from]);
+        }
     }
 
     /// Warns of a quantile outside of `[0, 1]`.
@@ -398,6 +424,12 @@ impl<'a> Evaluator<'a> {
                     buffer.drop_stale();
                     let samples = raw_samples(buffer, start, end);
                     evaluator.charge(samples.sample_weight())?;
+                    if let Some(counts) = &mut evaluator.counts {
+                        let histogram = |at| samples.histogram(at).map(Arc::as_ref);
+                        let sizes =
+                            (0..samples.len()).map(|at| counting::size(histogram(at), false));
+                        counts.add(0, sizes.sum());
+                    }
                     matrix.push(MatrixSeries { labels: series.labels.clone(), samples });
                     Ok(())
                 })?;
@@ -407,6 +439,8 @@ impl<'a> Evaluator<'a> {
                 if inner_grid.len == 0 {
                     return Ok(matrix);
                 }
+                // All that it looks at counts at the only step of the query.
+                self.set_scope(|_| CountScope::All);
                 let series = self.vector(&subquery.expr, inner_grid)?;
                 return Ok(super::collect::to_matrix(
                     super::collect::finish_names(series)?,

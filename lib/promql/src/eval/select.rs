@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 use narthex_model::{CounterResetHint, FloatHistogram, Matcher, is_stale};
 
 use super::{
-    EvalError, Grid, SelectedSeries,
+    EvalError, Grid, SelectedSeries, counting,
     evaluator::{Evaluator, Item, Sink},
     range::{Cursors, SplitSamples},
 };
@@ -98,6 +98,7 @@ impl<'a> Evaluator<'a> {
             column.reset(grid.len);
             let found = Current { buffer, lookback, wanted };
             found.fill(&mut column, grid, reference);
+            evaluator.count_column(&column);
             let drop_name = wanted != Wanted::Value;
             sink(evaluator, Item { labels: &series.labels, drop_name, column: &mut column })
         })
@@ -133,8 +134,20 @@ impl<'a> Evaluator<'a> {
                     column.set(step, sample);
                 }
             }
+            evaluator.count_column(&column);
             sink(evaluator, Item { labels: &series.labels, drop_name: false, column: &mut column })
         })
+    }
+
+    /// Counts the current samples of a series.
+    fn count_column(&mut self, column: &Column) {
+        let Some(counts) = &mut self.counts else { return };
+        for step in 0..column.len() {
+            if column.is_present(step) {
+                let histogram = column.histogram(step).map(Arc::as_ref);
+                counts.add(step, counting::size(histogram, self.marks_resets));
+            }
+        }
     }
 
     /// Reads every series that matches, one after the other into the same buffer.

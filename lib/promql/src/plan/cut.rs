@@ -99,6 +99,8 @@ pub fn join(answers: Vec<Answer>) -> Answer {
     for answer in answers {
         whole.annotations.merge(answer.annotations);
         whole.stats.samples_read += answer.stats.samples_read;
+        // Pieces have steps of their own, in order.
+        whole.stats.queryable.extend(&answer.stats.queryable);
         whole.stats.samples_peak = whole.stats.samples_peak.max(answer.stats.samples_peak);
         let Value::Matrix(more) = answer.value else { continue };
         for more in more {

@@ -8,7 +8,7 @@ use super::FragmentKind;
 use crate::{
     Annotations, ParseError, ParseOptions, SampleBuffer, SelectRequest, SelectedSeries, SeriesData,
     SeriesSource, SourceError,
-    ast::ExprKind,
+    ast::{Expr, ExprKind, Selector},
     eval::{
         EvalError, EvalOptions, EvalStats, Inputs, PartialAggregate, evaluate_columns,
         evaluate_partial, has_partial_form,
@@ -16,6 +16,10 @@ use crate::{
     parse,
     value::Series,
 };
+
+/// Samples of one answer out of a stream of them, histograms and labels counting by their size: a
+/// message of less than 1 MiB.
+const PART_WEIGHT: usize = 16 << 10;
 
 /// What a shard answers to a fragment.
 #[derive(Debug)]
@@ -88,17 +92,132 @@ pub fn run_fragment(
             Ok(FragmentAnswer { content, annotations: partial.annotations, stats: partial.stats })
         }
         FragmentKind::Samples => {
-            let ExprKind::Selector(selector) = &expr.kind else {
-                return Err(FragmentError::Kind("selector"));
-            };
+            let selector = selector(&expr)?;
             let (start, end) = (options.steps.start, options.steps.end);
             let request = SelectRequest { matchers: &selector.matchers, start, end };
             let (series, samples_read) = read_samples(&request, options, inputs)?;
             Ok(FragmentAnswer {
                 content: FragmentContent::Samples(series),
                 annotations: Annotations::default(),
-                stats: EvalStats { samples_read: samples_read as u64, samples_peak: samples_read },
+                stats: EvalStats {
+                    samples_read: samples_read as u64,
+                    samples_peak: samples_read,
+                    ..EvalStats::default()
+                },
             })
+        }
+    }
+}
+
+fn selector(expr: &Expr) -> Result<&Selector, FragmentError> {
+    match &expr.kind {
+        ExprKind::Selector(selector) => Ok(selector),
+        _ => Err(FragmentError::Kind("selector")),
+    }
+}
+
+/// As [`run_fragment`] of [`FragmentKind::Samples`], but series come in the order of their labels,
+/// some at a time: one that is long goes on in the next answer. So nothing larger than a series is
+/// held. Ends early when `take` returns `false`.
+pub fn stream_samples(
+    text: &str,
+    options: &EvalOptions,
+    inputs: Inputs<'_>,
+    take: &mut dyn FnMut(FragmentAnswer) -> bool,
+) -> Result<(), FragmentError> {
+    let parse_options = ParseOptions { input_bytes_max: u32::MAX, ..ParseOptions::everything() };
+    let expr = parse(text, &parse_options)?;
+    let (start, end) = (options.steps.start, options.steps.end);
+    let request = SelectRequest { matchers: &selector(&expr)?.matchers, start, end };
+    let mut selected = inputs.source.select(&request).map_err(EvalError::from)?;
+    selected.sort_by(|left, right| left.labels.cmp(&right.labels));
+    let mut part = StreamedPart::default();
+    let mut samples = SampleBuffer::new();
+    for SelectedSeries { labels, data } in selected {
+        if inputs.cancel.is_cancelled() {
+            return Err(EvalError::Cancelled.into());
+        }
+        samples.clear();
+        data.read(start, end, &mut samples).map_err(EvalError::from)?;
+        if samples.sample_weight() > options.samples_max {
+            return Err(EvalError::TooManySamples.into());
+        }
+        let mut piece = SampleBuffer::new();
+        part.weight += labels.as_bytes().len() / size_of::<(i64, f64)>();
+        for at in 0..samples.len() {
+            piece.push_of(&samples, at);
+            part.weight += samples.histogram(at).map_or(1, |it| it.sample_weight());
+            if part.weight >= PART_WEIGHT {
+                part.add(&labels, std::mem::take(&mut piece));
+                if !take(std::mem::take(&mut part).into_answer()) {
+                    return Ok(());
+                }
+            }
+        }
+        part.add(&labels, piece);
+    }
+    if !part.series.is_empty() {
+        take(part.into_answer());
+    }
+    Ok(())
+}
+
+/// As [`run_fragment`] of [`FragmentKind::Samples`], but of each series only the newest sample.
+pub fn newest_samples(
+    text: &str,
+    options: &EvalOptions,
+    inputs: Inputs<'_>,
+) -> Result<FragmentAnswer, FragmentError> {
+    let parse_options = ParseOptions { input_bytes_max: u32::MAX, ..ParseOptions::everything() };
+    let expr = parse(text, &parse_options)?;
+    let (start, end) = (options.steps.start, options.steps.end);
+    let request = SelectRequest { matchers: &selector(&expr)?.matchers, start, end };
+    let mut newest = StreamedPart::default();
+    let mut samples = SampleBuffer::new();
+    for SelectedSeries { labels, data } in
+        inputs.source.select(&request).map_err(EvalError::from)?
+    {
+        if inputs.cancel.is_cancelled() {
+            return Err(EvalError::Cancelled.into());
+        }
+        samples.clear();
+        data.read(start, end, &mut samples).map_err(EvalError::from)?;
+        let mut last = SampleBuffer::new();
+        if let Some(at) = samples.len().checked_sub(1) {
+            last.push_of(&samples, at);
+        }
+        newest.weight += last.sample_weight();
+        if newest.weight > options.samples_max {
+            return Err(EvalError::TooManySamples.into());
+        }
+        newest.add(&labels, last);
+    }
+    Ok(newest.into_answer())
+}
+
+/// What of a streamed answer is told next.
+#[derive(Default)]
+struct StreamedPart {
+    series: Vec<SampledSeries>,
+    weight: usize,
+}
+
+impl StreamedPart {
+    fn add(&mut self, labels: &Labels, samples: SampleBuffer) {
+        if !samples.is_empty() {
+            self.series.push(SampledSeries { labels: labels.clone(), samples: Arc::new(samples) });
+        }
+    }
+
+    fn into_answer(self) -> FragmentAnswer {
+        FragmentAnswer {
+            content: FragmentContent::Samples(self.series),
+            annotations: Annotations::default(),
+            stats: EvalStats {
+                samples_read: self.weight as u64,
+                samples_peak: self.weight,
+                ..EvalStats::default()
+            },
         }
     }
 }
@@ -168,32 +287,13 @@ impl SeriesSource for FetchedSource {
         let mut selected = Vec::new();
         for same in self.series.chunk_by(|left, right| left.labels == right.labels) {
             if is_wanted(&same[0].labels) {
-                let data = Arc::new(FetchedSeries(together(same)));
+                let parts: Vec<_> = same.iter().map(|part| Arc::clone(&part.samples)).collect();
+                let data = Arc::new(FetchedSeries(SampleBuffer::together(&parts)));
                 selected.push(SelectedSeries { labels: same[0].labels.clone(), data });
             }
         }
         Ok(selected)
     }
-}
-
-/// The samples of one series in order of time. Parts may overlap and then agree; those of shards
-/// that had the series in turn lie between each other.
-fn together(parts: &[SampledSeries]) -> Arc<SampleBuffer> {
-    if let [part] = parts {
-        return Arc::clone(&part.samples);
-    }
-    let times = |(number, part): (usize, &SampledSeries)| {
-        let times = part.samples.timestamps().to_vec().into_iter().enumerate();
-        times.map(move |(at, time)| (time, number, at))
-    };
-    let mut all: Vec<(i64, usize, usize)> = parts.iter().enumerate().flat_map(times).collect();
-    all.sort_unstable();
-    all.dedup_by_key(|(time, _, _)| *time);
-    let mut samples = SampleBuffer::new();
-    for (_, number, at) in all {
-        samples.push_of(&parts[number].samples, at);
-    }
-    Arc::new(samples)
 }
 
 /// The samples of a series, fetched.

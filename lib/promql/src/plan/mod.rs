@@ -30,16 +30,19 @@ mod split;
 use std::collections::HashMap;
 
 pub use cut::{Piece, cut, join, looks_ahead};
-pub use fragment::{FragmentAnswer, FragmentContent, FragmentError, SampledSeries, run_fragment};
+pub use fragment::{
+    FragmentAnswer, FragmentContent, FragmentError, SampledSeries, newest_samples, run_fragment,
+    stream_samples,
+};
 pub use keys::{Scope, ScopedSource};
 
 use crate::{
     Annotations, Steps,
     ast::{ByteRange, Expr, ExprKind},
     eval::{
-        Answer, CancelToken, EvalError, EvalOptions, EvalStats, Grid, Inputs, Leaves,
-        PartialAggregate, absent_labels, evaluate_columns, evaluate_partial, evaluate_with,
-        merge_partials, merge_same_labels,
+        Answer, CancelToken, CountScope, EvalError, EvalOptions, EvalStats, Grid, Inputs, Leaves,
+        PartialAggregate, StepCounts, absent_labels, evaluate_columns, evaluate_partial,
+        evaluate_with, merge_partials, merge_same_labels,
     },
     value::Series,
 };
@@ -72,6 +75,8 @@ pub struct Fragment {
     rest: Option<Box<Plan>>,
     /// The nodes that the answer stands for, one at least.
     replaces: Vec<ByteRange>,
+    /// Where what shards count belongs among the query's steps.
+    counted_at: CountScope,
     /// Places in `text` and the places in the query they came from.
     places: Vec<(ByteRange, ByteRange)>,
 }
@@ -123,6 +128,7 @@ struct Merged {
     source: FetchedSource,
     annotations: Annotations,
     stats: EvalStats,
+    counts: StepCounts,
 }
 
 impl Plan {
@@ -151,7 +157,7 @@ impl Plan {
         let inputs = Inputs { source: &merged.source, leaves: &merged.shipped, cancel };
         let mut answer = evaluate_with(&self.expr, &self.options, inputs)?;
         answer.annotations.merge(merged.annotations);
-        answer.stats.follow(merged.stats);
+        self.add_stats(&mut answer.stats, merged.stats, merged.counts);
         Ok(answer)
     }
 
@@ -161,7 +167,8 @@ impl Plan {
         cancel: &CancelToken,
     ) -> Result<Merged, EvalError> {
         assert_eq!(answers.len(), self.fragments.len(), "BUG: fragments without answers");
-        let mut merged = Merged::default();
+        let counts = StepCounts::new(Grid::new(&self.options.steps).len);
+        let mut merged = Merged { counts, ..Merged::default() };
         for (fragment, answers) in self.fragments.iter().zip(answers) {
             for answer in &answers.of_shards {
                 merged.note(fragment, answer);
@@ -198,8 +205,17 @@ impl Plan {
             }
         };
         annotations.merge(merged.annotations);
-        stats.follow(merged.stats);
+        self.add_stats(&mut stats, merged.stats, merged.counts);
         Ok(FragmentAnswer { content, annotations, stats })
+    }
+
+    /// Adds to what evaluating took what shards took before it.
+    fn add_stats(&self, stats: &mut EvalStats, before: EvalStats, mut counts: StepCounts) {
+        stats.follow(&before);
+        if self.options.counts_samples {
+            counts.add_all(&stats.queryable, CountScope::Steps);
+            stats.queryable = counts.into_counts();
+        }
     }
 
     fn merge(
@@ -213,7 +229,8 @@ impl Plan {
         if let Some(rest) = rest {
             let places = |range| fragment.places_like(range);
             merged.annotations.merge(rest.annotations.said_of(places));
-            merged.stats.follow(rest.stats);
+            merged.stats.follow(&rest.stats);
+            merged.count(fragment, &rest.stats);
             parts.add(rest.content);
         }
         let node = find(&self.expr, fragment.replaces[0]);
@@ -259,6 +276,15 @@ impl Merged {
         self.annotations.merge(answer.annotations.said_of(places));
         self.stats.samples_read += answer.stats.samples_read * fragment.replaces.len() as u64;
         self.stats.samples_peak += answer.stats.samples_peak;
+        self.count(fragment, &answer.stats);
+    }
+
+    /// Counts what steps looked at. Samples that shards only send are counted where they are looked
+    /// at.
+    fn count(&mut self, fragment: &Fragment, stats: &EvalStats) {
+        for _ in &fragment.replaces {
+            self.counts.add_all(&stats.queryable, fragment.counted_at);
+        }
     }
 }
 

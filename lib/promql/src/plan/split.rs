@@ -11,8 +11,8 @@ use crate::{
     ParseOptions, Steps,
     ast::{Aggregate, AggregateOp, ByteRange, Call, Expr, ExprKind, RangeExtension, Selector},
     eval::{
-        EvalOptions, Grid, Reference, has_partial_form, info_reference, is_step_invariant,
-        subquery_grid,
+        CountScope, EvalOptions, Grid, Reference, has_partial_form, info_reference,
+        is_step_invariant, subquery_grid,
     },
     functions, parse,
     types::ValueType,
@@ -31,13 +31,24 @@ pub(super) struct Splitter<'a> {
     scope: Scope,
     /// As the evaluator's flag at the same place of the expression.
     marks_resets: bool,
+    /// As the evaluator's scope of counts there.
+    counted_at: CountScope,
+    /// Whether nothing looks at the next matrix but who asked.
+    is_at_root: bool,
     fragments: Vec<Fragment>,
 }
 
 impl<'a> Splitter<'a> {
     pub(super) fn new(options: &'a EvalOptions, reach: Reach) -> Self {
-        let (scope, marks_resets) = (Scope::All, options.marks_resets);
-        Self { options, reach, scope, marks_resets, fragments: Vec::new() }
+        Self {
+            options,
+            reach,
+            scope: Scope::All,
+            marks_resets: options.marks_resets,
+            counted_at: CountScope::default(),
+            is_at_root: true,
+            fragments: Vec::new(),
+        }
     }
 
     /// What was collected of `expr`.
@@ -71,14 +82,25 @@ impl<'a> Splitter<'a> {
     /// Splits an expression that is evaluated at these steps.
     pub(super) fn split(&mut self, expr: &Expr, grid: Grid) {
         let expr = expr.unwrapped();
-        // The evaluator works such parts out once, and a fragment has to fit.
-        let grid = if grid.len > 1 && is_step_invariant(expr) { grid.first() } else { grid };
         if grid.len == 0 {
             return;
         }
+        // The evaluator works such parts out once, and a fragment has to fit.
+        if grid.len > 1 && is_step_invariant(expr) {
+            let counted_at = self.counted_at;
+            self.counted_at = counted_at.once();
+            self.split_at(expr, grid.first());
+            self.counted_at = counted_at;
+        } else {
+            self.split_at(expr, grid);
+        }
+    }
+
+    fn split_at(&mut self, expr: &Expr, grid: Grid) {
         if expr.value_type() == ValueType::Matrix {
             return self.split_matrix(expr, grid);
         }
+        self.is_at_root = false;
         match (place(expr), &expr.kind) {
             (Place::Anywhere, _) => {}
             (Place::Shards | Place::ShardsThenMerge, _) => {
@@ -101,7 +123,13 @@ impl<'a> Splitter<'a> {
     fn split_matrix(&mut self, expr: &Expr, grid: Grid) {
         match &expr.kind {
             ExprKind::Subquery(subquery) => {
+                let counted_at = self.counted_at;
+                self.counted_at = match std::mem::take(&mut self.is_at_root) {
+                    true => CountScope::All,
+                    false => CountScope::Nowhere,
+                };
                 self.split(&subquery.expr, subquery_grid(subquery, self.options, grid));
+                self.counted_at = counted_at;
             }
             ExprKind::Matrix(matrix) => {
                 self.fetch_range(&matrix.selector, matrix.window.millis(), expr.range, grid);
@@ -210,10 +238,10 @@ impl<'a> Splitter<'a> {
             pair_places(&fragment, expr, &mut places);
         }
         let replaces = replaced.unwrapped().range;
-        let (steps, marks_resets) = (steps(grid), self.marks_resets);
+        let (steps, marks_resets, counted_at) = (steps(grid), self.marks_resets, self.counted_at);
         let is_equal = |other: &&mut Fragment| {
             (other.kind, other.scope, other.steps) == (kind, scope, steps)
-                && other.marks_resets == marks_resets
+                && (other.marks_resets, other.counted_at) == (marks_resets, counted_at)
                 && other.text == text
         };
         if let Some(equal) = self.fragments.iter_mut().find(is_equal) {
@@ -230,6 +258,7 @@ impl<'a> Splitter<'a> {
             marks_resets,
             rest,
             replaces,
+            counted_at,
             places,
         });
         self.fragments.last_mut()
@@ -266,6 +295,7 @@ impl<'a> Splitter<'a> {
             rest: None,
             replaces: vec![replaces],
             places: Vec::new(),
+            counted_at: self.counted_at,
         });
     }
 

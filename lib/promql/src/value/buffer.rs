@@ -116,6 +116,26 @@ impl SampleBuffer {
         });
     }
 
+    /// The samples of one series in order of time. Parts may overlap and then agree; those of
+    /// shards that had the series in turn lie between each other.
+    pub fn together(parts: &[Arc<Self>]) -> Arc<Self> {
+        if let [part] = parts {
+            return Arc::clone(part);
+        }
+        let times = |(number, part): (usize, &Arc<Self>)| {
+            let times = part.timestamps.clone().into_iter().enumerate();
+            times.map(move |(at, time)| (time, number, at))
+        };
+        let mut all: Vec<(i64, usize, usize)> = parts.iter().enumerate().flat_map(times).collect();
+        all.sort_unstable();
+        all.dedup_by_key(|(time, _, _)| *time);
+        let mut samples = Self::new();
+        for (_, number, at) in all {
+            samples.push_of(&parts[number], at);
+        }
+        Arc::new(samples)
+    }
+
     /// Gives the last sample its start timestamp; 0 says it is unknown.
     pub fn set_last_start(&mut self, start_timestamp: i64) {
         if start_timestamp == 0 && self.start_timestamps.is_empty() {
@@ -228,6 +248,19 @@ mod tests {
         assert_eq!(buffer.values(), [10.0, 7.0, 30.0]);
         assert!(buffer.histogram(0).is_none() && buffer.histogram(1).is_some());
         assert_eq!(buffer.start_timestamps(), [0, 1, 0]);
+    }
+
+    #[test]
+    fn parts_of_a_series_are_put_together_by_time() {
+        let part = |times: &[i64]| {
+            let mut buffer = SampleBuffer::new();
+            times.iter().for_each(|time| buffer.push_float(*time, *time as f64));
+            Arc::new(buffer)
+        };
+        let whole = SampleBuffer::together(&[part(&[3, 4, 9]), part(&[1, 3, 7])]);
+        assert_eq!(whole.timestamps(), [1, 3, 4, 7, 9]);
+        assert_eq!(SampleBuffer::together(&[part(&[2])]).timestamps(), [2]);
+        assert!(SampleBuffer::together(&[]).is_empty());
     }
 
     #[test]

@@ -40,10 +40,15 @@ pub enum Answer {
     /// JSON without one.
     Bare,
     Text,
+    /// Text, OpenMetrics or protobuf, as the caller takes them.
+    Pages,
     Lines,
+    Events,
     Page,
     Yaml,
     Protobuf,
+    /// Samples as a message, or chunks as a stream of them.
+    Streamed,
     Nothing,
 }
 
@@ -169,7 +174,8 @@ pub const OPERATIONS: &[Operation] = &[
             PARTIAL,
         ],
     ),
-    get(&access::FEDERATE, "the newest samples in the text format", &[MATCH]).answers(Answer::Text),
+    get(&access::FEDERATE, "the newest samples, for another Prometheus", &[MATCH])
+        .answers(Answer::Pages),
     get(&access::VERSION, "which version answers", EVERY).answers(Answer::Bare),
     get(
         &access::SERIES,
@@ -194,6 +200,14 @@ pub const OPERATIONS: &[Operation] = &[
         "what targets said of their metric families",
         &[optional("match_target", Kind::Text, "a selector of targets' labels"), METRIC, LIMIT],
     ),
+    get(
+        &access::TARGETS_RELABEL_STEPS,
+        "what the rules of a scrape job make of labels",
+        &[
+            required("scrapePool", Kind::Text, "its name"),
+            required("labels", Kind::Text, "labels by name, as JSON"),
+        ],
+    ),
     get(&access::SCRAPE_POOLS, "names of scrape jobs", EVERY),
     get(
         &access::SCRAPE_POOLS_CONFIG,
@@ -202,6 +216,8 @@ pub const OPERATIONS: &[Operation] = &[
     ),
     get(&access::ALERTMANAGERS, "where alerts are sent", EVERY),
     get(&access::NOTIFICATIONS, "what people should know of the process", EVERY),
+    get(&access::NOTIFICATIONS_LIVE, "the same as events, as it changes", EVERY)
+        .answers(Answer::Events),
     get(&access::FEATURES, "what clients may use", EVERY),
     get(
         &access::OPENAPI,
@@ -217,6 +233,11 @@ pub const OPERATIONS: &[Operation] = &[
     get(&access::STATUS_FLAGS, "the flags of the process", EVERY),
     get(&access::STATUS_WALREPLAY, "how far the log was read again", EVERY),
     get(
+        &access::STATUS_SELF_METRICS,
+        "metrics of the process, as JSON",
+        &[optional("metric_name_pattern", Kind::Text, "a regular expression for whole names")],
+    ),
+    get(
         &access::STATUS_TSDB,
         "what makes the cluster big",
         &[optional("limit", Kind::Count, "rows of each list, 10 by default"), PARTIAL],
@@ -226,7 +247,7 @@ pub const OPERATIONS: &[Operation] = &[
     get(&access::STATUS_CLUSTER, "nodes, shards, leaders and lag", EVERY),
     get(&access::READ, "remote read", EVERY)
         .takes("application/x-protobuf")
-        .answers(Answer::Protobuf),
+        .answers(Answer::Streamed),
     get(&access::WRITE, "remote write", EVERY)
         .takes("application/x-protobuf")
         .answers(Answer::Nothing),

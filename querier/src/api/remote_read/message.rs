@@ -7,6 +7,8 @@ use narthex_model::{
 };
 use narthex_promql::SampleBuffer;
 
+use crate::chunk;
+
 /// What a client asks.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ReadRequest {
@@ -85,6 +87,48 @@ pub struct Sample {
     pub timestamp_ms: i64,
 }
 
+/// One frame of a streamed answer: of one series, which may go on in the next frame.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ChunkedReadResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub chunked_series: Vec<ChunkedSeries>,
+    /// Which of the queries this answers.
+    #[prost(int64, tag = "2")]
+    pub query_index: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ChunkedSeries {
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    pub chunks: Vec<Chunk>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Chunk {
+    #[prost(int64, tag = "1")]
+    pub min_time_ms: i64,
+    #[prost(int64, tag = "2")]
+    pub max_time_ms: i64,
+    /// 1 floats, 2 histograms with whole counts, 3 histograms.
+    #[prost(int32, tag = "3")]
+    pub encoding: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: Vec<u8>,
+}
+
+impl From<chunk::Chunk> for Chunk {
+    fn from(chunk: chunk::Chunk) -> Self {
+        Self {
+            min_time_ms: chunk.start_ms,
+            max_time_ms: chunk.end_ms,
+            encoding: chunk.encoding as i32,
+            data: chunk.bytes,
+        }
+    }
+}
+
 /// A native histogram in its float form.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Histogram {
@@ -123,11 +167,16 @@ pub struct BucketSpan {
     pub length: u32,
 }
 
+/// Labels in the order of their names.
+pub fn pairs(labels: &Labels) -> Vec<Label> {
+    let pair = |(name, value): (&str, &str)| Label { name: name.into(), value: value.into() };
+    labels.iter().map(pair).collect()
+}
+
 impl TimeSeries {
     /// A series without samples; its labels are sorted.
     pub fn new(labels: &Labels) -> Self {
-        let pair = |(name, value): (&str, &str)| Label { name: name.into(), value: value.into() };
-        Self { labels: labels.iter().map(pair).collect(), samples: vec![], histograms: vec![] }
+        Self { labels: pairs(labels), samples: vec![], histograms: vec![] }
     }
 
     /// Adds the samples of one shard.

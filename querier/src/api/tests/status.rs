@@ -25,7 +25,12 @@ async fn what_is_in_force_is_told() {
     assert_eq!(features["promql_functions"]["info"], true);
     assert_eq!(features["promql"]["fill"], false);
     assert_eq!(features["promql_operators"]["<="], true);
-    assert_eq!(data("/api/v1/notifications").await, json!([]));
+    let refused = json!({
+        "text": "Configuration reload has failed.",
+        "date": "1970-01-01T00:00:01.3Z",
+        "active": true,
+    });
+    assert_eq!(data("/api/v1/notifications").await, json!([refused]));
     assert_eq!(data("/api/v1/alertmanagers").await["activeAlertmanagers"], json!([]));
 }
 

@@ -67,6 +67,11 @@ impl Operation {
         self.return_bool || !(self.op.is_comparison() || is_trim)
     }
 
+    /// Whether it is a comparison that drops samples.
+    pub fn is_filter(self) -> bool {
+        self.op.is_comparison() && !self.return_bool
+    }
+
     /// Runs the operator at every step at which both sides have a sample. `keeps_right` says that
     /// a filter keeps the right side's sample.
     pub fn columns(

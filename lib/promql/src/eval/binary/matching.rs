@@ -132,19 +132,17 @@ impl Join<'_> {
         results: &mut Results,
         annotations: &mut Annotations,
     ) -> Result<(), EvalError> {
-        let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
-        let mut taken = (is_one_to_one && group.many.len() > 1).then(|| vec![false; self.grid.len]);
+        let mut met = Met::new(self, group.many.len());
         for many in &group.many {
             for one in &group.one {
                 let column = self.columns(&many.column, &one.column, annotations);
-                if let Some(taken) = &mut taken {
-                    mark_taken(&column, taken)?;
-                }
                 let drop_name = self.drops_name(many);
-                results.put(self.result_labels(many, Some(one)), drop_name, column)?;
+                let labels = self.result_labels(many, Some(one));
+                met.mark((&labels, drop_name), &many.column, |step| one.column.is_present(step))?;
+                results.put(labels, drop_name, column)?;
             }
         }
-        self.fill(signature, group, results, annotations)
+        self.fill((signature, group), &mut met, results, annotations)
     }
 
     /// The operator between the "many" and the "one" side's columns.
@@ -167,8 +165,8 @@ impl Join<'_> {
     /// Fills in missing partners.
     fn fill(
         &self,
-        signature: &Labels,
-        group: &MatchGroup<'_>,
+        (signature, group): (&Labels, &MatchGroup<'_>),
+        met: &mut Met,
         results: &mut Results,
         annotations: &mut Annotations,
     ) -> Result<(), EvalError> {
@@ -187,7 +185,9 @@ impl Join<'_> {
             for many in &group.many {
                 let column = self.columns(&many.column, &filled, annotations);
                 let drop_name = self.drops_name(many);
-                results.put(self.result_labels(many, None), drop_name, column)?;
+                let labels = self.result_labels(many, None);
+                met.mark((&labels, drop_name), &many.column, |step| filled.is_present(step))?;
+                results.put(labels, drop_name, column)?;
             }
         }
         if let Some(fill) = fill_many {
@@ -219,33 +219,67 @@ impl Join<'_> {
     }
 }
 
-/// Marks the steps of a result in a one-to-one group. Fails where one is marked.
-fn mark_taken(column: &Column, taken: &mut [bool]) -> Result<(), EvalError> {
-    for (step, taken) in taken.iter_mut().enumerate() {
-        if !column.is_present(step) {
-            continue;
-        }
-        if *taken {
-            return Err(EvalError::Match(
-                "multiple matches for labels: many-to-one matching must be explicit \
-                 (group_left/group_right)"
-                    .to_owned(),
-            ));
-        }
-        *taken = true;
+/// The steps at which pairs of a match group have met. What comes of a pair makes no difference: a
+/// filter may drop it.
+struct Met {
+    is_one_to_one: bool,
+    /// By the labels of the result; of one-to-one groups, under no labels, all there may be. `None`
+    /// where there is no need to look.
+    steps: Option<HashMap<Labels, Vec<bool>>>,
+}
+
+impl Met {
+    fn new(join: &Join<'_>, many: usize) -> Self {
+        let is_one_to_one = join.matching.cardinality == Cardinality::OneToOne;
+        // Where all pairs that meet have a result, results tell.
+        let is_told = !is_one_to_one && !join.operation.is_filter();
+        Self { is_one_to_one, steps: (many > 1 && !is_told).then(HashMap::new) }
     }
-    Ok(())
+
+    /// Marks the steps at which both are there. Fails where one is marked.
+    fn mark(
+        &mut self,
+        (labels, drop_name): (&Labels, bool),
+        many: &Column,
+        is_there: impl Fn(usize) -> bool,
+    ) -> Result<(), EvalError> {
+        let Some(steps) = &mut self.steps else { return Ok(()) };
+        let key = if self.is_one_to_one { Labels::empty() } else { key(labels, drop_name) };
+        let marked = steps.entry(key).or_insert_with(|| vec![false; many.len()]);
+        for (step, marked) in marked.iter_mut().enumerate() {
+            if !many.is_present(step) || !is_there(step) {
+                continue;
+            }
+            if *marked {
+                return Err(match self.is_one_to_one {
+                    true => {
+                        too_many("many-to-one matching must be explicit (group_left/group_right)")
+                    }
+                    false => too_many("grouping labels must ensure unique matches"),
+                });
+            }
+            *marked = true;
+        }
+        Ok(())
+    }
+}
+
+fn too_many(what: &str) -> EvalError {
+    EvalError::Match(format!("multiple matches for labels: {what}"))
+}
+
+/// What tells results apart: names that will be dropped make no difference.
+fn key(labels: &Labels, drop_name: bool) -> Labels {
+    match drop_name {
+        true => labels.filtered(|name| !NAME_LABELS.contains(&name)),
+        false => labels.clone(),
+    }
 }
 
 impl Results {
     /// Adds a column to the series of these labels. Fails where both have a sample.
     fn put(&mut self, labels: Labels, drop_name: bool, column: Column) -> Result<(), EvalError> {
-        // Names that will be dropped make no difference.
-        let key = if drop_name {
-            labels.filtered(|name| !NAME_LABELS.contains(&name))
-        } else {
-            labels.clone()
-        };
+        let key = key(&labels, drop_name);
         match self.places.get(&(key.clone(), drop_name)) {
             None => {
                 self.places.insert((key, drop_name), self.series.len());
@@ -257,11 +291,7 @@ impl Results {
                 for step in 0..column.len() {
                     let Some(sample) = column.get(step) else { continue };
                     if known.is_present(step) {
-                        return Err(EvalError::Match(
-                            "multiple matches for labels: grouping labels must ensure unique \
-                             matches"
-                                .to_owned(),
-                        ));
+                        return Err(too_many("grouping labels must ensure unique matches"));
                     }
                     known.set(step, sample.to_owned());
                 }
