@@ -12,6 +12,7 @@ mod openapi;
 mod queries;
 mod query;
 mod remote_read;
+mod rules;
 mod search;
 mod status;
 mod target_metadata;
@@ -92,9 +93,12 @@ impl Querier {
 
     /// The routes that tell of the process and the cluster.
     fn add_status(self: &Arc<Self>, routes: &mut Routes) {
-        routes.http(&access::RULES, async || status::rules());
-        routes.http(&access::ALERTS, async || status::alerts());
-        routes.http(&access::ALERTMANAGERS, async || config::alertmanagers());
+        let rules = async |api: Arc<Self>, params| rules::rules(&api, &params).await;
+        self.add(routes, &access::RULES, rules);
+        let alerts = async |api: Arc<Self>, params| rules::alerts(&api, &params).await;
+        self.add(routes, &access::ALERTS, alerts);
+        let api = Arc::clone(self);
+        routes.http(&access::ALERTMANAGERS, async move || rules::alertmanagers(&api).await);
         routes.http(&access::NOTIFICATIONS, async || config::notifications());
         routes.http(&access::STATUS_BUILDINFO, async || status::build_info());
         routes.http(&access::STATUS_WALREPLAY, async || config::wal_replay());

@@ -11,9 +11,10 @@ use narthex_promql::{
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DeleteRequest, Deleted,
-        ExemplarsPart, FragmentEnd, FragmentPart, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NodeStatusResponse, SelectRequest as Select, SeriesPart, TargetsResponse,
+        AlertmanagersResponse, CardinalityPart, CardinalityRequest, CleanTombstonesResponse,
+        DeleteRequest, Deleted, ExemplarsPart, FragmentEnd, FragmentPart, LabelValuesRequest,
+        MetadataPart, MetadataRequest, NodeStatusResponse, RuleGroupStatus, RulesRequest,
+        SelectRequest as Select, SeriesPart, TargetsResponse,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -230,6 +231,19 @@ impl Cluster for Shards {
     }
 
     fn targets(&self, _: NodeId, _: Duration) -> Asked<'_, TargetsResponse, Status> {
+        panic!("a query does not ask this")
+    }
+
+    fn rules(
+        &self,
+        _: NodeId,
+        _: RulesRequest,
+        _: Duration,
+    ) -> Asked<'_, Vec<RuleGroupStatus>, Status> {
+        panic!("a query does not ask this")
+    }
+
+    fn alertmanagers(&self, _: NodeId, _: Duration) -> Asked<'_, AlertmanagersResponse, Status> {
         panic!("a query does not ask this")
     }
 }
