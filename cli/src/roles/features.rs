@@ -3,7 +3,7 @@
 use narthex_promql::ParseOptions;
 use narthex_querier::QuerierOptions;
 
-use crate::flags::{FeatureFlags, QueryFlags};
+use crate::flags::{FeatureFlags, QueryFlags, RuleFlags};
 
 /// A feature that Narthex does not have, or that nobody has.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,16 @@ pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
         parse: parse_options(features)?,
         delayed_name_removal: has_delayed_name_removal(features),
         search_api: is_on(features, SEARCH_API),
+        ..QuerierOptions::default()
+    })
+}
+
+/// The options of the querier that answers rules, as a node's flags say.
+pub fn rule_options(flags: &RuleFlags) -> Result<QuerierOptions, UnknownFeature> {
+    Ok(QuerierOptions {
+        lookback: flags.lookback_delta,
+        parse: parse_options(&flags.features)?,
+        delayed_name_removal: has_delayed_name_removal(&flags.features),
         ..QuerierOptions::default()
     })
 }
