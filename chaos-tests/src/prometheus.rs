@@ -86,6 +86,11 @@ impl Prometheus {
         Self::run(program, &free_address(), "{}", &[&flags[..], more_flags].concat())
     }
 
+    /// Starts `program` with this configuration.
+    pub fn with_config(program: &Path, config: &str) -> Self {
+        Self::run(program, &free_address(), config, &[])
+    }
+
     fn run(program: &Path, address: &str, config: &str, more_flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = folder.path().join("prometheus.yml");

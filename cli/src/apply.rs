@@ -8,6 +8,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use narthex_cluster::{ClusterState, Outcome};
 use narthex_node::config::ConfigError;
+use narthex_promql::ParseOptions;
 use narthex_proto::{
     client::ShardClient,
     connect::{ConnectError, Connections},
@@ -52,7 +53,8 @@ pub enum ApplyError {
 /// Puts the file in force, and says whether that changed anything.
 pub async fn run(arguments: &ApplyArguments) -> Result<(), ApplyError> {
     let (file, cluster) = (&arguments.file, &arguments.cluster);
-    let config = narthex_node::config::load(file)?;
+    // Whoever evaluates rules takes all that expressions may use.
+    let config = narthex_node::config::load(file, &ParseOptions::everything())?;
     for section in &config.inactive {
         answer(&format!("WARNING: {section} has no effect yet"))?;
     }

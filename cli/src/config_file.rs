@@ -8,6 +8,7 @@ use std::{
 
 use narthex_cluster::{Command, ImportScrapeConfig, Outcome, Owner};
 use narthex_node::config::{self, Config, ConfigError};
+use narthex_promql::ParseOptions;
 use narthex_querier::ConfigStatus;
 use narthex_web::Clock;
 use tokio::{
@@ -25,6 +26,8 @@ const RELOADS_WAITING_MAX: usize = 4;
 /// Imports one file into the state of one cluster.
 pub struct Importer {
     path: PathBuf,
+    /// What expressions of rules may use.
+    options: ParseOptions,
     proposer: Proposer,
     status: Arc<watch::Sender<ConfigStatus>>,
     reloads: mpsc::Receiver<Asked>,
@@ -50,12 +53,12 @@ impl Reload {
 impl Importer {
     /// The importer, which keeps `status` true, and what asks it to read the file again.
     pub fn new(
-        path: PathBuf,
+        (path, options): (PathBuf, ParseOptions),
         proposer: Proposer,
         status: Arc<watch::Sender<ConfigStatus>>,
     ) -> (Self, Reload) {
         let (sender, reloads) = mpsc::channel(RELOADS_WAITING_MAX);
-        (Self { path, proposer, status, reloads }, Reload(sender))
+        (Self { path, options, proposer, status, reloads }, Reload(sender))
     }
 
     /// Imports `first`, and what the file says at each SIGHUP or reload, until `stop` fires.
@@ -88,7 +91,7 @@ impl Importer {
     }
 
     async fn reload(&self) -> Result<(), String> {
-        match load(&self.path) {
+        match load(&self.path, &self.options) {
             Ok(config) => self.import(&config).await,
             Err(error) => {
                 // Prometheus's words.
@@ -134,9 +137,9 @@ pub fn command(config: &Config) -> Command {
     Command::ImportScrapeConfig(ImportScrapeConfig { owner: Owner::File, content })
 }
 
-/// Reads and checks the file, and warns of what has no effect yet.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let config = config::load(path)?;
+/// Reads and checks the file and those that it names, and warns of what has no effect yet.
+pub fn load(path: &Path, options: &ParseOptions) -> Result<Config, ConfigError> {
+    let config = config::load(path, options)?;
     for section in &config.inactive {
         warn!(section, "this section of the configuration has no effect yet");
     }

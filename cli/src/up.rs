@@ -106,7 +106,7 @@ async fn run_in(
     let children: Vec<_> = nodes
         .iter()
         .map(|node| {
-            let child = child(folder.path(), arguments, &nodes, node);
+            let child = child(folder.path(), (arguments, &url), &nodes, node);
             supervisor::spawn(child, &tasks, stop.clone())
         })
         .collect();
@@ -155,7 +155,7 @@ async fn stop_children(children: Vec<ChildHandle>) {
 /// `narthex node` with the flags that make it one of this cluster.
 fn child(
     folder: &Path,
-    arguments: &UpArguments,
+    (arguments, url): (&UpArguments, &str),
     nodes: &[NodeAddresses],
     node: &NodeAddresses,
 ) -> Child {
@@ -165,6 +165,10 @@ fn child(
     let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}").into();
     let mut data_flag = OsString::from("--storage.tsdb.path=");
     data_flag.push(&data);
+    let external_url = arguments.web.external_url.as_deref().unwrap_or(url);
+    let lookback = arguments.query.lookback_delta.as_millis();
+    let features = &arguments.query.features.enable_feature;
+    let features = features.iter().map(|feature| flag("enable-feature", feature));
     let awaits_config = arguments.config_file.as_ref().map(|_| "--awaits-config".into());
     let flags = vec![
         "node".into(),
@@ -185,13 +189,15 @@ fn child(
             &format!("{}ms", arguments.repair.canary_interval.as_millis()),
         ),
         flag("query.max-memory-bytes", &arguments.query.memory.bytes_max(nodes.len() as u64)),
+        flag("rules.external-url", &external_url),
+        flag("query.lookback-delta", &format!("{lookback}ms")),
         flag("log.level", &arguments.log.level.name()),
         flag("log.format", &arguments.log.format.name()),
     ];
     Child {
         name: node.name.clone(),
         folder: data,
-        arguments: flags.into_iter().chain(awaits_config).collect(),
+        arguments: flags.into_iter().chain(features).chain(awaits_config).collect(),
     }
 }
 

@@ -51,6 +51,7 @@ use crate::{
         ApplyPool, Group, GroupConfig, GroupId, LogConfig, LogDb, LogIdentity, Network,
         OpenGroupError, OpenLogError, RaftNode, RaftRuntime, SyncSeam,
     },
+    rules::{self, RuleInputs, RuleMetrics, RuleQueries, notify::NotifierMetrics},
     scrape::ScrapeMetrics,
     scraping,
     service::LocalNode,
@@ -251,6 +252,7 @@ pub struct Node {
     client: ShardClient,
     service: Arc<LocalNode>,
     scraping_metrics: (Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>),
+    rule_metrics: (Arc<RuleMetrics>, Arc<NotifierMetrics>),
     /// Keeps the folder locked.
     _folder: Folder,
 }
@@ -327,7 +329,19 @@ impl Node {
         let scraping_metrics = <(Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>)>::default();
         let metrics = scraping_metrics.clone();
         service.scrape_by(scraping::start(&shared, &replicas, client.clone(), metrics)?);
-        Ok(Self { shared, replicas, client, service, scraping_metrics, _folder: folder })
+        let rule_metrics = <(Arc<RuleMetrics>, Arc<NotifierMetrics>)>::default();
+        let _folder = folder;
+        Ok(Self { shared, replicas, client, service, scraping_metrics, rule_metrics, _folder })
+    }
+
+    /// Begins to evaluate rules. Their expressions are answered by `queries`; `external_url` is where
+    /// people reach the cluster, for links. A node that this is not called for leaves the rules of its
+    /// shards unevaluated.
+    pub fn evaluate_rules(&self, queries: Arc<dyn RuleQueries>, external_url: String) {
+        let metrics = self.rule_metrics.clone();
+        let inputs = RuleInputs { queries, external_url, metrics };
+        let rules = rules::start(&self.shared, &self.replicas, self.client.clone(), inputs);
+        self.service.evaluate_by(rules);
     }
 
     /// This node's id.
@@ -354,6 +368,9 @@ impl Node {
     pub fn register(&self, registry: &mut Registry) {
         let (scrape, discovery) = self.scraping_metrics.clone();
         discovery.register(registry);
+        let (rules, notifier) = &self.rule_metrics;
+        rules.register(registry);
+        notifier.register(registry);
         let (shared, replicas) = (self.shared.clone(), self.replicas.clone());
         let metrics = NodeMetrics { shared, replicas, scrape };
         metrics.register(registry);

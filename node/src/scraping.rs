@@ -1,15 +1,12 @@
 //! Scraping as this node does it: the configuration of cluster state, the targets of the shards
 //! that it leads, and the door to them.
-//!
-//! A shard is the scraper's from the moment its leader has applied its first entry until its
-//! leadership ends.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use narthex_cluster::{ClusterState, Member, NodeId, ShardId, TenantId};
 use narthex_model::{Labels, Timestamp};
 use narthex_proto::client::ShardClient;
-use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::sleep};
+use tokio::{runtime::Handle, sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -18,6 +15,7 @@ use crate::{
     config::{BuiltinHost, Config},
     discovery::{Discovery, DiscoveryMetrics},
     node::{Shared, StartError},
+    owners::{self, Owner},
     scrape::{
         Leadership, Routing, ScrapeMetrics, Scraper, ScraperHandle, ScraperInputs, Stopped,
         TargetId,
@@ -64,18 +62,13 @@ pub(crate) fn start(
     let scraper = scraper.spawn(&shared.tasks, shared.stop.clone()).map_err(io)?;
     let (clock, stop) = (shared.clock.clone(), shared.stop.clone());
     shared.tasks.spawn(follow_routing(scraper.clone(), state, clock, stop));
-    let owners = Owners {
-        shared: shared.clone(),
-        replicas: replicas.clone(),
-        scraper: scraper.clone(),
-        followed: BTreeMap::new(),
-    };
-    shared.tasks.spawn(owners.run());
+    let owner = ScrapeOwner { scraper: scraper.clone(), clock: shared.clock.clone() };
+    shared.tasks.spawn(owners::follow(shared.clone(), replicas.clone(), owner));
     Ok(scraper)
 }
 
 /// The configuration in force: that of cluster state, or the built-in one where it is wanted.
-fn follow_config(
+pub(crate) fn follow_config(
     shared: &Arc<Shared>,
     mut state: watch::Receiver<Arc<ClusterState>>,
 ) -> watch::Receiver<Arc<Config>> {
@@ -178,81 +171,24 @@ fn until_next(state: &ClusterState, now: Timestamp) -> Duration {
     Duration::from_millis(millis).min(CLOCK_PAUSE_MAX)
 }
 
-/// Tells the scraper which shards this node leads.
-struct Owners {
-    shared: Arc<Shared>,
-    replicas: Arc<Replicas>,
+/// The scraper as an owner of shards.
+#[derive(Clone)]
+struct ScrapeOwner {
     scraper: ScraperHandle,
-    /// Each with the replica that is followed: one that was filled anew is another.
-    followed: BTreeMap<ShardId, (Arc<Replica>, JoinHandle<()>)>,
+    clock: Arc<dyn Clock>,
 }
 
-impl Owners {
-    async fn run(mut self) {
-        let mut changes = self.replicas.changes();
-        loop {
-            changes.borrow_and_update();
-            let open: BTreeMap<ShardId, Arc<Replica>> =
-                self.replicas.all().into_iter().map(|replica| (replica.shard, replica)).collect();
-            let is_open = |shard: &ShardId, followed: &Arc<Replica>| {
-                open.get(shard).is_some_and(|replica| Arc::ptr_eq(replica, followed))
-            };
-            let closed: Vec<ShardId> = self
-                .followed
-                .iter()
-                .filter(|(shard, (replica, _))| !is_open(shard, replica))
-                .map(|(shard, _)| *shard)
-                .collect();
-            for shard in closed {
-                if let Some((_, task)) = self.followed.remove(&shard) {
-                    task.abort();
-                    let _ = task.await;
-                    if self.scraper.leave(shard).await == Err(Stopped) {
-                        return;
-                    }
-                }
-            }
-            for (shard, replica) in open {
-                self.followed.entry(shard).or_insert_with(|| {
-                    let (scraper, shared) = (self.scraper.clone(), self.shared.clone());
-                    let task = follow_leadership(replica.clone(), scraper, shared);
-                    (replica, self.shared.tasks.spawn(task))
-                });
-            }
-            tokio::select! {
-                () = self.shared.stop.cancelled() => return,
-                changed = changes.changed() => if changed.is_err() { return },
-            }
-        }
+impl Owner for ScrapeOwner {
+    async fn lead(&self, replica: &Arc<Replica>, _term: u64) -> Result<(), Stopped> {
+        let known = replica.reader.targets().into_iter();
+        // Parts of other shards' targets, and of rules' results, end when those say so.
+        let known = known.filter(|target| target.owner.is_none());
+        let known = known.map(|target| TargetId(target.id.0)).collect();
+        let since = self.clock.now();
+        self.scraper.lead(Leadership { shard: replica.shard, since, known }).await
     }
-}
 
-async fn follow_leadership(replica: Arc<Replica>, scraper: ScraperHandle, shared: Arc<Shared>) {
-    let mut leadership = replica.group.leadership();
-    let mut leads = None;
-    loop {
-        let now = *leadership.borrow_and_update();
-        let term = now.ready.then_some(now.term);
-        if term != leads {
-            leads = term;
-            let told = match term {
-                Some(_) => {
-                    let known = replica.reader.targets().into_iter();
-                    // Parts of other shards' targets end when those say so.
-                    let known = known.filter(|target| target.owner.is_none());
-                    let known = known.map(|target| TargetId(target.id.0)).collect();
-                    let since = shared.clock.now();
-                    scraper.lead(Leadership { shard: replica.shard, since, known }).await
-                }
-                None => scraper.leave(replica.shard).await,
-            };
-            if told == Err(Stopped) {
-                return;
-            }
-        }
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            changed = leadership.changed() => if changed.is_err() { return },
-        }
+    async fn leave(&self, shard: ShardId) -> Result<(), Stopped> {
+        self.scraper.leave(shard).await
     }
 }

@@ -4,6 +4,7 @@
 //! memory. A replica that does not lead names the one that does, if it knows.
 
 mod appended;
+mod targets;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -11,23 +12,75 @@ use std::{
 };
 
 use narthex_cluster::{Request as ControlRequest, ShardId};
-use narthex_model::{Labels, Matcher, Timestamp, duration};
+use narthex_model::{Labels, Matcher, Timestamp};
 use narthex_promql::{ParseOptions, parse_selector};
 use narthex_proto::{
     client::ShardClient,
     internal::v1::{
-        self as internal, AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest,
-        ChangesRequest, ChangesResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
-        CleanTombstonesResponse, Consistency, ControlCheckpointPart, ControlCheckpointRequest,
-        DeleteRequest, DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse,
-        ExemplarsPart, FollowerStatus, ForwardRequest, FragmentPart, FragmentRequest,
-        HoldLogRequest, HoldLogResponse, InitRequest, InitResponse, JoinRequest, JoinResponse,
-        LabelValuesRequest, MetadataPart, MetadataRequest, MovesRequest, MovesResponse, NamesPart,
-        NodeStatusRequest, NodeStatusResponse, NotLeader, PrepareSnapshotResponse, ProposeRequest,
-        ProposeResponse, RebuildRequest, RebuildResponse, ReplicaStatus, SelectRequest, SeriesPart,
-        SettleRequest, SettleResponse, SnapshotPart, SnapshotRequest, SnapshotResponse,
-        StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest, append_response,
-        delete_response, fragment_part, propose_response,
+        self as internal,
+        AppendRequest,
+        AppendResponse,
+        CardinalityPart,
+        CardinalityRequest,
+        ChangesRequest,
+        ChangesResponse,
+        CheckpointPart,
+        CheckpointRequest,
+        CleanTombstonesRequest,
+        CleanTombstonesResponse,
+        Consistency,
+        ControlCheckpointPart,
+        ControlCheckpointRequest,
+        DeleteRequest,
+        DeleteResponse,
+        DeleteSnapshotResponse,
+        DigestRequest,
+        DigestResponse,
+        ExemplarsPart,
+        FollowerStatus,
+        ForwardRequest,
+        FragmentPart,
+        FragmentRequest,
+        HoldLogRequest,
+        HoldLogResponse,
+        InitRequest,
+        InitResponse,
+        JoinRequest,
+        JoinResponse,
+        LabelValuesRequest,
+        MetadataPart,
+        MetadataRequest,
+        MovesRequest,
+        MovesResponse,
+        NamesPart,
+        NodeStatusRequest,
+        NodeStatusResponse,
+        NotLeader,
+        PrepareSnapshotResponse,
+        ProposeRequest,
+        ProposeResponse,
+        RebuildRequest,
+        RebuildResponse,
+        ReplicaStatus,
+        SelectRequest,
+        SeriesPart,
+        SettleRequest,
+        SettleResponse,
+        SnapshotPart,
+        SnapshotRequest,
+        SnapshotResponse,
+        StateRevision,
+        TargetsRequest,
+        TargetsResponse,
+        WatchStateRequest,
+        append_response,
+        delete_response,
+        fragment_part,
+        propose_response,
+        AlertmanagersRequest,
+        AlertmanagersResponse,
+        RuleGroupStatus,
+        RulesRequest,
     },
     service::{Answers, NodeService, ready},
 };
@@ -44,7 +97,8 @@ use crate::{
     control::{RequestError, current, joining},
     node::Shared,
     raft::{GroupId, GroupStatus, ReadError},
-    scrape::{DroppedTarget, ScraperHandle, TargetStatus},
+    rules::{self, RulesHandle},
+    scrape::ScraperHandle,
     shard::{
         Replica, Replicas, batch, cardinality, checkpointer,
         core::Urgency,
@@ -55,6 +109,7 @@ use crate::{
     },
 };
 use appended::{Answered, append_result};
+use targets::{active_target, dropped_target};
 
 /// Between two signs of life; a watcher waits for more than two of them.
 const SIGN_INTERVAL: Duration = Duration::from_secs(2);
@@ -65,6 +120,7 @@ pub struct LocalNode {
     replicas: Arc<Replicas>,
     others: OnceLock<ShardClient>,
     scraper: OnceLock<ScraperHandle>,
+    rules: OnceLock<RulesHandle>,
 }
 
 /// How long a follower may take to apply what the leader has, before it says that it cannot.
@@ -75,7 +131,13 @@ type Leading = Result<Arc<Replica>, NotLeader>;
 
 impl LocalNode {
     pub(crate) fn new(shared: Arc<Shared>, replicas: Arc<Replicas>) -> Self {
-        Self { shared, replicas, others: OnceLock::new(), scraper: OnceLock::new() }
+        Self {
+            shared,
+            replicas,
+            others: OnceLock::new(),
+            scraper: OnceLock::new(),
+            rules: OnceLock::new(),
+        }
     }
 
     /// Requests to the control group that another node leads are handed on by `client`.
@@ -86,6 +148,11 @@ impl LocalNode {
     /// Targets are asked of `scraper`.
     pub(crate) fn scrape_by(&self, scraper: ScraperHandle) {
         let _ = self.scraper.set(scraper);
+    }
+
+    /// Rule groups are asked of `rules`.
+    pub(crate) fn evaluate_by(&self, rules: RulesHandle) {
+        let _ = self.rules.set(rules);
     }
 
     /// The replica that may answer a linearizable read now.
@@ -233,7 +300,7 @@ impl NodeService for LocalNode {
         };
         let write = Write {
             bytes: request.samples.len() + request.stamped.len() + request.report.len(),
-            urgency: Urgency::Collect,
+            urgency: forward::urgency(&request),
             encode: Box::new(move |entry, reader| forward::encode(entry, reader, &request)),
         };
         let outcome = replica.writer.write(write).await;
@@ -497,6 +564,24 @@ impl NodeService for LocalNode {
         })
     }
 
+    async fn rules(&self, request: RulesRequest) -> Result<Answers<RuleGroupStatus>, Status> {
+        let Some(handle) = self.rules.get() else { return Ok(ready(Vec::new())) };
+        let groups =
+            handle.groups().await.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
+        let told = groups
+            .into_iter()
+            .map(move |group| Ok(rules::group_status(&group, request.excludes_alerts)));
+        Ok(Box::pin(tokio_stream::iter(told)))
+    }
+
+    async fn alertmanagers(
+        &self,
+        _: AlertmanagersRequest,
+    ) -> Result<AlertmanagersResponse, Status> {
+        let managers = self.rules.get().map(|rules| rules.notifier().managers());
+        Ok(rules::alertmanagers(managers.unwrap_or_default()))
+    }
+
     async fn prepare_snapshot(
         &self,
         request: SnapshotRequest,
@@ -653,38 +738,6 @@ fn replica_status(status: &GroupStatus) -> ReplicaStatus {
             .collect(),
         ..ReplicaStatus::default()
     }
-}
-
-fn active_target(status: &TargetStatus) -> internal::Target {
-    let target = &status.target;
-    internal::Target {
-        discovered_labels: pairs(&target.discovered),
-        labels: pairs(&target.labels),
-        scrape_pool: target.job_name.clone(),
-        scrape_url: target.url.clone(),
-        global_url: target.url.clone(),
-        last_error: status.last_error.clone(),
-        last_scrape_ms: status.last_scrape.map_or(0, Timestamp::millis),
-        last_scrape_duration_seconds: status.last_duration.as_secs_f64(),
-        health: status.health.as_str().to_owned(),
-        scrape_interval: duration::format(target.interval),
-        scrape_timeout: duration::format(target.timeout),
-    }
-}
-
-fn dropped_target(target: &DroppedTarget) -> internal::DroppedTarget {
-    internal::DroppedTarget {
-        discovered_labels: pairs(&target.discovered),
-        scrape_pool: target.job_name.clone(),
-    }
-}
-
-fn pairs(labels: &Labels) -> Vec<internal::LabelPair> {
-    let pair = |(name, value): (&str, &str)| internal::LabelPair {
-        name: name.to_owned(),
-        value: value.to_owned(),
-    };
-    labels.iter().map(pair).collect()
 }
 
 /// The shard of a group's number; `None` for the control group.

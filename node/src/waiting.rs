@@ -8,9 +8,10 @@ use std::{net::TcpListener, pin::Pin};
 
 use narthex_cluster::ClusterId;
 use narthex_proto::internal::v1::{
-    CleanTombstonesRequest, CleanTombstonesResponse, InitRequest, InitResponse, NodeStatusRequest,
-    NodeStatusResponse, ProposeRequest, ProposeResponse, SettleRequest, SettleResponse,
-    StateRevision, TargetsRequest, TargetsResponse, WatchStateRequest,
+    AlertmanagersRequest, AlertmanagersResponse, CleanTombstonesRequest, CleanTombstonesResponse,
+    InitRequest, InitResponse, NodeStatusRequest, NodeStatusResponse, ProposeRequest,
+    ProposeResponse, RuleGroupStatus, RulesRequest, SettleRequest, SettleResponse, StateRevision,
+    TargetsRequest, TargetsResponse, WatchStateRequest,
     control_server::{Control, ControlServer},
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -78,6 +79,7 @@ fn waits<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl Control for Waiting {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<StateRevision, Status>> + Send>>;
+    type RulesStream = Pin<Box<dyn Stream<Item = Result<RuleGroupStatus, Status>> + Send>>;
 
     async fn init(&self, request: Request<InitRequest>) -> Result<Response<InitResponse>, Status> {
         let request = request.into_inner();
@@ -137,6 +139,17 @@ impl Control for Waiting {
         &self,
         _: Request<TargetsRequest>,
     ) -> Result<Response<TargetsResponse>, Status> {
+        waits()
+    }
+
+    async fn rules(&self, _: Request<RulesRequest>) -> Result<Response<Self::RulesStream>, Status> {
+        waits()
+    }
+
+    async fn alertmanagers(
+        &self,
+        _: Request<AlertmanagersRequest>,
+    ) -> Result<Response<AlertmanagersResponse>, Status> {
         waits()
     }
 }

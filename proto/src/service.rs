@@ -16,19 +16,66 @@ pub use self::served::serve;
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, ChangesRequest,
-        ChangesResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
-        CleanTombstonesResponse, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
-        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
-        ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest, HoldLogResponse,
-        InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest, MetadataPart,
-        MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
-        NodeStatusResponse, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
-        RebuildRequest, RebuildResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse,
-        SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest,
-        TargetsResponse, WatchStateRequest, backup_client::BackupClient,
-        control_client::ControlClient, membership_client::MembershipClient,
-        shard_read_client::ShardReadClient, shard_write_client::ShardWriteClient,
+        AppendRequest,
+        AppendResponse,
+        CardinalityPart,
+        CardinalityRequest,
+        ChangesRequest,
+        ChangesResponse,
+        CheckpointPart,
+        CheckpointRequest,
+        CleanTombstonesRequest,
+        CleanTombstonesResponse,
+        ControlCheckpointPart,
+        ControlCheckpointRequest,
+        DeleteRequest,
+        DeleteResponse,
+        DeleteSnapshotResponse,
+        DigestRequest,
+        DigestResponse,
+        ExemplarsPart,
+        ForwardRequest,
+        FragmentPart,
+        FragmentRequest,
+        HoldLogRequest,
+        HoldLogResponse,
+        InitRequest,
+        InitResponse,
+        JoinRequest,
+        JoinResponse,
+        LabelValuesRequest,
+        MetadataPart,
+        MetadataRequest,
+        MovesRequest,
+        MovesResponse,
+        NamesPart,
+        NodeStatusRequest,
+        NodeStatusResponse,
+        PrepareSnapshotResponse,
+        ProposeRequest,
+        ProposeResponse,
+        RebuildRequest,
+        RebuildResponse,
+        SelectRequest,
+        SeriesPart,
+        SettleRequest,
+        SettleResponse,
+        SnapshotPart,
+        SnapshotRequest,
+        SnapshotResponse,
+        StateRevision,
+        TargetsRequest,
+        TargetsResponse,
+        WatchStateRequest,
+        backup_client::BackupClient,
+        control_client::ControlClient,
+        membership_client::MembershipClient,
+        shard_read_client::ShardReadClient,
+        shard_write_client::ShardWriteClient,
+        AlertmanagersRequest,
+        AlertmanagersResponse,
+        RuleGroupStatus,
+        RulesRequest,
     },
 };
 
@@ -87,6 +134,13 @@ pub trait NodeService: Send + Sync + 'static {
     ) -> Result<CleanTombstonesResponse, Status>;
     /// Scrape targets that this node owns.
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status>;
+    /// Rule groups that this node evaluates.
+    async fn rules(&self, request: RulesRequest) -> Result<Answers<RuleGroupStatus>, Status>;
+    /// Where this node sends alerts.
+    async fn alertmanagers(
+        &self,
+        request: AlertmanagersRequest,
+    ) -> Result<AlertmanagersResponse, Status>;
     /// Begins a snapshot of the node's folder with its checkpoints.
     async fn prepare_snapshot(
         &self,
@@ -241,6 +295,17 @@ impl NodeService for RemoteNode {
 
     async fn targets(&self, request: TargetsRequest) -> Result<TargetsResponse, Status> {
         Ok(self.control.clone().targets(request).await?.into_inner())
+    }
+
+    async fn rules(&self, request: RulesRequest) -> Result<Answers<RuleGroupStatus>, Status> {
+        Ok(Box::pin(self.control.clone().rules(request).await?.into_inner()))
+    }
+
+    async fn alertmanagers(
+        &self,
+        request: AlertmanagersRequest,
+    ) -> Result<AlertmanagersResponse, Status> {
+        Ok(self.control.clone().alertmanagers(request).await?.into_inner())
     }
 
     async fn prepare_snapshot(

@@ -7,16 +7,36 @@ use narthex_cluster::{ClusterState, NodeId, ShardId};
 use narthex_proto::{
     client::{ShardClient, ShardError},
     internal::v1::{
-        CardinalityPart, CardinalityRequest, ChangesRequest, ChangesResponse,
-        CleanTombstonesRequest, CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart,
-        FragmentPart, FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest,
-        NodeStatusRequest, NodeStatusResponse, SelectRequest, SeriesPart, TargetsRequest,
+        CardinalityPart,
+        CardinalityRequest,
+        ChangesRequest,
+        ChangesResponse,
+        CleanTombstonesRequest,
+        CleanTombstonesResponse,
+        DeleteRequest,
+        Deleted,
+        ExemplarsPart,
+        FragmentPart,
+        FragmentRequest,
+        LabelValuesRequest,
+        MetadataPart,
+        MetadataRequest,
+        NodeStatusRequest,
+        NodeStatusResponse,
+        SelectRequest,
+        SeriesPart,
+        TargetsRequest,
         TargetsResponse,
+        AlertmanagersRequest,
+        AlertmanagersResponse,
+        RuleGroupStatus,
+        RulesRequest,
     },
     service::Answers,
     snapshot::{self, NodeFailure},
 };
 use tokio::time::Instant;
+use tokio_stream::StreamExt as _;
 use tonic::Status;
 
 /// An answer under way.
@@ -89,6 +109,19 @@ pub trait Cluster: Send + Sync + 'static {
     fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status>;
     /// The scrape targets that a node owns.
     fn targets(&self, node: NodeId, within: Duration) -> Asked<'_, TargetsResponse, Status>;
+    /// The rule groups that a node evaluates, all of them.
+    fn rules(
+        &self,
+        node: NodeId,
+        request: RulesRequest,
+        within: Duration,
+    ) -> Asked<'_, Vec<RuleGroupStatus>, Status>;
+    /// Where a node sends alerts.
+    fn alertmanagers(
+        &self,
+        node: NodeId,
+        within: Duration,
+    ) -> Asked<'_, AlertmanagersResponse, Status>;
 }
 
 impl Cluster for ShardClient {
@@ -207,6 +240,33 @@ impl Cluster for ShardClient {
         Box::pin(async move {
             let node = self.node(node)?;
             in_time(within, node.targets(TargetsRequest {})).await
+        })
+    }
+
+    fn rules(
+        &self,
+        node: NodeId,
+        request: RulesRequest,
+        within: Duration,
+    ) -> Asked<'_, Vec<RuleGroupStatus>, Status> {
+        Box::pin(async move {
+            let node = self.node(node)?;
+            let all = async {
+                let groups = node.rules(request).await?;
+                groups.collect::<Result<Vec<_>, _>>().await
+            };
+            in_time(within, all).await
+        })
+    }
+
+    fn alertmanagers(
+        &self,
+        node: NodeId,
+        within: Duration,
+    ) -> Asked<'_, AlertmanagersResponse, Status> {
+        Box::pin(async move {
+            let node = self.node(node)?;
+            in_time(within, node.alertmanagers(AlertmanagersRequest {})).await
         })
     }
 }

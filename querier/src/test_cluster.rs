@@ -10,10 +10,29 @@ use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CardinalityPart, CardinalityRequest, ChangesRequest, ChangesResponse,
-        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentPart,
-        FragmentRequest, LabelCount, LabelValuesRequest, MetadataFamily, MetadataPart,
-        MetadataRequest, NodeStatusResponse, ReplicaStatus, SelectRequest, SeriesPart, ShardCounts,
+        CardinalityPart,
+        CardinalityRequest,
+        ChangesRequest,
+        ChangesResponse,
+        CleanTombstonesResponse,
+        DeleteRequest,
+        Deleted,
+        ExemplarsPart,
+        FragmentPart,
+        FragmentRequest,
+        LabelCount,
+        LabelValuesRequest,
+        MetadataFamily,
+        MetadataPart,
+        MetadataRequest,
+        NodeStatusResponse,
+        ReplicaStatus,
+        SelectRequest,
+        SeriesPart,
+        ShardCounts,
+        AlertmanagersResponse,
+        RuleGroupStatus,
+        RulesRequest,
         TargetsResponse,
     },
     service::{Answers, ready},
@@ -57,6 +76,8 @@ pub struct FakeCluster {
     pub silent_shards: Vec<u32>,
     pub silent_nodes: Vec<u64>,
     pub targets: BTreeMap<u64, TargetsResponse>,
+    pub rules: BTreeMap<u64, Vec<RuleGroupStatus>>,
+    pub alertmanagers: BTreeMap<u64, AlertmanagersResponse>,
     pub exemplars: BTreeMap<u32, ExemplarsPart>,
     pub families: BTreeMap<u32, Vec<MetadataFamily>>,
     pub fragments: Option<fn(&FragmentRequest) -> Vec<FragmentPart>>,
@@ -260,5 +281,24 @@ impl Cluster for FakeCluster {
             return now(Err(Status::unavailable("connection refused")));
         }
         now(Ok(self.targets.get(&node.0).cloned().unwrap_or_default()))
+    }
+
+    fn rules(
+        &self,
+        node: NodeId,
+        _: RulesRequest,
+        _: Duration,
+    ) -> Asked<'_, Vec<RuleGroupStatus>, Status> {
+        now(match self.silent_nodes.contains(&node.0) {
+            true => Err(Status::unavailable("connection refused")),
+            false => Ok(self.rules.get(&node.0).cloned().unwrap_or_default()),
+        })
+    }
+
+    fn alertmanagers(&self, node: NodeId, _: Duration) -> Asked<'_, AlertmanagersResponse, Status> {
+        now(match self.silent_nodes.contains(&node.0) {
+            true => Err(Status::unavailable("connection refused")),
+            false => Ok(self.alertmanagers.get(&node.0).cloned().unwrap_or_default()),
+        })
     }
 }

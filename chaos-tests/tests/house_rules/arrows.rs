@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "narthex-proto",
             "narthex-cluster",
             "narthex-exposition",
+            "narthex-rules",
             "narthex-promql",
             "narthex-tsdb",
             "narthex-yaml",

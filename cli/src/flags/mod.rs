@@ -20,7 +20,7 @@ pub use client::{
 };
 pub use server::{
     FeatureFlags, IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments,
-    QuerierArguments, QueryFlags, RouterArguments, SettingsFlags, UpArguments, WebFlags,
+    QuerierArguments, QueryFlags, RouterArguments, RuleFlags, SettingsFlags, UpArguments, WebFlags,
 };
 
 /// A monitoring cluster that speaks Prometheus.

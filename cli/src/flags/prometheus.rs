@@ -14,7 +14,9 @@ const NO_BLOCKS: &str = "there are no blocks: chunks are sealed by the log and m
 const NO_AGENT: &str = "there is no agent mode; a router with remote write is not built yet";
 const NO_READ: &str =
     "remote reads are queries: --query.max-samples and --query.max-concurrency bound them";
-const NO_RULES: &str = "rules are not evaluated yet";
+const NOTIFIED: &str =
+    "each Alertmanager has a queue of 10000 alerts, sent in batches of 256, emptied at a stop";
+const RESTORED: &str = "what alerts are is replicated state: no restart has to restore it";
 const NO_CONSOLES: &str = "there are no console templates";
 const NO_GO: &str = "it tunes Go's runtime";
 const NOT_YET: &str = "it is not built yet";
@@ -28,17 +30,20 @@ const fn refused(name: &'static str, instead: &'static str) -> Refused {
 
 const REFUSED: &[Refused] = &[
     refused("agent", NO_AGENT),
-    refused("alertmanager.drain-notification-queue-on-shutdown", NO_RULES),
-    refused("alertmanager.notification-batch-size", NO_RULES),
-    refused("alertmanager.notification-queue-capacity", NO_RULES),
+    refused("alertmanager.drain-notification-queue-on-shutdown", NOTIFIED),
+    refused("alertmanager.notification-batch-size", NOTIFIED),
+    refused("alertmanager.notification-queue-capacity", NOTIFIED),
     refused("auto-gomaxprocs", NO_GO),
     refused("auto-gomemlimit", NO_GO),
     refused("auto-gomemlimit.ratio", NO_GO),
     refused("config.auto-reload-interval", NOT_YET),
-    refused("rules.alert.for-grace-period", NO_RULES),
-    refused("rules.alert.for-outage-tolerance", NO_RULES),
-    refused("rules.alert.resend-delay", NO_RULES),
-    refused("rules.max-concurrent-evals", NO_RULES),
+    refused("rules.alert.for-grace-period", RESTORED),
+    refused("rules.alert.for-outage-tolerance", RESTORED),
+    refused("rules.alert.resend-delay", "alerts that fire are sent again every minute"),
+    refused(
+        "rules.max-concurrent-evals",
+        "four rules of a group that do not read each other are evaluated at once",
+    ),
     refused("scrape.adjust-timestamps", "scrape times are slots, equal on every node"),
     refused("scrape.discovery-reload-interval", NOT_YET),
     refused("scrape.name-escaping-scheme", "names are UTF-8"),

@@ -61,6 +61,8 @@ pub struct NodeArguments {
     #[command(flatten)]
     pub query_memory: QueryMemoryFlags,
     #[command(flatten)]
+    pub rules: RuleFlags,
+    #[command(flatten)]
     pub log: LogFlags,
     /// Start although the log has lost entries that were acknowledged
     #[arg(long, env = "NARTHEX_ACCEPT_LOG_LOSS")]
@@ -351,6 +353,21 @@ pub struct PairFlags {
         value_name = "LABELS"
     )]
     pub ha_replica_labels: Vec<String>,
+}
+
+/// How a node evaluates rules.
+#[derive(Debug, Clone, Args)]
+pub struct RuleFlags {
+    /// URL at which people reach the cluster, for links in alerts [default: --web.external-url, or
+    /// where the node itself answers]
+    #[arg(long = "rules.external-url", env = "NARTHEX_RULES_EXTERNAL_URL")]
+    pub external_url: Option<String>,
+    /// How old a sample may be to count as current, such as 5m
+    #[arg(long = "query.lookback-delta", env = "NARTHEX_QUERY_LOOKBACK_DELTA",
+        default_value = "5m", value_parser = parse_duration)]
+    pub lookback_delta: Duration,
+    #[command(flatten)]
+    pub features: FeatureFlags,
 }
 
 /// What queries may take of the machine.

@@ -4,7 +4,7 @@ use narthex_promql::ParseOptions;
 use narthex_querier::QuerierOptions;
 
 use crate::{
-    flags::{FeatureFlags, QueryFlags},
+    flags::{FeatureFlags, QueryFlags, RuleFlags},
     memory,
 };
 
@@ -47,6 +47,16 @@ pub fn options(flags: &QueryFlags) -> Result<QuerierOptions, UnknownFeature> {
         delayed_name_removal: has_delayed_name_removal(features),
         per_step_stats: is_on(features, PER_STEP_STATS),
         search_api: is_on(features, SEARCH_API),
+        ..QuerierOptions::default()
+    })
+}
+
+/// The options of the querier that answers rules, as a node's flags say.
+pub fn rule_options(flags: &RuleFlags) -> Result<QuerierOptions, UnknownFeature> {
+    Ok(QuerierOptions {
+        lookback: flags.lookback_delta,
+        parse: parse_options(&flags.features)?,
+        delayed_name_removal: has_delayed_name_removal(&flags.features),
         ..QuerierOptions::default()
     })
 }

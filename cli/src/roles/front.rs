@@ -21,7 +21,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
-    Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, membership, node, retention,
+    Prepared, PreparedConfig, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, membership,
+    node, retention,
+    rules::{self, RuleQuerying},
     settings,
 };
 use crate::{
@@ -143,7 +145,11 @@ impl Parts {
     /// Serves a cluster whose only node is part of this process.
     async fn host(self, config: narthex_node::node::NodeConfig) -> Result<Running, RoleError> {
         let serving = self.listen().await?;
+        let memory_bytes_max = config.query_bytes_max;
         let node = narthex_node::node::Node::start(config).await?;
+        let options = self.querier.clone().unwrap_or_default();
+        let external_url = options.external_url.clone();
+        rules::evaluate(&node, RuleQuerying { memory_bytes_max, options, external_url });
         self.prepared.web.readiness().set(node::NODE, Ok(()));
         let shards = node.client();
         let state = shards.watch_state();
@@ -203,8 +209,8 @@ impl Parts {
         }
         retention::add(&mut routes, proposer.clone(), state.clone());
         settings::add(&mut routes, proposer.clone(), state.clone());
-        let reload = prepared.config.map(|(path, config)| {
-            let (importer, reload) = Importer::new(path, proposer, status);
+        let reload = prepared.config.map(|PreparedConfig { path, config, options }| {
+            let (importer, reload) = Importer::new((path, options), proposer, status);
             tasks.spawn(importer.run(config, stop.clone()));
             reload
         });
@@ -232,14 +238,14 @@ async fn follow_readiness(
 
 /// `narthex router`.
 pub fn run_router(arguments: &RouterArguments) -> Result<ExitCode, RoleError> {
-    let prepared = Prepared::new(&arguments.web, None)?;
+    let prepared = Prepared::new(&arguments.web)?;
     let role = Role::Router(router_role(&arguments.ingest)?);
     run(prepared, arguments.web_listen_address, &arguments.cluster, role)
 }
 
 /// `narthex querier`.
 pub fn run_querier(arguments: &QuerierArguments) -> Result<ExitCode, RoleError> {
-    let prepared = Prepared::new(&arguments.web, None)?;
+    let prepared = Prepared::new(&arguments.web)?;
     let address = arguments.web_listen_address;
     let mut options = features::options(&arguments.query)?;
     options.enable_admin_api = arguments.web.enable_admin_api;

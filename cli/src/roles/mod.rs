@@ -10,16 +10,18 @@ mod front;
 mod membership;
 mod node;
 mod retention;
+mod rules;
 mod runtime;
 mod settings;
 
-use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use narthex_node::{
     config::{Config, ConfigError},
     founding::InvalidFounders,
     node::StartError,
 };
+use narthex_promql::ParseOptions;
 use narthex_proto::connect::ConnectError;
 use narthex_router::InvalidLimits;
 use narthex_web::{Clock, Tls, Web, WebError, WebFile, WebFileError, WebOptions, access::RoleSet};
@@ -94,26 +96,35 @@ pub struct Prepared {
     web: Web,
     /// The scheme of the web listener's URLs.
     pub scheme: &'static str,
-    config: Option<(PathBuf, Config)>,
+    config: Option<PreparedConfig>,
+}
+
+/// A configuration file that was read, and how it is read again.
+pub struct PreparedConfig {
+    path: PathBuf,
+    config: Config,
+    /// What expressions of its rules may use.
+    options: ParseOptions,
 }
 
 impl Prepared {
     /// Reads files and checks flags, so that what is wrong is said before anything starts.
-    pub fn new(web: &WebFlags, config_file: Option<&Path>) -> Result<Self, RoleError> {
+    pub fn new(web: &WebFlags) -> Result<Self, RoleError> {
         let scheme = match &web.config_file {
             Some(file) if Tls::open(&WebFile::open(file)?)?.is_some() => "https",
             _ => "http",
         };
-        let config = config_file
-            .map(|path| Ok::<_, ConfigError>((path.to_owned(), config_file::load(path)?)))
-            .transpose()?;
-        Ok(Self { web: open_web(web)?, scheme, config })
+        Ok(Self { web: open_web(web)?, scheme, config: None })
     }
 
     /// The same for `up`, whose address may be asked for.
     pub fn for_up(arguments: &UpArguments) -> Result<Self, RoleError> {
-        let prepared = Self::new(&arguments.web, arguments.config_file.as_deref())?;
-        features::options(&arguments.query)?;
+        let mut prepared = Self::new(&arguments.web)?;
+        let options = features::options(&arguments.query)?.parse;
+        if let Some(path) = arguments.config_file.clone() {
+            let config = config_file::load(&path, &options)?;
+            prepared.config = Some(PreparedConfig { path, config, options });
+        }
         if let Some(address) = arguments.web_listen_address {
             prepared.check_address(address)?;
         }

@@ -20,7 +20,10 @@ use narthex_web::{Readiness, Routes, access, metrics::TEXT_FORMAT};
 use prometheus_client::registry::Registry;
 use tokio_util::task::TaskTracker;
 
-use super::{Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin};
+use super::{
+    Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features,
+    rules::{self, RuleQuerying},
+};
 use crate::{
     client, config_status,
     flags::{NodeArguments, UpArguments},
@@ -44,22 +47,35 @@ fn tell(readiness: Readiness) -> Box<dyn Fn(StartPhase) + Send + Sync> {
 /// `narthex node`. Ends with an error when its log can no longer be written, so that whoever
 /// supervises it starts it again.
 pub fn run_node(arguments: &NodeArguments) -> Result<ExitCode, RoleError> {
-    let prepared = Prepared::new(&arguments.web, None)?;
+    let prepared = Prepared::new(&arguments.web)?;
     prepared.check_address(arguments.web_listen_address)?;
     let web = listener::bind_web(Some(arguments.web_listen_address))?;
-    let config = config(arguments, web.local_addr()?, prepared.web.readiness())?;
+    let address = web.local_addr()?;
+    let config = config(arguments, address, prepared.web.readiness())?;
+    let rules = rule_querying(arguments, format!("{}://{}", prepared.scheme, config.web))?;
     let started_by = if arguments.supervised { StartedBy::Supervisor } else { StartedBy::User };
     let runtime = super::runtime::start("node")?;
-    let result = runtime.block_on(run(started_by, prepared, web, config));
+    let result = runtime.block_on(run(started_by, prepared, web, (config, rules)));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// How the node evaluates rules; `own_url` is where it answers itself.
+fn rule_querying(arguments: &NodeArguments, own_url: String) -> Result<RuleQuerying, RoleError> {
+    let flags = &arguments.rules;
+    let external_url = flags.external_url.as_ref().or(arguments.web.external_url.as_ref());
+    Ok(RuleQuerying {
+        memory_bytes_max: arguments.query_memory.bytes_max(1),
+        options: features::rule_options(flags)?,
+        external_url: external_url.cloned().unwrap_or(own_url),
+    })
 }
 
 async fn run(
     started_by: StartedBy,
     prepared: Prepared,
     web: TcpListener,
-    config: NodeConfig,
+    (config, rules): (NodeConfig, RuleQuerying),
 ) -> Result<(), RoleError> {
     let stop = signals::stop_token(started_by)?;
     let tasks = TaskTracker::new();
@@ -70,6 +86,7 @@ async fn run(
         started = Node::start(config) => started?,
         () = stop.cancelled() => return Ok(()),
     };
+    rules::evaluate(&started, rules);
     let mut routes = Routes::new();
     let mut registry = Registry::default();
     add_to(&started, &mut routes, &mut registry);

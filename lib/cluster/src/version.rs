@@ -33,18 +33,21 @@ pub enum Gate {
     Splits,
     /// Fragments of queries about a part of a shard's series: every node knows them.
     Scopes,
+    /// Rules: a shard remembers what its rule groups remember.
+    Rules,
 }
 
 impl Gate {
     /// All gates, for status pages.
-    pub const ALL: [Self; 5] = [Self::Base, Self::Moves, Self::Streams, Self::Splits, Self::Scopes];
+    pub const ALL: [Self; 6] =
+        [Self::Base, Self::Moves, Self::Streams, Self::Splits, Self::Scopes, Self::Rules];
 
     /// The cluster version that opens the gate.
     pub const fn opens_at(self) -> ClusterVersion {
         match self {
             Self::Base => ClusterVersion(1),
             Self::Moves | Self::Streams | Self::Splits => ClusterVersion(2),
-            Self::Scopes => ClusterVersion(3),
+            Self::Scopes | Self::Rules => ClusterVersion(3),
         }
     }
 
@@ -56,6 +59,7 @@ impl Gate {
             Self::Streams => "streams",
             Self::Splits => "splits",
             Self::Scopes => "scopes",
+            Self::Rules => "rules",
         }
     }
 }

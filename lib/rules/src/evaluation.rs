@@ -24,6 +24,9 @@ const ALERT_STATE: &str = "alertstate";
 const ALERTS: &str = "ALERTS";
 /// The metric of when alerts became active.
 const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
+/// The metrics that alerts are stored as.
+pub(crate) const ALERT_METRICS: [&str; 2] = [ALERTS, ALERTS_FOR_STATE];
+
 /// How long an alert that is over is kept, to be sent as resolved.
 const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
 
@@ -88,7 +91,7 @@ pub struct Alert {
     /// When its series was gone and it had fired for as long as it must.
     pub resolved_at: Option<Timestamp>,
     /// Since when it fires without its series.
-    keeps_firing_since: Option<Timestamp>,
+    pub keeps_firing_since: Option<Timestamp>,
 }
 
 /// What is remembered of one rule between its evaluations.
@@ -100,6 +103,17 @@ pub struct RuleState {
 }
 
 impl RuleState {
+    /// A state with these alerts that has stored nothing.
+    pub fn of_alerts(alerts: impl IntoIterator<Item = Alert>) -> Self {
+        let alerts = alerts.into_iter().map(|alert| (alert.labels.clone(), alert)).collect();
+        Self { stored: BTreeSet::new(), alerts }
+    }
+
+    /// All alerts, those too that are over and still to be told so, in order of their labels.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts.values()
+    }
+
     /// Alerts that are pending or firing, in order of their labels.
     pub fn active_alerts(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.values().filter(|alert| alert.state != AlertState::Inactive)
@@ -113,20 +127,31 @@ impl RuleState {
         answer: Vec<VectorElement>,
         expansion: &Expansion<'_>,
     ) -> Result<Vec<(Labels, Sample)>, RuleError> {
-        let mut samples = match &rule.kind {
-            RuleKind::Recording => recorded(group, rule, answer)?,
-            RuleKind::Alerting(alerting) => {
-                let found = found_alerts(rule, alerting, answer, expansion)?;
-                self.step(found, alerting, expansion.time);
-                self.check_limit(group.limit)?;
-                self.alert_samples()
-            }
-        };
+        let mut samples = self.answered(group, rule, answer, expansion)?;
         let stored = samples.iter().map(|(labels, _)| labels.clone()).collect();
         let before = std::mem::replace(&mut self.stored, stored);
         let gone = before.difference(&self.stored).cloned();
         samples.extend(gone.map(|labels| (labels, Sample::Float(stale_nan()))));
         Ok(samples)
+    }
+
+    /// The same without staleness markers, for whoever knows by other means what was stored.
+    pub fn answered(
+        &mut self,
+        group: &RuleGroup,
+        rule: &Rule,
+        answer: Vec<VectorElement>,
+        expansion: &Expansion<'_>,
+    ) -> Result<Vec<(Labels, Sample)>, RuleError> {
+        match &rule.kind {
+            RuleKind::Recording => recorded(group, rule, answer),
+            RuleKind::Alerting(alerting) => {
+                let found = found_alerts(rule, alerting, answer, expansion)?;
+                self.step(found, alerting, expansion.time);
+                self.check_limit(group.limit)?;
+                Ok(self.alert_samples())
+            }
+        }
     }
 
     /// Moves every alert on, given those whose series are there.

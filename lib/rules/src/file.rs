@@ -74,6 +74,10 @@ pub struct Alerting {
     pub labels: Vec<(String, Template)>,
     /// Texts for whoever receives the alert.
     pub annotations: Vec<(String, Template)>,
+    /// The annotations as written.
+    pub written_annotations: BTreeMap<String, String>,
+    /// Whether a template may ask queries.
+    pub asks_queries: bool,
 }
 
 impl RuleFile {
@@ -284,7 +288,10 @@ impl Report<'_> {
     }
 
     fn alerting(&mut self, written: &WrittenRule) -> Alerting {
+        let mut texts = written.labels.values().chain(written.annotations.values());
         Alerting {
+            asks_queries: texts.any(|text| text.contains("query")),
+            written_annotations: written.annotations.clone(),
             hold: written.hold,
             keep_firing: written.keep_firing,
             labels: self.templates("label", &written.alert, &written.labels),

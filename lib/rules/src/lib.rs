@@ -12,6 +12,7 @@ mod expansion;
 mod file;
 mod functions;
 mod lint;
+mod stages;
 pub mod unit_test;
 
 pub use evaluation::{ALERT_NAME, Alert, AlertState, RuleError, RuleState};
@@ -19,3 +20,4 @@ pub use expansion::Expansion;
 pub use file::{Alerting, Rule, RuleFile, RuleGroup, RuleKind};
 pub use functions::Queries;
 pub use lint::{Duplicate, duplicates};
+pub use stages::stages;

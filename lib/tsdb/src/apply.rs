@@ -8,7 +8,7 @@ use crate::{
     days::day_of,
     entry::{
         Append, Command, Digest, Entry, EntryError, ExemplarRow, LabelSets, Rich, RichRow,
-        RichValue, Samples, Scrape, ScrapeFailed, Source, Subject, TargetGone,
+        RichValue, RuleGroup, Samples, Scrape, ScrapeFailed, Source, Subject, TargetGone,
     },
     exemplars::{self, Added, StoredExemplar},
     families::Told,
@@ -63,6 +63,10 @@ impl Head {
                     outcome.fenced = Some(Fence::NotAlone);
                 }
                 Command::Delete(delete) => self.delete(delete, &mut outcome),
+                Command::RuleGroup(RuleGroup { group, position, state }) => {
+                    let at = self.applied.index;
+                    outcome.fenced = self.rule_groups.advance((group, position), state, at);
+                }
             }
             self.samples_total += outcome.appended + outcome.stale_markers;
             self.outcomes = outcome.hash(self.outcomes);

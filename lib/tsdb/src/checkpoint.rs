@@ -15,7 +15,7 @@ mod restore;
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    LogPosition, RetentionClass, SeriesId, TargetId,
+    LogPosition, RetentionClass, RuleGroupId, SeriesId, TargetId,
     columns::Columns,
     days::day_of,
     head::Head,
@@ -110,6 +110,7 @@ pub(crate) fn freeze(core: &Arc<Core>, head: &mut Head, plan: &FreezePlan<'_>) -
     frozen.put_finished(head);
     frozen.put_days(head, plan.confirmed);
     frozen.put_targets(head, plan.confirmed);
+    frozen.put_rule_groups(head, plan.confirmed);
     frozen.put_exemplars(head, plan.confirmed);
     frozen.put_families(head, plan.confirmed);
     frozen.put_tombstones(head, plan.confirmed);
@@ -200,6 +201,17 @@ impl Frozen {
         }
         for (id, target) in head.targets.iter().filter(|(_, target)| target.touched > confirmed) {
             self.batch.put(Space::State, key(id), record::encode_target(target));
+        }
+    }
+
+    fn put_rule_groups(&mut self, head: &Head, confirmed: u64) {
+        let key = |id: RuleGroupId| keys::rule_group(self.core.replica, id);
+        for id in head.rule_groups.gone() {
+            self.batch.delete(Space::State, key(id));
+        }
+        let changed = head.rule_groups.iter().filter(|(_, group)| group.touched > confirmed);
+        for (id, group) in changed {
+            self.batch.put(Space::State, key(id), record::encode_rule_group(group));
         }
     }
 

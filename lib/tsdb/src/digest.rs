@@ -2,7 +2,7 @@
 //!
 //! Replicas have made different checkpoints and merged different pages; what they show must be
 //! equal all the same. Only labels, times, value bits, histograms, start timestamps, exemplars,
-//! metadata and outcomes count.
+//! metadata, states of rule groups and outcomes count.
 
 use narthex_model::Timestamp;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};

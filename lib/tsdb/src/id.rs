@@ -27,6 +27,10 @@ pub struct ReplicaNumber(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u128);
 
+/// A group of rules: a hash of its identity, equal on all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleGroupId(pub u128);
+
 /// How long samples are kept: the days that they are, or 0, the default class, for as long as the
 /// cluster keeps what no rule names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::{ReplicaNumber, RetentionClass, TargetId};
+use crate::{ReplicaNumber, RetentionClass, RuleGroupId, TargetId};
 
 const INDEX_SERIES: u8 = 1;
 const INDEX_PRESENCE: u8 = 2;
@@ -13,6 +13,7 @@ const STATE_TARGET: u8 = 2;
 const STATE_TOMBSTONES: u8 = 3;
 const STATE_EXEMPLARS: u8 = 4;
 const STATE_FAMILY: u8 = 5;
+const STATE_RULE_GROUP: u8 = 6;
 /// Under number 0, which is the node's own.
 const NODE_NUMBERS: u8 = 1;
 
@@ -221,6 +222,21 @@ pub(crate) fn all_families(replica: ReplicaNumber) -> Range<Vec<u8>> {
     all_tagged(replica, STATE_FAMILY)
 }
 
+/// A rule group.
+pub(crate) fn rule_group(replica: ReplicaNumber, id: RuleGroupId) -> Vec<u8> {
+    tagged(replica, STATE_RULE_GROUP, &id.0.to_be_bytes())
+}
+
+/// All rule groups.
+pub(crate) fn all_rule_groups(replica: ReplicaNumber) -> Range<Vec<u8>> {
+    all_tagged(replica, STATE_RULE_GROUP)
+}
+
+/// The rule group that a key names.
+pub(crate) fn rule_group_id(key: &[u8]) -> Option<RuleGroupId> {
+    Some(RuleGroupId(u128::from_be_bytes(key.get(5..21)?.try_into().ok()?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,5 +273,7 @@ mod tests {
         assert_eq!(open_page_series(&open_page(REPLICA, 64)), Some(64));
         let id = TargetId(u128::MAX - 9);
         assert_eq!(target_id(&target(REPLICA, id)), Some(id));
+        let id = RuleGroupId(u128::MAX - 7);
+        assert_eq!(rule_group_id(&rule_group(REPLICA, id)), Some(id));
     }
 }

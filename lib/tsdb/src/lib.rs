@@ -51,6 +51,7 @@ mod retention;
 mod rewrite;
 mod rice;
 mod rich;
+mod rule_groups;
 mod runs;
 mod series;
 mod settings;
@@ -65,12 +66,12 @@ pub use bytes::Malformed;
 pub use checkpoint::{Frozen, OpenError};
 pub use columns::Columns;
 pub use digest::{Digest, DigestTask};
-pub use id::{LogPosition, ReplicaNumber, RetentionClass, SeriesId, TargetId};
+pub use id::{LogPosition, ReplicaNumber, RetentionClass, RuleGroupId, SeriesId, TargetId};
 pub use numbers::ReplicaNumbers;
 pub use outcome::{CommandOutcome, Fence, Outcome, Refusal, RefusedSample};
 pub use reader::{
-    Cardinality, LabelCount, ReadError, SelectedSeries, SeriesHandle, SeriesLookup, ShardReader,
-    ShardStats, TargetState,
+    Cardinality, LabelCount, ReadError, RuleGroupState, SelectedSeries, SeriesHandle, SeriesLookup,
+    ShardReader, ShardStats, TargetState,
 };
 pub use retention::RetentionRule;
 pub use rewrite::{Part, RewriteError, Rewriter, Rewritten};

@@ -16,7 +16,7 @@ use narthex_model::{Exemplar, FamilyMetadata, Labels, Matcher, Timestamp};
 use parking_lot::RwLockReadGuard;
 
 use crate::{
-    Columns, DigestTask, LogPosition, RetentionClass, SeriesId, Settings, TargetId,
+    Columns, DigestTask, LogPosition, RetentionClass, RuleGroupId, SeriesId, Settings, TargetId,
     bytes::Malformed,
     days::{DAY_MS, day_of},
     entry::{self, Horizon},
@@ -27,6 +27,7 @@ use crate::{
     pins::Pin,
     retention::Horizons,
     rich::RichSeries,
+    rule_groups::RuleGroup,
     runs::Runs,
     series::FinishedChunk,
     shard::Core,
@@ -153,6 +154,17 @@ pub struct ShardStats {
     pub time_min: Option<Timestamp>,
     /// The newest sample's time.
     pub time_max: Option<Timestamp>,
+}
+
+/// What a shard remembers of a rule group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleGroupState {
+    /// The group.
+    pub id: RuleGroupId,
+    /// How far it came.
+    pub position: u64,
+    /// What its rules remember, as it was given.
+    pub state: Arc<[u8]>,
 }
 
 /// What a shard remembers of a target.
@@ -378,7 +390,7 @@ impl ShardReader {
         head.families.iter().for_each(|(name, family)| visit(family.metadata(name)));
     }
 
-    /// A hash of the exemplars of a range and of all metadata.
+    /// A hash of the exemplars of a range, of all metadata, and of what rule groups remember.
     pub(crate) fn side_content(&self, range: &entry::Digest) -> u128 {
         let head = self.core.head.read();
         let range = range.start.millis()..=range.end.millis();
@@ -386,6 +398,7 @@ impl ShardReader {
         let exemplars = exemplars.map(StoredExemplar::hash);
         exemplars
             .chain(head.families.iter().map(|(name, family)| family.hash(name)))
+            .chain(std::iter::once(head.rule_groups.content()))
             .fold(0, u128::wrapping_add)
     }
 
@@ -397,6 +410,24 @@ impl ShardReader {
     /// One target.
     pub fn target(&self, id: TargetId) -> Option<TargetState> {
         self.core.head.read().targets.find(id).map(|target| target.state(id))
+    }
+
+    /// Every rule group that has state here.
+    pub fn rule_groups(&self) -> Vec<RuleGroupState> {
+        let head = self.core.head.read();
+        let state = |(id, group): (RuleGroupId, &RuleGroup)| RuleGroupState {
+            id,
+            position: group.position,
+            state: Arc::clone(&group.state),
+        };
+        head.rule_groups.iter().map(state).collect()
+    }
+
+    /// One rule group.
+    pub fn rule_group(&self, id: RuleGroupId) -> Option<RuleGroupState> {
+        let head = self.core.head.read();
+        let RuleGroup { position, state, .. } = head.rule_groups.find(id)?.clone();
+        Some(RuleGroupState { id, position, state })
     }
 
     /// Figures for metrics and status. Walks all series.

@@ -206,6 +206,7 @@ impl Shard {
             head.finished.shrink_to_fit();
         }
         head.targets.forget_gone(position.index);
+        head.rule_groups.forget_gone(position.index);
         head.exemplars.forget_left(position.index);
         head.families.forget_gone(position.index);
         head.tombstones.written(position.index);

@@ -48,7 +48,7 @@ impl Config {
             job(NARTHEX_JOB, "/metrics", vec![own]),
             job(NODE_JOB, HOST_METRICS_PATH, hosts.collect()),
         ];
-        Self { global, scrape_configs, inactive: Vec::new() }
+        Self { global, scrape_configs, ..Self::default() }
     }
 }
 

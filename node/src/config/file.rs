@@ -12,7 +12,7 @@ pub struct ConfigFile {
     path: PathBuf,
     /// What the file itself says.
     pub config: Config,
-    /// Patterns of files with rules, as absolute paths. Rules are no part of a [`Config`] yet.
+    /// Patterns of files with rules, as absolute paths. [`load`](super::load) reads those files.
     pub rule_files: Vec<String>,
     scrape_config_files: Vec<String>,
 }
@@ -30,7 +30,7 @@ impl ConfigFile {
     pub fn include(self) -> Result<Config, ConfigError> {
         let Self { path, mut config, scrape_config_files, .. } = self;
         let invalid = |problem| ConfigError::Invalid { path: path.clone(), problem };
-        for included in matching_files(&scrape_config_files).map_err(invalid)? {
+        for included in matching_files(&scrape_config_files, "scrape config").map_err(invalid)? {
             let text = read(&included)?;
             let jobs = surrounded(&path, |surroundings| {
                 super::parse_included(&text, &config.global, surroundings)
@@ -61,7 +61,7 @@ fn surrounded<T>(
     parse(&surroundings).map_err(|problem| ConfigError::Invalid { path: path.to_owned(), problem })
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map_err(|_| ConfigError::Invalid {
@@ -70,11 +70,12 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-fn matching_files(patterns: &[String]) -> Result<Vec<PathBuf>, Problem> {
+/// The files that match a pattern, each pattern's in order of their names.
+pub(super) fn matching_files(patterns: &[String], what: &str) -> Result<Vec<PathBuf>, Problem> {
     let mut files = Vec::new();
     for pattern in patterns {
         let paths = glob::glob(pattern)
-            .map_err(|_| Problem::new(format!("invalid scrape config file path {pattern:?}")))?;
+            .map_err(|_| Problem::new(format!("invalid {what} file path {pattern:?}")))?;
         files.extend(paths.filter_map(Result::ok));
     }
     Ok(files)

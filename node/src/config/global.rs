@@ -17,12 +17,9 @@ const PROTOCOLS: &[&str] = &[
 /// Whether a value has its key's type.
 type Check = fn(&Node) -> Result<(), Problem>;
 
-/// Keys that are checked for their type and have no effect yet: they are about rules and queries,
+/// Keys that are checked for their type and have no effect yet: they are about queries,
 /// and leave what is scraped as it is.
-const WITHOUT_EFFECT: &[(&str, Check)] = &[
-    ("rule_query_offset", |node| decode::period(node).map(drop)),
-    ("query_log_file", |node| decode::text(node).map(drop)),
-];
+const WITHOUT_EFFECT: &[(&str, Check)] = &[("query_log_file", |node| decode::text(node).map(drop))];
 
 /// Reads the section; keys without effect are added to `inactive`.
 pub(super) fn read(
@@ -40,6 +37,7 @@ pub(super) fn read(
         Some(node) => external_labels(node, surroundings)?,
         None => BTreeMap::new(),
     };
+    let rule_query_offset = fields.read("rule_query_offset", decode::period)?;
     let limits = limits(&mut fields)?;
     job::refuse_other_values(&mut fields, "global")?;
     for (key, check) in WITHOUT_EFFECT {
@@ -57,6 +55,7 @@ pub(super) fn read(
         scrape_interval,
         scrape_timeout: timeout.unwrap_or(default.scrape_timeout.min(scrape_interval)),
         evaluation_interval: evaluation.unwrap_or(default.evaluation_interval),
+        rule_query_offset: rule_query_offset.unwrap_or_default(),
         external_labels,
         limits,
     })

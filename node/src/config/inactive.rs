@@ -2,19 +2,11 @@
 
 use narthex_yaml::{Kind, Node, Problem, decode::unknown_field};
 
-use super::{job, relabel};
+use super::relabel;
 
 /// The sections, as they are named in a file.
-pub(super) const SECTIONS: &[&str] = &[
-    "alerting",
-    "rule_files",
-    "remote_write",
-    "remote_read",
-    "otlp",
-    "tracing",
-    "storage",
-    "runtime",
-];
+pub(super) const SECTIONS: &[&str] =
+    &["remote_write", "remote_read", "otlp", "tracing", "storage", "runtime"];
 
 /// Keys of an HTTP client, which several sections have.
 const CLIENT: &[&str] = &[
@@ -31,16 +23,6 @@ const CLIENT: &[&str] = &[
     "follow_redirects",
     "enable_http2",
     "http_headers",
-];
-
-const ALERTMANAGER: &[&str] = &[
-    "timeout",
-    "api_version",
-    "path_prefix",
-    "scheme",
-    "sigv4",
-    "relabel_configs",
-    "alert_relabel_configs",
 ];
 
 const REMOTE_WRITE: &[&str] = &[
@@ -157,7 +139,6 @@ const INNER: &[(&str, &str, &[&str])] = &[
 /// Checks the keys of `section`.
 pub(super) fn check(section: &str, node: &Node) -> Result<(), Problem> {
     match section {
-        "alerting" => alerting(node),
         "remote_write" => remote(node, section, REMOTE_WRITE),
         "remote_read" => remote(node, section, REMOTE_READ),
         "otlp" => keys(node, "config.plain", &[OTLP]),
@@ -206,28 +187,6 @@ fn items(node: Option<&Node>) -> &[Node] {
 
 fn rules(node: &Node, key: &str) -> Result<(), Problem> {
     items(value(node, key)).iter().try_for_each(|rule| relabel::rule(rule).map(drop))
-}
-
-fn alerting(node: &Node) -> Result<(), Problem> {
-    keys(node, "config.plain", &[&["alert_relabel_configs", "alertmanagers"]])?;
-    rules(node, "alert_relabel_configs")?;
-    for manager in items(value(node, "alertmanagers")) {
-        if let Kind::Mapping(entries) = &manager.kind {
-            let known = |key: &str| {
-                ALERTMANAGER.contains(&key) || CLIENT.contains(&key) || job::is_discovery(key)
-            };
-            if let Some(entry) = entries.iter().find(|entry| !known(&entry.key)) {
-                return Err(unknown_field(entry, "config.plain"));
-            }
-        }
-        inner(manager)?;
-        for group in items(value(manager, "static_configs")) {
-            job::target_group(group)?;
-        }
-        rules(manager, "relabel_configs")?;
-        rules(manager, "alert_relabel_configs")?;
-    }
-    Ok(())
 }
 
 fn remote(node: &Node, section: &str, known: &[&str]) -> Result<(), Problem> {

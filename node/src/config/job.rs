@@ -110,7 +110,10 @@ pub(super) fn read(
         metric_relabel_configs: relabel::read(&mut fields, "metric_relabel_configs")?,
         job_name,
     };
-    check_addresses(&job, node.line)?;
+    // With rules URLs may stand there: the way to probe one is to move it into a parameter.
+    if job.relabel_configs.is_empty() {
+        check_addresses(&job.static_configs, node.line)?;
+    }
     let owner = format!("scrape job {:?}", job.job_name);
     refuse_other_values(&mut fields, &owner)?;
     refuse_what_is_not_in_force(&fields, &owner)?;
@@ -162,13 +165,7 @@ fn check_protocols(protocols: &[String]) -> Result<(), String> {
     }
 }
 
-/// Whether Prometheus discovers targets by what is under this key.
-pub(super) fn is_discovery(key: &str) -> bool {
-    let is_ours = matches!(key, "static_configs" | "file_sd_configs");
-    is_ours || key.ends_with("_sd_configs") && NOT_IN_FORCE.contains(&key)
-}
-
-fn refuse_what_is_not_in_force(fields: &Fields<'_>, owner: &str) -> Result<(), Problem> {
+pub(super) fn refuse_what_is_not_in_force(fields: &Fields<'_>, owner: &str) -> Result<(), Problem> {
     match fields.untaken() {
         Some(entry) if NOT_IN_FORCE.contains(&entry.key.as_str()) => Err(Problem::at(
             entry.line,
@@ -198,7 +195,11 @@ fn falls_back_to_text(fields: &mut Fields<'_>, job_name: &str) -> Result<bool, P
     }
 }
 
-fn text_or(fields: &mut Fields<'_>, key: &str, default: &str) -> Result<String, Problem> {
+pub(super) fn text_or(
+    fields: &mut Fields<'_>,
+    key: &str,
+    default: &str,
+) -> Result<String, Problem> {
     let text = fields.read(key, decode::text)?;
     Ok(text.filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned()))
 }
@@ -245,7 +246,7 @@ fn params(fields: &mut Fields<'_>) -> Result<BTreeMap<String, Vec<String>>, Prob
     Ok(params.unwrap_or_default().into_iter().collect())
 }
 
-fn static_configs(fields: &mut Fields<'_>) -> Result<Vec<TargetGroup>, Problem> {
+pub(super) fn static_configs(fields: &mut Fields<'_>) -> Result<Vec<TargetGroup>, Problem> {
     let groups = fields.read("static_configs", |node| decode::list(node, target_group))?;
     let mut groups = groups.unwrap_or_default();
     for (at, group) in groups.iter_mut().enumerate() {
@@ -254,13 +255,9 @@ fn static_configs(fields: &mut Fields<'_>) -> Result<Vec<TargetGroup>, Problem> 
     Ok(groups)
 }
 
-/// Refuses URLs where addresses are wanted. With rules they may stand there: the way to probe a
-/// URL is to move it into a parameter.
-fn check_addresses(job: &ScrapeConfig, line: usize) -> Result<(), Problem> {
-    if !job.relabel_configs.is_empty() {
-        return Ok(());
-    }
-    let targets = job.static_configs.iter().flat_map(|group| &group.targets);
+/// Refuses URLs where addresses are wanted.
+pub(super) fn check_addresses(groups: &[TargetGroup], line: usize) -> Result<(), Problem> {
+    let targets = groups.iter().flat_map(|group| &group.targets);
     let mut addresses = targets.filter_map(|target| target.get("__address__"));
     match addresses.find(|address| address.contains('/')) {
         Some(url) => Err(Problem::at(line, format!("{url:?} is not a valid hostname"))),
@@ -287,7 +284,7 @@ pub fn target_group(node: &Node) -> Result<TargetGroup, Problem> {
     Ok(group)
 }
 
-fn file_sd_configs(
+pub(super) fn file_sd_configs(
     fields: &mut Fields<'_>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Vec<FileDiscoveryConfig>, Problem> {

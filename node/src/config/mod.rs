@@ -10,6 +10,7 @@
 //!
 //! Nothing of Narthex's own is read here, and nothing watches the file.
 
+mod alerting;
 mod builtin;
 mod client;
 mod file;
@@ -18,6 +19,7 @@ mod inactive;
 mod job;
 mod relabel;
 pub mod retention;
+mod rule_files;
 mod show;
 mod types;
 
@@ -29,13 +31,14 @@ use std::{
 pub use builtin::{BuiltinHost, HOST_METRICS_PATH, NARTHEX_JOB, NODE_JOB, SOURCES_LABEL};
 pub use file::ConfigFile;
 pub use job::target_group;
+use narthex_promql::ParseOptions;
 use narthex_yaml::{Fields, Kind, Node, decode};
 pub use narthex_yaml::{Problem, decode::parse_byte_size};
 use serde::{Deserialize, Serialize};
 pub use types::{
-    Authorization, BasicAuth, FileDiscoveryConfig, GlobalConfig, HttpClientConfig, RelabelAction,
-    RelabelConfig, ScrapeConfig, ScrapeLimits, Secret, SecretSource, TargetGroup, TlsConfig,
-    TlsIdentity, TlsVersion,
+    AlertingConfig, AlertmanagerConfig, Authorization, BasicAuth, FileDiscoveryConfig,
+    GlobalConfig, HttpClientConfig, RelabelAction, RelabelConfig, RuleFileText, ScrapeConfig,
+    ScrapeLimits, Secret, SecretSource, TargetGroup, TlsConfig, TlsIdentity, TlsVersion,
 };
 
 /// First byte of [`Config::encode`].
@@ -48,6 +51,12 @@ pub struct Config {
     pub global: GlobalConfig,
     /// The jobs, those of `scrape_config_files` behind the file's own.
     pub scrape_configs: Vec<ScrapeConfig>,
+    /// The files of `rule_files` with their texts, which were checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rule_files: Vec<RuleFileText>,
+    /// Where alerts are sent.
+    #[serde(default, skip_serializing_if = "AlertingConfig::is_empty")]
+    pub alerting: AlertingConfig,
     /// Sections and global keys that are valid but have no effect yet, in the file's order; each
     /// deserves a warning and `narthex_config_section_inactive{section} 1`.
     pub inactive: Vec<String>,
@@ -73,6 +82,14 @@ pub enum ConfigError {
         /// What is wrong in it.
         problem: Problem,
     },
+    /// Correct the rules.
+    #[error("loading rules: {}", of_file(path, problems))]
+    Rules {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong in it.
+        problems: Vec<Problem>,
+    },
     /// The bytes are not from [`Config::encode`], or from a newer version of it.
     #[error("stored configuration cannot be read: {0}")]
     Encoding(String),
@@ -95,9 +112,19 @@ impl Surroundings<'_> {
     }
 }
 
-/// Reads and checks the file at `path` with everything it includes.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    ConfigFile::read(path)?.include()
+fn of_file(path: &Path, problems: &[Problem]) -> String {
+    let lines = problems.iter().map(|problem| format!("{}: {problem}", path.display()));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// Reads and checks the file at `path` with everything it includes, rules too, whose expressions may
+/// use what `options` say.
+pub fn load(path: &Path, options: &ParseOptions) -> Result<Config, ConfigError> {
+    let file = ConfigFile::read(path)?;
+    let patterns = file.rule_files.clone();
+    let mut config = file.include()?;
+    config.rule_files = rule_files::read(path, &patterns, options)?;
+    Ok(config)
 }
 
 /// Checks `text` as a configuration whose relative paths start from `folder`; what it includes
@@ -134,6 +161,7 @@ impl Config {
         for job in &mut shown.scrape_configs {
             client::redact(&mut job.client);
         }
+        alerting::redact(&mut shown.alerting);
         shown
     }
 
@@ -161,6 +189,10 @@ fn parse_file(text: &str, surroundings: &Surroundings<'_>) -> Result<ParsedFile,
     let scrape_configs = jobs(fields.take("scrape_configs"), &global, surroundings)?;
     let scrape_config_files = patterns(&mut fields, "scrape_config_files", surroundings)?;
     let rule_files = patterns(&mut fields, "rule_files", surroundings)?;
+    let alerting = match fields.take("alerting") {
+        Some(node) => alerting::read(node, surroundings)?,
+        None => AlertingConfig::default(),
+    };
     for section in inactive::SECTIONS {
         if let Some(node) = fields.take(section) {
             inactive::check(section, node)?;
@@ -171,7 +203,7 @@ fn parse_file(text: &str, surroundings: &Surroundings<'_>) -> Result<ParsedFile,
     }
     fields.finish()?;
     check_job_names(&scrape_configs)?;
-    let config = Config { global, scrape_configs, inactive };
+    let config = Config { global, scrape_configs, rule_files: Vec::new(), alerting, inactive };
     Ok(ParsedFile { config, scrape_config_files, rule_files })
 }
 

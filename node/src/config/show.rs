@@ -7,9 +7,9 @@ use narthex_model::duration;
 use serde::Serialize;
 
 use super::{
-    Authorization, BasicAuth, Config, FileDiscoveryConfig, GlobalConfig, HttpClientConfig,
-    RelabelAction, RelabelConfig, ScrapeConfig, ScrapeLimits, SecretSource, TargetGroup, TlsConfig,
-    TlsVersion, job::TEXT_PROTOCOL,
+    AlertingConfig, AlertmanagerConfig, Authorization, BasicAuth, Config, FileDiscoveryConfig,
+    GlobalConfig, HttpClientConfig, RelabelAction, RelabelConfig, ScrapeConfig, ScrapeLimits,
+    SecretSource, TargetGroup, TlsConfig, TlsVersion, job::TEXT_PROTOCOL,
 };
 
 impl Config {
@@ -17,7 +17,10 @@ impl Config {
     pub fn to_yaml(&self) -> String {
         let shown = self.redacted();
         let jobs = shown.scrape_configs.iter().map(Job::new).collect();
-        yaml(&File { global: Global::new(&shown.global), scrape_configs: jobs })
+        let rule_files = shown.rule_files.iter().map(|file| file.path.as_str()).collect();
+        let alerting = (!shown.alerting.is_empty()).then(|| Alerting::new(&shown.alerting));
+        let global = Global::new(&shown.global);
+        yaml(&File { global, alerting, rule_files, scrape_configs: jobs })
     }
 
     /// The configuration of each job as YAML, by its name.
@@ -43,6 +46,10 @@ fn is_false(value: &bool) -> bool {
 #[derive(Serialize)]
 struct File<'a> {
     global: Global<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alerting: Option<Alerting<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rule_files: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scrape_configs: Vec<Job<'a>>,
 }
@@ -52,6 +59,8 @@ struct Global<'a> {
     scrape_interval: String,
     scrape_timeout: String,
     evaluation_interval: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule_query_offset: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     external_labels: &'a BTreeMap<String, String>,
     #[serde(flatten)]
@@ -64,8 +73,63 @@ impl<'a> Global<'a> {
             scrape_interval: duration::format(global.scrape_interval),
             scrape_timeout: duration::format(global.scrape_timeout),
             evaluation_interval: duration::format(global.evaluation_interval),
+            rule_query_offset: Some(global.rule_query_offset)
+                .filter(|offset| !offset.is_zero())
+                .map(duration::format),
             external_labels: &global.external_labels,
             limits: Limits::new(global.limits),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Alerting<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alert_relabel_configs: Vec<Rule<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alertmanagers: Vec<Alertmanager<'a>>,
+}
+
+impl<'a> Alerting<'a> {
+    fn new(config: &'a AlertingConfig) -> Self {
+        Self {
+            alert_relabel_configs: config.alert_relabel_configs.iter().map(Rule::new).collect(),
+            alertmanagers: config.alertmanagers.iter().map(Alertmanager::new).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Alertmanager<'a> {
+    #[serde(flatten)]
+    client: Client<'a>,
+    scheme: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    path_prefix: &'a str,
+    timeout: String,
+    api_version: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relabel_configs: Vec<Rule<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alert_relabel_configs: Vec<Rule<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    static_configs: Vec<Group<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    file_sd_configs: Vec<Files<'a>>,
+}
+
+impl<'a> Alertmanager<'a> {
+    fn new(config: &'a AlertmanagerConfig) -> Self {
+        Self {
+            client: Client::new(&config.client),
+            scheme: &config.scheme,
+            path_prefix: &config.path_prefix,
+            timeout: duration::format(config.timeout),
+            api_version: "v2",
+            relabel_configs: config.relabel_configs.iter().map(Rule::new).collect(),
+            alert_relabel_configs: config.alert_relabel_configs.iter().map(Rule::new).collect(),
+            static_configs: config.static_configs.iter().map(Group::new).collect(),
+            file_sd_configs: config.file_sd_configs.iter().map(Files::new).collect(),
         }
     }
 }
@@ -298,6 +362,17 @@ global:
   external_labels: {region: eu, "on": "yes", zone: "1.10"}
   sample_limit: 1000
   body_size_limit: 10MB
+  rule_query_offset: 5s
+alerting:
+  alert_relabel_configs: [{action: labeldrop, regex: replica}]
+  alertmanagers:
+  - path_prefix: /am
+    timeout: 3s
+    basic_auth: {username: ann, password_file: /etc/secret}
+    static_configs: [{targets: ["a:9093"], labels: {zone: eu}}]
+    file_sd_configs: [{files: [/etc/managers/*.json]}]
+    relabel_configs: [{source_labels: [zone], regex: us, action: drop}]
+    alert_relabel_configs: [{target_label: via, replacement: narthex}]
 scrape_configs:
 - job_name: plain
   static_configs:

@@ -81,7 +81,10 @@ scrape_configs:
 #[test]
 fn files_that_people_have_are_accepted() {
     let debian = parsed(DEBIAN);
-    assert_eq!(debian.inactive, ["alerting"]);
+    assert!(debian.inactive.is_empty());
+    let manager = &debian.alerting.alertmanagers[0];
+    assert_eq!((manager.scheme.as_str(), manager.timeout), ("http", Duration::from_secs(10)));
+    assert_eq!(manager.static_configs[0].targets[0]["__address__"], "localhost:9093");
     assert_eq!(debian.global.external_labels["monitor"], "example");
     let [prometheus, node] = &debian.scrape_configs[..] else { panic!("two jobs") };
     assert_eq!(prometheus.scrape_interval, Duration::from_secs(5));
@@ -90,7 +93,8 @@ fn files_that_people_have_are_accepted() {
     assert_eq!(node.static_configs[0].targets[0]["__address__"], "localhost:9100");
 
     let sample = parsed(SAMPLE);
-    assert_eq!(sample.inactive, ["alerting"]);
+    assert!(sample.inactive.is_empty());
+    assert_eq!(sample.alerting.alertmanagers.len(), 1);
     assert_eq!(sample.scrape_configs[0].static_configs[0].labels["app"], "prometheus");
 
     let tutorial = parsed(TUTORIAL);
@@ -416,15 +420,7 @@ fn sections_without_effect_are_listed() {
     );
     assert_eq!(
         config.inactive,
-        [
-            "global.query_log_file",
-            "rule_files",
-            "remote_write",
-            "remote_read",
-            "otlp",
-            "tracing",
-            "storage"
-        ]
+        ["global.query_log_file", "remote_write", "remote_read", "otlp", "tracing", "storage"]
     );
 }
 
@@ -495,17 +491,17 @@ fn included_files_add_their_jobs() {
         "global: {scrape_interval: 3s}\nscrape_config_files: ['jobs-*.yml']\nscrape_configs: [{job_name: a}]\n",
     );
     write("jobs-1.yml", "scrape_configs: [{job_name: b}]\n");
-    let config = load(&main).expect("valid");
+    let config = load(&main, &ParseOptions::default()).expect("valid");
     assert_eq!(config.job("b").expect("included").scrape_interval, Duration::from_secs(3));
 
     write("jobs-2.yml", "scrape_configs: [{job_name: a}]\n");
-    let error = load(&main).expect_err("a twice").to_string();
+    let error = load(&main, &ParseOptions::default()).expect_err("a twice").to_string();
     assert!(error.contains("found multiple scrape configs with job name \"a\""), "{error}");
 
     write("jobs-2.yml", "scrape_config: []\n");
-    let error = load(&main).expect_err("unknown key").to_string();
+    let error = load(&main, &ParseOptions::default()).expect_err("unknown key").to_string();
     assert!(error.contains("jobs-2.yml: line 1: field scrape_config not found"), "{error}");
-    assert!(load(&folder.path().join("absent.yml")).is_err());
+    assert!(load(&folder.path().join("absent.yml"), &ParseOptions::default()).is_err());
 }
 
 #[test]
@@ -521,4 +517,28 @@ fn without_a_file_narthex_watches_itself_and_its_hosts() {
     assert_eq!((own.job_name.as_str(), own.metrics_path.as_str()), ("narthex", "/metrics"));
     assert_eq!((node.job_name.as_str(), node.metrics_path.as_str()), ("node", "/metrics/node"));
     assert_eq!(node.static_configs[0].labels["instance"], "vm1");
+}
+
+#[test]
+fn rule_files_are_read_whole_and_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let main = folder.path().join("prometheus.yml");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect(name);
+    write("prometheus.yml", "rule_files: [a.rules, '*.rules', absent.yml]");
+    write("b.rules", "groups: [{name: g, rules: [{record: a, expr: up}]}]");
+    write("a.rules", "groups: [{name: g}]");
+    let load = || load(&main, &ParseOptions::default());
+    let config = load().expect("valid");
+    let names: Vec<_> = config.rule_files.iter().map(|file| Path::new(&file.path)).collect();
+    assert_eq!(names, [folder.path().join("a.rules"), folder.path().join("b.rules")]);
+    assert_eq!(Config::decode(&config.encode()).expect("its own bytes"), config);
+    assert!(config.to_yaml().contains("b.rules"), "{}", config.to_yaml());
+    write("b.rules", "groups: [{name: g, rules: [{record: a, expr: 'up +'}]}]");
+    let error = load().expect_err("a bad expression").to_string();
+    let start = format!("loading rules: {}: line 1: ", folder.path().join("b.rules").display());
+    assert!(error.starts_with(&start), "{error}");
+    assert!(error.contains("could not parse expression"), "{error}");
+    write("b.rules", &format!("groups: # {}", "x".repeat(3 << 20)));
+    assert!(load().expect_err("too much").to_string().contains("more than the 3145728"));
 }

@@ -49,6 +49,9 @@ pub struct GlobalConfig {
     pub scrape_timeout: Duration,
     /// Pause between two evaluations of a rule group. Default 1m.
     pub evaluation_interval: Duration,
+    /// How far before the time of their evaluation rules look. Default 0.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub rule_query_offset: Duration,
     /// Labels added to what leaves the cluster.
     pub external_labels: BTreeMap<String, String>,
     /// Limits of jobs that set none.
@@ -61,6 +64,7 @@ impl Default for GlobalConfig {
             scrape_interval: Duration::from_secs(60),
             scrape_timeout: Duration::from_secs(10),
             evaluation_interval: Duration::from_secs(60),
+            rule_query_offset: Duration::ZERO,
             external_labels: BTreeMap::new(),
             limits: ScrapeLimits::default(),
         }
@@ -84,6 +88,52 @@ pub struct ScrapeLimits {
     pub label_value_length_limit: u64,
     /// Dropped targets kept for the API; 0 keeps all.
     pub keep_dropped_targets: u64,
+}
+
+/// A file with rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFileText {
+    /// Where it was read: with a group's name that group's identity.
+    pub path: String,
+    /// What it said.
+    pub text: String,
+}
+
+/// The `alerting` section.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AlertingConfig {
+    /// Rules applied to the labels of alerts before they are sent anywhere.
+    pub alert_relabel_configs: Vec<RelabelConfig>,
+    /// Groups of Alertmanagers. Every alert goes to all of all groups.
+    pub alertmanagers: Vec<AlertmanagerConfig>,
+}
+
+impl AlertingConfig {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Alertmanagers that are spoken to in the same way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertmanagerConfig {
+    /// `http` or `https`, unless relabelling changes it.
+    pub scheme: String,
+    /// What stands before `/api/v2/alerts`, unless relabelling changes it.
+    pub path_prefix: String,
+    /// How long a request may take. Default 10s.
+    pub timeout: Duration,
+    /// How to speak to them.
+    pub client: HttpClientConfig,
+    /// Those written in the configuration.
+    pub static_configs: Vec<TargetGroup>,
+    /// Those read from files of the node that sends.
+    pub file_sd_configs: Vec<FileDiscoveryConfig>,
+    /// Rules applied to them.
+    pub relabel_configs: Vec<RelabelConfig>,
+    /// Rules applied to the labels of alerts for these alone.
+    pub alert_relabel_configs: Vec<RelabelConfig>,
 }
 
 /// One entry of `scrape_configs`, with everything it inherits from `global` filled in.

@@ -1,11 +1,11 @@
-//! The HTTP client of a job: connections kept between scrapes, TLS and credentials.
+//! The HTTP client of a job, and of Alertmanagers: connections kept between scrapes, TLS and credentials.
 
 use std::{path::Path, sync::Arc, time::Duration, time::SystemTime};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -21,8 +21,8 @@ use crate::config::{HttpClientConfig, SecretSource};
 /// A connection unused for longer than this and two intervals is closed.
 const IDLE_EXTRA: Duration = Duration::from_secs(30);
 
-type Plain = Client<HttpConnector, Empty<Bytes>>;
-type Secure = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+type Plain = Client<HttpConnector, Full<Bytes>>;
+type Secure = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Requests of one job. TLS is set up for the first `https` URL, and again when its files change.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl HttpClient {
     /// Sends a request and returns the head of the answer.
     pub async fn send(
         &self,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, RequestError> {
         match is_secure(request.uri()) {
             true => Ok(self.secure().await?.request(request).await?),

@@ -17,7 +17,7 @@ use http::{
         USER_AGENT,
     },
 };
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
 use super::client::{HttpClient, RequestError, is_secure};
@@ -168,8 +168,8 @@ fn parse_url(url: &str) -> Result<Uri, FetchError> {
         .ok_or_else(|| FetchError::InvalidUrl(url.to_owned()))
 }
 
-fn head(uri: &Uri, request: FetchRequest<'_>) -> Request<Empty<Bytes>> {
-    let mut head = Request::new(Empty::new());
+fn head(uri: &Uri, request: FetchRequest<'_>) -> Request<Full<Bytes>> {
+    let mut head = Request::new(Full::default());
     *head.uri_mut() = uri.clone();
     let headers = head.headers_mut();
     headers.insert(ACCEPT, ACCEPTED);

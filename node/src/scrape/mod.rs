@@ -16,7 +16,7 @@ mod attempt;
 mod client;
 mod command;
 mod core;
-mod escape;
+pub(crate) mod escape;
 mod families;
 mod fetch;
 mod job;
@@ -28,6 +28,7 @@ mod target;
 mod task;
 mod tls;
 
+pub(crate) use self::client::HttpClient;
 pub use self::{
     command::{
         LeftOut, Scrape, ScrapeCommand, ScrapeFailed, ScrapeSink, ScrapedSample, ScrapedSeries,

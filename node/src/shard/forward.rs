@@ -1,4 +1,4 @@
-//! Parts of scrapes on their way from the leader of the target's shard to the leader of another.
+//! Parts of scrapes, and of rules' results, on their way from the leader of the target's shard to the leader of another.
 //!
 //! A part is fenced by the owner's term and slot, and the other shard remembers the part's series
 //! as it does for targets of its own, so that those which vanish end there.
@@ -15,7 +15,7 @@ use narthex_tsdb::{
     entry::{EntryWriter, Foreign, ScrapeParts, ScrapeSlot, Source, TargetGone as Gone},
 };
 
-use super::{batch::block, numbers, parts::Part, task::WriteError};
+use super::{batch::block, core::Urgency, numbers, parts::Part, task::WriteError};
 use crate::planted::{Planted, is_planted};
 use crate::scrape::{ScrapeCommand, ScrapedSample, Slot};
 
@@ -72,6 +72,14 @@ pub fn request(
     }
 }
 
+/// Whether a part may be collected with others: a rule's may not, as other rules wait for it.
+pub fn urgency(request: &ForwardRequest) -> Urgency {
+    match request.kind() {
+        ForwardKind::Rule => Urgency::AtOnce,
+        _ => Urgency::Collect,
+    }
+}
+
 /// Slots are named by their beginnings; those before 1970 do not exist.
 pub fn slot_number(slot: Slot) -> u64 {
     u64::try_from(slot.0).unwrap_or(0)
@@ -117,7 +125,7 @@ pub fn encode(
     let kind = ForwardKind::try_from(request.kind).map_err(|error| invalid(&error.to_string()))?;
     let block = |batch| Ok(block(reader, batch)?.0);
     match kind {
-        ForwardKind::Page => entry.scrape(
+        ForwardKind::Page | ForwardKind::Rule => entry.scrape(
             slot,
             ScrapeParts {
                 samples: &block(&request.samples)?,

@@ -11,17 +11,61 @@ use super::{Answers, MESSAGE_BYTES_MAX, NodeService};
 use crate::{
     connect::OwnCluster,
     internal::v1::{
-        AppendRequest, AppendResponse, CardinalityPart, CardinalityRequest, ChangesRequest,
-        ChangesResponse, CheckpointPart, CheckpointRequest, CleanTombstonesRequest,
-        CleanTombstonesResponse, ControlCheckpointPart, ControlCheckpointRequest, DeleteRequest,
-        DeleteResponse, DeleteSnapshotResponse, DigestRequest, DigestResponse, ExemplarsPart,
-        ForwardRequest, FragmentPart, FragmentRequest, HoldLogRequest, HoldLogResponse,
-        InitRequest, InitResponse, JoinRequest, JoinResponse, LabelValuesRequest, MetadataPart,
-        MetadataRequest, MovesRequest, MovesResponse, NamesPart, NodeStatusRequest,
-        NodeStatusResponse, PrepareSnapshotResponse, ProposeRequest, ProposeResponse,
-        RebuildRequest, RebuildResponse, SelectRequest, SeriesPart, SettleRequest, SettleResponse,
-        SnapshotPart, SnapshotRequest, SnapshotResponse, StateRevision, TargetsRequest,
-        TargetsResponse, WatchStateRequest,
+        AppendRequest,
+        AppendResponse,
+        CardinalityPart,
+        CardinalityRequest,
+        ChangesRequest,
+        ChangesResponse,
+        CheckpointPart,
+        CheckpointRequest,
+        CleanTombstonesRequest,
+        CleanTombstonesResponse,
+        ControlCheckpointPart,
+        ControlCheckpointRequest,
+        DeleteRequest,
+        DeleteResponse,
+        DeleteSnapshotResponse,
+        DigestRequest,
+        DigestResponse,
+        ExemplarsPart,
+        ForwardRequest,
+        FragmentPart,
+        FragmentRequest,
+        HoldLogRequest,
+        HoldLogResponse,
+        InitRequest,
+        InitResponse,
+        JoinRequest,
+        JoinResponse,
+        LabelValuesRequest,
+        MetadataPart,
+        MetadataRequest,
+        MovesRequest,
+        MovesResponse,
+        NamesPart,
+        NodeStatusRequest,
+        NodeStatusResponse,
+        PrepareSnapshotResponse,
+        ProposeRequest,
+        ProposeResponse,
+        RebuildRequest,
+        RebuildResponse,
+        SelectRequest,
+        SeriesPart,
+        SettleRequest,
+        SettleResponse,
+        SnapshotPart,
+        SnapshotRequest,
+        SnapshotResponse,
+        StateRevision,
+        TargetsRequest,
+        TargetsResponse,
+        WatchStateRequest,
+        AlertmanagersRequest,
+        AlertmanagersResponse,
+        RuleGroupStatus,
+        RulesRequest,
         backup_server::{Backup, BackupServer},
         control_server::{Control, ControlServer},
         membership_server::{Membership, MembershipServer},
@@ -155,6 +199,7 @@ impl ShardRead for Served {
 #[tonic::async_trait]
 impl Control for Served {
     type WatchStream = Answers<StateRevision>;
+    type RulesStream = Answers<RuleGroupStatus>;
 
     async fn propose(
         &self,
@@ -200,6 +245,20 @@ impl Control for Served {
         request: Request<TargetsRequest>,
     ) -> Result<Response<TargetsResponse>, Status> {
         self.0.targets(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rules(
+        &self,
+        request: Request<RulesRequest>,
+    ) -> Result<Response<Self::RulesStream>, Status> {
+        self.0.rules(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn alertmanagers(
+        &self,
+        request: Request<AlertmanagersRequest>,
+    ) -> Result<Response<AlertmanagersResponse>, Status> {
+        self.0.alertmanagers(request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is in force: `/api/v1/status/{config,flags,walreplay}`, `/api/v1/features`, the scrape
-//! pools; and the list that stays empty until there are Alertmanagers.
+//! pools.
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -43,12 +43,6 @@ pub(super) fn flags(api: &Querier) -> Response {
 pub(super) fn wal_replay() -> Response {
     answer(|json| {
         json.raw(r#"{"min":0,"max":0,"current":0}"#);
-    })
-}
-
-pub(super) fn alertmanagers() -> Response {
-    answer(|json| {
-        json.raw(r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#);
     })
 }
 

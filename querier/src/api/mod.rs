@@ -14,6 +14,7 @@ mod queries;
 mod query;
 mod relabel_steps;
 mod remote_read;
+mod rules;
 mod search;
 mod status;
 mod target_metadata;
@@ -95,9 +96,12 @@ impl Querier {
 
     /// The routes that tell of the process and the cluster.
     fn add_status(self: &Arc<Self>, routes: &mut Routes) {
-        routes.http(&access::RULES, async || status::rules());
-        routes.http(&access::ALERTS, async || status::alerts());
-        routes.http(&access::ALERTMANAGERS, async || config::alertmanagers());
+        let rules = async |api: Arc<Self>, params| rules::rules(&api, &params).await;
+        self.add(routes, &access::RULES, rules);
+        let alerts = async |api: Arc<Self>, params| rules::alerts(&api, &params).await;
+        self.add(routes, &access::ALERTS, alerts);
+        let api = Arc::clone(self);
+        routes.http(&access::ALERTMANAGERS, async move || rules::alertmanagers(&api).await);
         let api = Arc::clone(self);
         routes.http(&access::NOTIFICATIONS, async move || notifications::list(&api));
         let api = Arc::clone(self);

@@ -1,4 +1,4 @@
-//! `/api/v1/status/*`, and the lists that stay empty until rules exist.
+//! `/api/v1/status/*`.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -18,18 +18,6 @@ use crate::{
 
 fn answer(data: impl FnOnce(&mut Json<Vec<Bytes>>)) -> Response {
     success(&Remarks::default(), data)
-}
-
-pub(super) fn rules() -> Response {
-    answer(|json| {
-        json.raw(r#"{"groups":[]}"#);
-    })
-}
-
-pub(super) fn alerts() -> Response {
-    answer(|json| {
-        json.raw(r#"{"alerts":[]}"#);
-    })
 }
 
 /// `version` is the Prometheus version whose API is served: clients choose features by it.

@@ -132,7 +132,7 @@ pub(super) fn label_set(labels: &[LabelPair]) -> BTreeMap<String, String> {
     pairs(labels).into_iter().collect()
 }
 
-fn write_labels(json: &mut Json<Vec<Bytes>>, labels: &[LabelPair]) {
+pub(super) fn write_labels(json: &mut Json<Vec<Bytes>>, labels: &[LabelPair]) {
     json.raw("{");
     for (name, value) in label_set(labels) {
         json.name(&name).text(&value);

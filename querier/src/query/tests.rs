@@ -20,10 +20,29 @@ use narthex_promql::{
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        self as internal, CardinalityPart, CardinalityRequest, ChangesRequest, ChangesResponse,
-        CleanTombstonesResponse, DeleteRequest, Deleted, ExemplarsPart, FragmentEnd, FragmentPart,
-        FragmentRequest, LabelValuesRequest, MetadataPart, MetadataRequest, NodeStatusResponse,
-        SelectRequest as Select, SeriesPart, TargetsResponse, fragment_part,
+        self as internal,
+        CardinalityPart,
+        CardinalityRequest,
+        ChangesRequest,
+        ChangesResponse,
+        CleanTombstonesResponse,
+        DeleteRequest,
+        Deleted,
+        ExemplarsPart,
+        FragmentEnd,
+        FragmentPart,
+        FragmentRequest,
+        LabelValuesRequest,
+        MetadataPart,
+        MetadataRequest,
+        NodeStatusResponse,
+        SelectRequest as Select,
+        SeriesPart,
+        TargetsResponse,
+        fragment_part,
+        AlertmanagersResponse,
+        RuleGroupStatus,
+        RulesRequest,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -285,6 +304,19 @@ impl Cluster for Shards {
     }
 
     fn targets(&self, _: NodeId, _: Duration) -> Asked<'_, TargetsResponse, Status> {
+        panic!("a query does not ask this")
+    }
+
+    fn rules(
+        &self,
+        _: NodeId,
+        _: RulesRequest,
+        _: Duration,
+    ) -> Asked<'_, Vec<RuleGroupStatus>, Status> {
+        panic!("a query does not ask this")
+    }
+
+    fn alertmanagers(&self, _: NodeId, _: Duration) -> Asked<'_, AlertmanagersResponse, Status> {
         panic!("a query does not ask this")
     }
 }

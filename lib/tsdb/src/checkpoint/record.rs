@@ -17,6 +17,7 @@
 //! tombstones := count varint { series varint, start i64 LE, end i64 LE, log index varint }
 //! exemplars := number of the first varint,
 //!            count varint { series varint, time i64 LE, bits u64 LE, labels block }
+//! rule group := position varint, state block
 //! family  := day last seen zigzag varint, type u8, name block, help block, unit block
 //! list    := count varint { zigzag varint, difference to the one before }
 //! block   := len varint, bytes
@@ -34,6 +35,7 @@ use crate::{
     head::Head,
     page::{seal, unseal},
     retention::Horizons,
+    rule_groups::RuleGroup,
     targets::Target,
     tombstones::Tombstone,
 };
@@ -238,6 +240,21 @@ pub(super) fn encode_target(target: &Target) -> Vec<u8> {
     finish(out)
 }
 
+pub(super) fn encode_rule_group(group: &RuleGroup) -> Vec<u8> {
+    let mut out = begin();
+    put_varint(&mut out, group.position);
+    put_block(&mut out, &group.state);
+    finish(out)
+}
+
+pub(super) fn decode_rule_group(bytes: &[u8]) -> Result<RuleGroup, Malformed> {
+    let mut cursor = unseal(bytes, VERSION)?;
+    let position = cursor.varint("rule group position")?;
+    let state = cursor.block("rule group state")?.into();
+    cursor.end("rule group end")?;
+    Ok(RuleGroup { position, state, touched: 0 })
+}
+
 /// The tombstones of a group's series.
 pub(crate) fn encode_tombstones<'t>(
     tombstones: impl Iterator<Item = (SeriesId, &'t [Tombstone])>,
@@ -346,6 +363,8 @@ mod tests {
         for target in [target, part] {
             assert_eq!(decode_target(&encode_target(&target)), Ok(target));
         }
+        let group = RuleGroup { position: 1 << 57, state: b"any"[..].into(), touched: 0 };
+        assert_eq!(decode_rule_group(&encode_rule_group(&group)), Ok(group));
         let labels = Labels::from_pairs([("a", "b")]).expect("valid");
         let series = vec![(3, labels.clone()), (63, labels)];
         assert_eq!(decode_series(&encode_series(series.clone().into_iter())), Ok(series));

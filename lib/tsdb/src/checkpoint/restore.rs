@@ -3,7 +3,8 @@
 use std::ops::{ControlFlow, Range};
 
 use super::record::{
-    HeadRecord, decode_body, decode_day, decode_series, decode_target, decode_tombstones,
+    HeadRecord, decode_body, decode_day, decode_rule_group, decode_series, decode_target,
+    decode_tombstones,
 };
 use crate::{
     ReplicaNumber, SeriesId,
@@ -84,6 +85,7 @@ pub(crate) fn restore(
     restore_groups(kv, replica, &mut head)?;
     restore_days(kv, replica, &mut head)?;
     restore_targets(kv, replica, &mut head)?;
+    restore_rule_groups(kv, replica, &mut head)?;
     head.exemplars = Exemplars::starting_at(record.first_exemplar);
     restore_exemplars(kv, replica, &mut head)?;
     restore_families(kv, replica, &mut head)?;
@@ -157,6 +159,19 @@ fn restore_targets(
     scan(kv, Space::State, &keys::all_targets(replica), |key, record| {
         let id = keys::target_id(key).ok_or_else(|| damaged("key")(Malformed("key")))?;
         head.targets.insert(id, decode_target(record).map_err(damaged("target record"))?);
+        Ok(())
+    })
+}
+
+fn restore_rule_groups(
+    kv: &dyn KeyValue,
+    replica: ReplicaNumber,
+    head: &mut Head,
+) -> Result<(), OpenError> {
+    scan(kv, Space::State, &keys::all_rule_groups(replica), |key, record| {
+        let id = keys::rule_group_id(key).ok_or_else(|| damaged("key")(Malformed("key")))?;
+        let group = decode_rule_group(record).map_err(damaged("rule group record"))?;
+        head.rule_groups.insert(id, group);
         Ok(())
     })
 }

@@ -4,7 +4,7 @@ use narthex_model::Timestamp;
 
 use super::Samples;
 use crate::{
-    RetentionClass, SeriesId, Settings, TargetId,
+    RetentionClass, RuleGroupId, SeriesId, Settings, TargetId,
     bytes::{Cursor, Malformed, put_varint},
 };
 
@@ -33,6 +33,8 @@ pub enum Command<'a> {
     Seal,
     /// Hides samples of series for good. Refused unless it is alone in its entry.
     Delete(Delete<'a>),
+    /// How far the evaluation of a rule group came.
+    RuleGroup(RuleGroup<'a>),
 }
 
 /// Who sent the samples.
@@ -134,6 +136,17 @@ pub struct Digest {
     pub start: Timestamp,
     /// The last sample time that counts.
     pub end: Timestamp,
+}
+
+/// See [`Command::RuleGroup`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleGroup<'a> {
+    /// Which group.
+    pub group: RuleGroupId,
+    /// How far it came; one not above the last is refused whole.
+    pub position: u64,
+    /// What its rules remember, which apply does not read; `None`: the group has ended.
+    pub state: Option<&'a [u8]>,
 }
 
 /// See [`Command::Delete`]. The range is closed: `[start, end]`.

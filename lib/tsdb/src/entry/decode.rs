@@ -5,13 +5,13 @@ use narthex_model::Timestamp;
 use super::{
     ENTRY_VERSION, Header, Samples,
     command::{
-        Append, Command, Delete, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed,
-        SeriesList, Shards, Source, TargetGone,
+        Append, Command, Delete, Digest, Foreign, Horizon, LabelSets, RuleGroup, Scrape,
+        ScrapeFailed, SeriesList, Shards, Source, TargetGone,
     },
     flag, kind,
 };
 use crate::{
-    RetentionClass, Settings, TargetId,
+    RetentionClass, RuleGroupId, Settings, TargetId,
     bytes::{Cursor, Malformed},
 };
 
@@ -134,6 +134,14 @@ impl<'a> Commands<'a> {
                 start: Timestamp::from_millis(body.i64("delete start")?),
                 end: Timestamp::from_millis(body.i64("delete end")?),
                 series: SeriesList::decode(&mut body)?,
+            }),
+            kind::RULE_GROUP => Command::RuleGroup(RuleGroup {
+                group: RuleGroupId(body.u128("rule group id")?),
+                position: body.varint("rule group position")?,
+                state: match body.is_empty() {
+                    true => None,
+                    false => Some(body.block("rule group state")?),
+                },
             }),
             unknown => return Err(EntryError::UnknownCommand(unknown)),
         };

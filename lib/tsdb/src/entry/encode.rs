@@ -4,12 +4,12 @@ use narthex_model::Timestamp;
 
 use super::{
     ENTRY_VERSION, Header, SampleBlock, Source,
-    command::{Digest, Foreign, Horizon, SeriesList, Shards, TargetGone},
+    command::{Digest, Foreign, Horizon, RuleGroup, SeriesList, Shards, TargetGone},
     flag, kind,
 };
 use crate::{
     SeriesId, Settings, TargetId,
-    bytes::{put_signed, put_varint},
+    bytes::{put_block, put_signed, put_varint},
 };
 
 /// Which scrape of which target.
@@ -180,6 +180,17 @@ impl EntryWriter {
             out.extend_from_slice(&start.millis().to_le_bytes());
             out.extend_from_slice(&end.millis().to_le_bytes());
             SeriesList::encode(out, series);
+        });
+    }
+
+    /// Adds how far a rule group came.
+    pub fn rule_group(&mut self, step: RuleGroup<'_>) {
+        self.command(kind::RULE_GROUP, |out, _| {
+            out.extend_from_slice(&step.group.0.to_le_bytes());
+            put_varint(out, step.position);
+            if let Some(state) = step.state {
+                put_block(out, state);
+            }
         });
     }
 

@@ -21,8 +21,8 @@ mod tests;
 use narthex_model::Timestamp;
 
 pub use command::{
-    Append, Command, Delete, Digest, Foreign, Horizon, LabelSets, Scrape, ScrapeFailed, Shards,
-    Source, TargetGone,
+    Append, Command, Delete, Digest, Foreign, Horizon, LabelSets, RuleGroup, Scrape, ScrapeFailed,
+    Shards, Source, TargetGone,
 };
 pub use decode::{Commands, Entry, EntryError};
 pub use encode::{EntryWriter, Mark, ScrapeParts, ScrapeSlot};
@@ -63,4 +63,5 @@ mod kind {
     pub(super) const SEAL: u8 = 9;
     pub(super) const BACKFILL: u8 = 10;
     pub(super) const DELETE: u8 = 16;
+    pub(super) const RULE_GROUP: u8 = 17;
 }

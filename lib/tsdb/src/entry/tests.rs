@@ -4,7 +4,7 @@ use narthex_model::{Labels, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{RetentionClass, SeriesId, Settings, TargetId};
+use crate::{RetentionClass, RuleGroupId, SeriesId, Settings, TargetId};
 
 const HEADER: Header =
     Header { leader_time: Timestamp::from_millis(1_700_000_000_000), leader_node: 3, tenant: 0 };
@@ -38,6 +38,12 @@ fn foreign() -> Source {
     Source::Foreign(Foreign { owner_shard: 4, stream: 77, owner_term: 9, owner_node: 2, slot: 5 })
 }
 
+/// One that goes on and one that ends.
+fn rule_groups() -> [RuleGroup<'static>; 2] {
+    let group = |id, state| RuleGroup { group: RuleGroupId(id), position: 1 << 50, state };
+    [group(u128::MAX, Some(&b"state"[..])), group(3, None)]
+}
+
 /// One of each command.
 fn full_entry(samples: &SampleBlock) -> Vec<u8> {
     let slot = ScrapeSlot {
@@ -64,6 +70,7 @@ fn full_entry(samples: &SampleBlock) -> Vec<u8> {
     entry.digest(Digest { start: Timestamp::MIN, end: Timestamp::MAX });
     entry.seal();
     entry.delete(Timestamp::MIN, Timestamp::from_millis(7), &[SeriesId(3), SeriesId(300)]);
+    rule_groups().into_iter().for_each(|group| entry.rule_group(group));
     entry.finish()
 }
 
@@ -74,7 +81,10 @@ fn one_of_each_command_reads_back() {
     let entry = Entry::decode(&bytes).expect("valid");
     assert_eq!(entry.header(), HEADER);
     let commands: Vec<_> = entry.commands().map(|command| command.expect("valid")).collect();
-    assert_eq!((commands.len(), entry.command_count()), (10, 10));
+    assert_eq!((commands.len(), entry.command_count()), (12, 12));
+    for (command, expected) in commands[10..].iter().zip(rule_groups()) {
+        assert!(matches!(command, Command::RuleGroup(group) if *group == expected));
+    }
     let Command::Append(append) = &commands[0] else { panic!("{:?}", commands[0]) };
     assert_eq!(append.source, foreign());
     let expected =

@@ -94,6 +94,7 @@ const CONSISTENCY: Parameter =
     optional("consistency", Kind::Text, "linearizable, or bounded: an old state will do");
 const METRIC: Parameter = optional("metric", Kind::Text, "of this metric only");
 const NAME: Parameter = required("name", Kind::Text, "the label's name");
+const STATE: Parameter = optional("state", Kind::Texts, "inactive, pending or firing");
 const POOL: Parameter = optional("scrapePool", Kind::Text, "of this scrape job only");
 
 const SELECTED: &[Parameter] = &[MATCH, START, END, LIMIT, PARTIAL];
@@ -225,8 +226,22 @@ pub const OPERATIONS: &[Operation] = &[
         &[optional("openapi_version", Kind::Text, "3.1 or 3.2")],
     )
     .answers(Answer::Yaml),
-    get(&access::RULES, "rule groups", EVERY),
-    get(&access::ALERTS, "active alerts", EVERY),
+    get(
+        &access::RULES,
+        "rule groups",
+        &[
+            optional("type", Kind::Text, "alert or record"),
+            optional("rule_name[]", Kind::Texts, "of these rules only"),
+            optional("rule_group[]", Kind::Texts, "of these groups only"),
+            optional("file[]", Kind::Texts, "of these files only"),
+            optional("match[]", Kind::Texts, "selectors of rules' labels"),
+            STATE,
+            optional("exclude_alerts", Kind::Switch, "leave the alerts out"),
+            optional("group_limit", Kind::Count, "the most groups"),
+            optional("group_next_token", Kind::Text, "which group to begin with"),
+        ],
+    ),
+    get(&access::ALERTS, "active alerts", &[STATE]),
     get(&access::STATUS_BUILDINFO, "which version answers", EVERY),
     get(&access::STATUS_RUNTIMEINFO, "how the process runs", EVERY),
     get(&access::STATUS_CONFIG, "the scrape configuration", EVERY),
