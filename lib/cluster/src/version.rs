@@ -9,7 +9,7 @@ pub struct ClusterVersion(pub u32);
 
 impl ClusterVersion {
     /// The level of this binary.
-    pub const CURRENT: Self = Self(2);
+    pub const CURRENT: Self = Self(3);
 }
 
 impl fmt::Display for ClusterVersion {
@@ -31,17 +31,21 @@ pub enum Gate {
     Streams,
     /// Shards that come later: every node scrapes and asks by the epoch of the time.
     Splits,
+    /// Config objects: every member reads a state that holds them.
+    Objects,
 }
 
 impl Gate {
     /// All gates, for status pages.
-    pub const ALL: [Self; 4] = [Self::Base, Self::Moves, Self::Streams, Self::Splits];
+    pub const ALL: [Self; 5] =
+        [Self::Base, Self::Moves, Self::Streams, Self::Splits, Self::Objects];
 
     /// The cluster version that opens the gate.
     pub const fn opens_at(self) -> ClusterVersion {
         match self {
             Self::Base => ClusterVersion(1),
             Self::Moves | Self::Streams | Self::Splits => ClusterVersion(2),
+            Self::Objects => ClusterVersion(3),
         }
     }
 
@@ -52,6 +56,7 @@ impl Gate {
             Self::Moves => "moves",
             Self::Streams => "streams",
             Self::Splits => "splits",
+            Self::Objects => "objects",
         }
     }
 }
