@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     config::{BuiltinHost, Config},
     discovery::{Discovery, DiscoveryMetrics},
+    generated::{self, OwnConfig},
     node::{Shared, StartError},
     scrape::{
         Leadership, Routing, ScrapeMetrics, Scraper, ScraperHandle, ScraperInputs, Stopped,
@@ -43,7 +44,9 @@ pub(crate) fn start(
     (metrics, discovery): (Arc<ScrapeMetrics>, Arc<DiscoveryMetrics>),
 ) -> Result<ScraperHandle, StartError> {
     let state = shared.control.state();
-    let config = follow_config(shared, state.clone());
+    let builtin_node = shared.scrapes_builtin.then_some(shared.node);
+    let own: Arc<OwnConfig> = Arc::new(move |state| config_of(state, builtin_node));
+    let config = generated::follow(state.clone(), own, &shared.tasks, shared.stop.clone());
     let discovery = Discovery::new(shared.clock.clone(), config.clone(), discovery);
     let discovery = discovery.spawn(&shared.tasks, shared.stop.clone());
     let scraper = Scraper::new(ScraperInputs {
@@ -72,35 +75,6 @@ pub(crate) fn start(
     };
     shared.tasks.spawn(owners.run());
     Ok(scraper)
-}
-
-/// The configuration in force: that of cluster state, or the built-in one where it is wanted.
-fn follow_config(
-    shared: &Arc<Shared>,
-    mut state: watch::Receiver<Arc<ClusterState>>,
-) -> watch::Receiver<Arc<Config>> {
-    let builtin_node = shared.scrapes_builtin.then_some(shared.node);
-    let first = config_of(&state.borrow_and_update(), builtin_node);
-    let (sender, receiver) = watch::channel(Arc::new(first));
-    let stop = shared.stop.clone();
-    shared.tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return },
-            }
-            let config = config_of(&state.borrow_and_update(), builtin_node);
-            sender.send_if_modified(|current| {
-                let is_other = **current != config;
-                if is_other {
-                    *current = Arc::new(config);
-                    info!("scrape configuration changed");
-                }
-                is_other
-            });
-        }
-    });
-    receiver
 }
 
 /// `builtin_node`: the node, where the built-in configuration stands in for one of cluster state.

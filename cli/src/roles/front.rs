@@ -21,8 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
-    Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, membership, node, retention,
-    settings,
+    Prepared, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, membership, node, objects,
+    retention, settings,
 };
 use crate::{
     addresses::NodeAddresses,
@@ -201,6 +201,7 @@ impl Parts {
         }
         retention::add(&mut routes, proposer.clone(), state.clone());
         settings::add(&mut routes, proposer.clone(), state.clone());
+        objects::add(&mut routes, proposer.clone(), state.clone());
         let reload = prepared.config.map(|(path, config)| {
             let (importer, reload) = Importer::new(path, proposer, status);
             tasks.spawn(importer.run(config, stop.clone()));
