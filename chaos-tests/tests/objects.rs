@@ -123,6 +123,9 @@ fn objects_are_scraped_without_kubernetes_until_they_are_deleted() {
             other => Err(other.to_string()),
         }
     });
+    let why = done(&cluster, &["why", "smon/api", "-n", "web"]);
+    assert!(why.contains("Selection: selected by Prometheus monitoring/main"), "{why}");
+    assert!(why.contains(&format!("{}/metrics is up", target.address())), "{why}");
     let table = done(&cluster, &["get", "smon", "-A"]);
     assert!(table.contains("1 job"), "{table}");
     assert!(

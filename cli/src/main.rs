@@ -110,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             objects::explain(&arguments)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Why(arguments) => judge(objects::why(&arguments)),
         Command::History(arguments) => ask(objects::history(&arguments)),
         Command::Rollback(arguments) => judge(objects::rollback(&arguments)),
         Command::Cluster(ClusterCommand::Init(arguments)) => ask(cluster::init(&arguments)),

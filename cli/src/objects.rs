@@ -1,8 +1,9 @@
 //! Verbs about config objects, in kubectl's manner: `apply`, `get`, `describe`, `delete`, `diff`,
-//! `watch`, `explain`, `history`, `rollback`.
+//! `watch`, `explain`, `why`, `history`, `rollback`.
 
 pub mod files;
 mod print;
+mod targets;
 
 use std::io;
 
@@ -50,6 +51,8 @@ pub enum ObjectsError {
     /// Create it, or name another one.
     #[error("there is no {object} in namespace {namespace:?}")]
     NotFound { object: String, namespace: String },
+    #[error(transparent)]
+    Targets(#[from] targets::TargetsError),
     /// Say what is to be pruned.
     #[error("--prune needs -l LABELS, or --all")]
     PruneWhat,
@@ -210,6 +213,32 @@ pub async fn describe(arguments: &DescribeArguments) -> Result<bool, ObjectsErro
             answer("---")?;
         }
         print::describe(object)?;
+    }
+    Ok(true)
+}
+
+/// Prints what selects an object or why nothing does, its jobs, and how their targets are.
+pub async fn why(arguments: &DescribeArguments) -> Result<bool, ObjectsError> {
+    let (kind, name) = named(&arguments.kind, arguments.name.as_deref());
+    let Some(name) = name else { return Err(ObjectsError::Nameless(kind)) };
+    let namespace = arguments.objects.namespace.clone();
+    let request = ListObjectsRequest {
+        kinds: kinds(&kind)?,
+        namespace: namespace.clone(),
+        name: name.clone(),
+        selector: String::new(),
+    };
+    let mut client = connect(&arguments.objects).await?;
+    let objects = client.list(request).await?.into_inner().objects;
+    if objects.is_empty() {
+        return Err(ObjectsError::NotFound { object: format!("{kind}/{name}"), namespace });
+    }
+    for object in &objects {
+        answer(&format!("Object:    {}", full_name(object)))?;
+        print::facts(object)?;
+        for job in &object.jobs {
+            print::targets(&targets::of_job(&arguments.objects.server, job).await?)?;
+        }
     }
     Ok(true)
 }

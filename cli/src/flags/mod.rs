@@ -98,6 +98,8 @@ pub enum Command {
     Watch(WatchArguments),
     /// What a field of a kind may hold
     Explain(ExplainArguments),
+    /// What selects a config object or why nothing does, and how its targets are
+    Why(DescribeArguments),
     /// What was changed of config objects, when and by whom
     History(HistoryArguments),
     /// Bring a config object back to what it was

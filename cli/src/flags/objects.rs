@@ -79,7 +79,7 @@ pub struct GetObjectsArguments {
     pub objects: ObjectFlags,
 }
 
-/// `narthex describe`.
+/// `narthex describe` and `narthex why`.
 #[derive(Debug, Args)]
 pub struct DescribeArguments {
     /// A kind, or KIND/NAME

@@ -127,7 +127,7 @@ mod tests {
             ("a: [", false),
         ] {
             std::fs::write(&path, text).expect("written");
-            assert_eq!(prometheus_file(&[path.clone()]).is_some(), is_one, "{text}");
+            assert_eq!(prometheus_file(std::slice::from_ref(&path)).is_some(), is_one, "{text}");
         }
         let path = folder.path().join("prometheus.yml");
         std::fs::write(&path, "a: [").expect("written");

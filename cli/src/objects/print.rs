@@ -102,14 +102,41 @@ pub fn describe(object: &Object) -> io::Result<()> {
     answer(&format!("Object:    {}", full_name(object)))?;
     answer(&format!("Owner:     {}", object.owner))?;
     answer(&format!("Revision:  {}", object.revision))?;
-    for job in &object.jobs {
-        answer(&format!("Job:       {job}"))?;
+    facts(object)?;
+    answer("")?;
+    answer(yaml(&value(object)).trim_end())
+}
+
+/// What selects an object, and what is made of it.
+pub fn facts(object: &Object) -> io::Result<()> {
+    for line in &object.selection {
+        answer(&format!("Selection: {line}"))?;
     }
     for reason in &object.rejections {
         answer(&format!("Rejected:  {reason}"))?;
     }
-    answer("")?;
-    answer(yaml(&value(object)).trim_end())
+    for job in &object.jobs {
+        answer(&format!("Job:       {job}"))?;
+    }
+    Ok(())
+}
+
+/// The targets of a job as `/api/v1/targets` tells them, and how many were dropped.
+pub fn targets(found: &Value) -> io::Result<()> {
+    let active = found["activeTargets"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for target in active {
+        let text = |name: &str| target[name].as_str().unwrap_or_default();
+        let error = match text("lastError") {
+            "" => String::new(),
+            error => format!(": {error}"),
+        };
+        answer(&format!("Target:    {} is {}{error}", text("scrapeUrl"), text("health")))?;
+    }
+    let dropped = found["droppedTargets"].as_array().map_or(0, Vec::len);
+    if dropped > 0 || active.is_empty() {
+        answer(&format!("Targets:   {} active, {dropped} dropped by relabelling", active.len()))?;
+    }
+    Ok(())
 }
 
 /// What was changed, oldest first.

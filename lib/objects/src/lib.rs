@@ -26,6 +26,7 @@ mod select;
 mod semantics;
 mod targets;
 mod types;
+mod why;
 
 pub use document::read_documents;
 pub use generate::{Generated, Group, Job, Rejected, generate};
@@ -34,3 +35,4 @@ pub use manifest::{MASKED, Manifest, render};
 pub use problem::{Note, Problem};
 pub use rules::{NamedRuleFile, rule_files};
 pub use schema::{Explained, Reference, explain};
+pub use why::selection;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use narthex_cluster::{ClusterState, Object as Stored, ObjectAction, ObjectKey};
-use narthex_objects::{Generated, Kind, generate, render, rule_files};
+use narthex_objects::{Generated, Kind, generate, render, rule_files, selection};
 use narthex_proto::v1::{
     ListObjectsRequest, Object, ObjectHistory, ObjectHistoryRequest, ObjectList, ObjectName,
     ObjectRevision,
@@ -111,6 +111,10 @@ pub fn list(
         Object {
             rejections: of(&in_force.rejections),
             jobs: of(&in_force.jobs),
+            selection: match request.name.is_empty() {
+                true => Vec::new(),
+                false => selection(state.objects(), object),
+            },
             ..shown(object, show_secrets)
         }
     });

@@ -2,9 +2,9 @@
 
 mod alertmanager;
 mod alertmanager_config;
-mod common;
 mod core;
 mod monitors;
+mod parts;
 mod prometheus;
 mod scrape_config;
 

@@ -6,7 +6,7 @@ use crate::schema::{
     optional, pod, required,
 };
 
-use super::common::{
+use super::parts::{
     AUTHORIZATION, BASIC_AUTH, KEY_REFERENCE, LABEL_SELECTOR, OAUTH2, SECRET_OR_CONFIG_MAP,
     TLS_CONFIG, WEB_HTTP_CONFIG, WEB_TLS_CONFIG,
 };

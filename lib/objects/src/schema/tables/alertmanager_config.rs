@@ -8,7 +8,7 @@ use crate::schema::{
     optional, required,
 };
 
-use super::common::{AUTHORIZATION, BASIC_AUTH, KEY_REFERENCE, OAUTH2, SIGV4, TLS_CONFIG};
+use super::parts::{AUTHORIZATION, BASIC_AUTH, KEY_REFERENCE, OAUTH2, SIGV4, TLS_CONFIG};
 
 const SOURCE_MATCH: &[Field] = &[
     optional("matchType", OneOf(&["!=", "=", "=~", "!~"])),

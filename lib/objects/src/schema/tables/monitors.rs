@@ -8,7 +8,7 @@ use crate::schema::{
     idle, optional, required,
 };
 
-use super::common::{
+use super::parts::{
     ATTACH_METADATA, AUTHORIZATION, BASIC_AUTH, KEY_REFERENCE, LABEL_SELECTOR, OAUTH2, RELABELING,
     TLS_CONFIG, TLS_CONFIG_WITH_FILES,
 };

@@ -8,7 +8,7 @@ use crate::schema::{
     idle, optional, pod, required,
 };
 
-use super::common::{
+use super::parts::{
     ATTACH_METADATA, AUTHORIZATION, BASIC_AUTH, KEY_REFERENCE, LABEL_SELECTOR, OAUTH2, RELABELING,
     SIGV4, TLS_CONFIG_WITH_FILES, WEB_HTTP_CONFIG, WEB_TLS_CONFIG,
 };
