@@ -9,6 +9,7 @@ const PROTOS: &[&str] = &[
     "narthex/v1/query.proto",
     "narthex/v1/cluster.proto",
     "narthex/v1/append.proto",
+    "narthex/v1/objects.proto",
     "narthex/internal/v1/shard.proto",
     "narthex/internal/v1/control.proto",
     "narthex/internal/v1/raft.proto",
@@ -21,6 +22,7 @@ const PUBLIC_PROTOS: &[&str] = &[
     "narthex/v1/query.proto",
     "narthex/v1/cluster.proto",
     "narthex/v1/append.proto",
+    "narthex/v1/objects.proto",
     "opentelemetry/proto/collector/metrics/v1/metrics_service.proto",
 ];
 

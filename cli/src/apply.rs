@@ -1,10 +1,16 @@
-//! `narthex apply`: what a file says becomes state of a running cluster.
+//! `narthex apply`: what files say becomes state of a running cluster.
 //!
-//! It asks nodes, as they ask each other: whoever has a certificate of the cluster may configure it,
-//! and no web listener has to allow it. There is no watching of the file; whoever changes it applies
-//! it again.
+//! Objects go to a web listener. A `prometheus.yml`, which is told from them by its having neither
+//! `apiVersion` nor `kind`, goes to nodes, as they ask each other: whoever has a certificate of the
+//! cluster may configure it, and no web listener has to allow it. There is no watching of files;
+//! whoever changes one applies it again.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use narthex_cluster::{ClusterState, Outcome};
 use narthex_node::config::ConfigError;
@@ -21,6 +27,7 @@ use crate::{
     client::{self, ClientError},
     config_file,
     flags::ApplyArguments,
+    objects::{self, ObjectsError, files},
     output::answer,
     proposer::{ProposeError, Proposer},
 };
@@ -48,11 +55,27 @@ pub enum ApplyError {
     Silent { nodes: String },
     #[error("print the answer")]
     Print(#[from] io::Error),
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    /// Say where the cluster's nodes are.
+    #[error("{} is a prometheus.yml: it needs --cluster.join, and no other file", file.display())]
+    Alone { file: PathBuf },
+}
+
+/// Whether all that the files say is in force.
+pub async fn run(arguments: &ApplyArguments) -> Result<bool, ApplyError> {
+    if let Some(file) = files::prometheus_file(&arguments.files) {
+        if arguments.files.len() > 1 || arguments.join.is_empty() {
+            return Err(ApplyError::Alone { file: file.to_owned() });
+        }
+        import(file, arguments).await?;
+        return Ok(true);
+    }
+    Ok(objects::apply(arguments).await?)
 }
 
 /// Puts the file in force, and says whether that changed anything.
-pub async fn run(arguments: &ApplyArguments) -> Result<(), ApplyError> {
-    let (file, cluster) = (&arguments.file, &arguments.cluster);
+async fn import(file: &Path, cluster: &ApplyArguments) -> Result<(), ApplyError> {
     // Whoever evaluates rules takes all that expressions may use.
     let config = narthex_node::config::load(file, &ParseOptions::everything())?;
     for section in &config.inactive {

@@ -20,6 +20,7 @@ mod listener;
 mod log;
 mod members;
 mod memory;
+mod objects;
 mod output;
 mod promql;
 mod promql_test;
@@ -100,7 +101,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(roles::run_querier(&arguments)?)
         }
         Command::Query(arguments) => ask(query::run(&arguments)),
-        Command::Apply(arguments) => ask(apply::run(&arguments)),
+        Command::Apply(arguments) => judge(apply::run(&arguments)),
+        Command::Get(arguments) => judge(objects::get(&arguments)),
+        Command::Describe(arguments) => judge(objects::describe(&arguments)),
+        Command::Delete(arguments) => judge(objects::delete(&arguments)),
+        Command::Diff(arguments) => judge(objects::diff(&arguments)),
+        Command::Watch(arguments) => ask(objects::watch(&arguments)),
+        Command::Explain(arguments) => {
+            objects::explain(&arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Why(arguments) => judge(objects::why(&arguments)),
+        Command::History(arguments) => ask(objects::history(&arguments)),
+        Command::Rollback(arguments) => judge(objects::rollback(&arguments)),
         Command::Cluster(ClusterCommand::Init(arguments)) => ask(cluster::init(&arguments)),
         Command::Cluster(ClusterCommand::Status(flags)) => ask(cluster::status(&flags)),
         Command::Cluster(ClusterCommand::Certs(arguments)) => {
@@ -142,10 +155,16 @@ fn code(passed: bool) -> ExitCode {
 fn ask<E: Error + Send + Sync + 'static>(
     verb: impl Future<Output = Result<(), E>>,
 ) -> anyhow::Result<ExitCode> {
+    judge(async { verb.await.map(|()| true) })
+}
+
+/// The same for one that says whether all is well.
+fn judge<E: Error + Send + Sync + 'static>(
+    verb: impl Future<Output = Result<bool, E>>,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(verb)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code(runtime.block_on(verb)?))
 }

@@ -8,6 +8,7 @@ pub mod control;
 pub mod discovery;
 pub mod disk;
 pub mod founding;
+mod generated;
 pub mod host;
 pub mod identity;
 mod metrics;

@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     config::{BuiltinHost, Config},
     discovery::{Discovery, DiscoveryMetrics},
+    generated::{self, OwnConfig},
     node::{Shared, StartError},
     owners::{self, Owner},
     scrape::{
@@ -67,33 +68,15 @@ pub(crate) fn start(
     Ok(scraper)
 }
 
-/// The configuration in force: that of cluster state, or the built-in one where it is wanted.
+/// The configuration in force: that of cluster state, or the built-in one where it is wanted, and
+/// behind it the jobs of objects.
 pub(crate) fn follow_config(
     shared: &Arc<Shared>,
-    mut state: watch::Receiver<Arc<ClusterState>>,
+    state: watch::Receiver<Arc<ClusterState>>,
 ) -> watch::Receiver<Arc<Config>> {
     let builtin_node = shared.scrapes_builtin.then_some(shared.node);
-    let first = config_of(&state.borrow_and_update(), builtin_node);
-    let (sender, receiver) = watch::channel(Arc::new(first));
-    let stop = shared.stop.clone();
-    shared.tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return },
-            }
-            let config = config_of(&state.borrow_and_update(), builtin_node);
-            sender.send_if_modified(|current| {
-                let is_other = **current != config;
-                if is_other {
-                    *current = Arc::new(config);
-                    info!("scrape configuration changed");
-                }
-                is_other
-            });
-        }
-    });
-    receiver
+    let own: Arc<OwnConfig> = Arc::new(move |state| config_of(state, builtin_node));
+    generated::follow(state, own, &shared.tasks, shared.stop.clone())
 }
 
 /// `builtin_node`: the node, where the built-in configuration stands in for one of cluster state.

@@ -81,6 +81,8 @@ use crate::{
 
 /// Bytes of one message, both ways: an entry is at most 4 MiB, columns come in smaller parts.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of cluster state, which goes whole: its objects, their history, and all else.
+pub const STATE_BYTES_MAX: usize = 96 << 20;
 
 /// A stream of answers.
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -202,8 +204,7 @@ impl RemoteNode {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
             read: ShardReadClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
-            control: ControlClient::new(channel.clone())
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            control: ControlClient::new(channel.clone()).max_decoding_message_size(STATE_BYTES_MAX),
             backup: BackupClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             membership: MembershipClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
         }

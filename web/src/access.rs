@@ -259,6 +259,14 @@ endpoints! {
     IMPORT = "/api/v1/import/prometheus", [POST], Needs(Write);
     /// OpenTelemetry's metrics.
     OTLP_METRICS = "/api/v1/otlp/v1/metrics", [POST], Needs(Write);
+    /// Config objects, secrets masked.
+    OBJECTS = "/api/v1/objects", [GET], Needs(Read);
+    /// What was changed of config objects.
+    OBJECTS_HISTORY = "/api/v1/objects/history", [GET], Needs(Read);
+    /// Brings config objects into the state that documents say.
+    OBJECTS_APPLY = "/api/v1/objects/apply", [POST], Needs(Role::Config);
+    /// Deletes a config object.
+    OBJECTS_DELETE = "/api/v1/objects/delete", [POST], Needs(Role::Config);
     /// Ends a query.
     ADMIN_KILL_QUERY = "/api/v1/admin/queries/kill", [POST, PUT], Needs(Admin);
     /// Brings what is in memory to disk in its final form.
@@ -293,6 +301,13 @@ pub const GRPC: &[(&str, &str, Access)] = &[
     ("narthex.v1.Membership", "Remove", Needs(Admin)),
     ("narthex.v1.Membership", "Split", Needs(Admin)),
     ("narthex.v1.Membership", "Moves", Needs(Read)),
+    ("narthex.v1.Objects", "Apply", Needs(Role::Config)),
+    ("narthex.v1.Objects", "Delete", Needs(Role::Config)),
+    ("narthex.v1.Objects", "List", Needs(Read)),
+    ("narthex.v1.Objects", "Reveal", Needs(Admin)),
+    ("narthex.v1.Objects", "Watch", Needs(Read)),
+    ("narthex.v1.Objects", "History", Needs(Read)),
+    ("narthex.v1.Objects", "Rollback", Needs(Role::Config)),
     ("narthex.v1.Append", "Append", Needs(Write)),
     ("opentelemetry.proto.collector.metrics.v1.MetricsService", "Export", Needs(Write)),
     ("grpc.health.v1.Health", "*", Public),

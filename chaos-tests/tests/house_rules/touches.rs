@@ -57,6 +57,7 @@ const ALLOWED: &[(&str, &[Touch])] = &[
     ("lib/yaml", &[]),
     ("lib/template", &[]),
     ("lib/rules", &[]),
+    ("lib/objects", &[]),
     ("lib/promql", &[]),
     ("lib/cluster", &[]),
     ("lib/tsdb", &[Disk]),

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::server::{FeatureFlags, JoinFlags, parse_duration};
+use super::server::{FeatureFlags, parse_duration};
 
 /// Which cluster to ask, and how to print what it says.
 #[derive(Debug, Clone, Args)]
@@ -34,16 +34,6 @@ pub struct QueryArguments {
     pub time: Option<f64>,
     #[command(flatten)]
     pub client: ClientFlags,
-}
-
-/// `narthex apply`.
-#[derive(Debug, Args)]
-pub struct ApplyArguments {
-    /// A prometheus.yml; files that it names are read on the nodes
-    #[arg(short, long = "filename", env = "NARTHEX_FILENAME")]
-    pub file: PathBuf,
-    #[command(flatten)]
-    pub cluster: JoinFlags,
 }
 
 /// `narthex cluster`.

@@ -4,6 +4,7 @@
 //! variable, `NARTHEX_` and the name in capitals. Exit codes: 0 done, 1 failed, 2 misused.
 
 mod client;
+mod objects;
 pub mod prometheus;
 mod server;
 
@@ -12,11 +13,16 @@ use std::collections::BTreeMap;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use client::{
-    ApplyArguments, BackupArguments, CertsArguments, CheckArguments, CheckConfigArguments,
-    CheckRulesArguments, ClientFlags, ClusterCommand, DrainArguments, ExpressionArguments,
-    GetArguments, ImportArguments, ImportCommand, InitArguments, Lint, LintFlags, Output,
-    PromqlCommand, QueryArguments, RemoveArguments, RestoreArguments, RetentionArguments,
-    SetArguments, SplitArguments, TestArguments, TestRulesArguments,
+    BackupArguments, CertsArguments, CheckArguments, CheckConfigArguments, CheckRulesArguments,
+    ClientFlags, ClusterCommand, DrainArguments, ExpressionArguments, GetArguments,
+    ImportArguments, ImportCommand, InitArguments, Lint, LintFlags, Output, PromqlCommand,
+    QueryArguments, RemoveArguments, RestoreArguments, RetentionArguments, SetArguments,
+    SplitArguments, TestArguments, TestRulesArguments,
+};
+pub use objects::{
+    ApplyArguments, DeleteArguments, DescribeArguments, DiffArguments, ExplainArguments,
+    GetObjectsArguments, HistoryArguments, ObjectFlags, ObjectOutput, RollbackArguments,
+    WatchArguments,
 };
 pub use server::{
     FeatureFlags, IngestFlags, JoinFlags, LogFlags, LogFormat, LogLevel, NodeArguments,
@@ -78,8 +84,26 @@ pub enum Command {
     Querier(QuerierArguments),
     /// Evaluate a PromQL expression
     Query(QueryArguments),
-    /// Put a prometheus.yml in force in a cluster of separate processes
+    /// Bring config objects into the state that files say, or put a prometheus.yml in force
     Apply(ApplyArguments),
+    /// Show config objects
+    Get(GetObjectsArguments),
+    /// All that is known of a config object
+    Describe(DescribeArguments),
+    /// Delete config objects
+    Delete(DeleteArguments),
+    /// What applying files would change; exit code 1 where something would
+    Diff(DiffArguments),
+    /// Config objects as they are, and then their changes
+    Watch(WatchArguments),
+    /// What a field of a kind may hold
+    Explain(ExplainArguments),
+    /// What selects a config object or why nothing does, and how its targets are
+    Why(DescribeArguments),
+    /// What was changed of config objects, when and by whom
+    History(HistoryArguments),
+    /// Bring a config object back to what it was
+    Rollback(RollbackArguments),
     /// Found, inspect and equip a cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),

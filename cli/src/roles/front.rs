@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     Prepared, PreparedConfig, RoleError, Running, SHUTDOWN_TIMEOUT, admin, features, membership,
-    node, retention,
+    node, objects, retention,
     rules::{self, RuleQuerying},
     settings,
 };
@@ -209,6 +209,7 @@ impl Parts {
         }
         retention::add(&mut routes, proposer.clone(), state.clone());
         settings::add(&mut routes, proposer.clone(), state.clone());
+        objects::add(&mut routes, proposer.clone(), state.clone());
         let reload = prepared.config.map(|PreparedConfig { path, config, options }| {
             let (importer, reload) = Importer::new((path, options), proposer, status);
             tasks.spawn(importer.run(config, stop.clone()));

@@ -9,6 +9,7 @@ mod features;
 mod front;
 mod membership;
 mod node;
+mod objects;
 mod retention;
 mod rules;
 mod runtime;

@@ -15,8 +15,9 @@ use narthex_model::Timestamp;
 use crate::{
     AddMember, ChangeRing, ClusterState, ClusterVersion, Command, Drain, EndMove, Epoch, Found,
     ImportScrapeConfig, Incarnation, Member, MemberState, Move, MoveProblem, MoveReplica, NodeId,
-    Outcome, Placement, Preference, Refusal, Request, Ring, ScrapeConfig, SettingsChange, ShardId,
-    StartMember, codec::CONTENT_BYTES_MAX, epoch, placement, state::Answered,
+    ObjectOutcome, Outcome, Placement, Preference, Refusal, Request, Ring, ScrapeConfig,
+    SettingsChange, ShardId, StartMember, codec::CONTENT_BYTES_MAX, epoch, placement,
+    state::Answered,
 };
 
 /// The most shards a cluster can have: beyond it idle groups cost more than they carry.
@@ -32,6 +33,7 @@ enum Effect {
     Change,
     MemberAdded(NodeId),
     EpochAdded(u64, Timestamp),
+    Objects(Vec<ObjectOutcome>),
 }
 
 impl ClusterState {
@@ -59,6 +61,14 @@ impl ClusterState {
             Effect::Change => Outcome::Changed { revision },
             Effect::MemberAdded(node) => Outcome::MemberAdded { revision, node },
             Effect::EpochAdded(epoch, from) => Outcome::EpochAdded { revision, epoch, from },
+            Effect::Objects(outcomes) => {
+                use ObjectOutcome::{Refused, Unchanged};
+                let stays = |outcome: &ObjectOutcome| matches!(outcome, Unchanged | Refused(_));
+                if outcomes.iter().all(stays) {
+                    return Outcome::Objects { revision: self.revision, outcomes };
+                }
+                Outcome::Objects { revision, outcomes }
+            }
         };
         self.revision = revision;
         outcome
@@ -91,6 +101,11 @@ impl ClusterState {
                 false => Effect::Nothing,
             }),
             Command::SetRetention(rules) => Ok(match self.set_retention(rules)? {
+                true => Effect::Change,
+                false => Effect::Nothing,
+            }),
+            Command::ChangeObjects(request) => self.change_objects(request).map(Effect::Objects),
+            Command::LimitObjects(bytes) => Ok(match self.limit_objects(*bytes)? {
                 true => Effect::Change,
                 false => Effect::Nothing,
             }),

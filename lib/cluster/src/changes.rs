@@ -23,6 +23,8 @@ pub struct Changes {
     pub replication_factor: bool,
     /// Gates may have opened.
     pub version: bool,
+    /// Config objects came, went, or differ.
+    pub objects: bool,
 }
 
 impl Changes {
@@ -37,6 +39,7 @@ impl Changes {
             settings: old.settings() != new.settings() || old.retention() != new.retention(),
             replication_factor: old.replication_factor() != new.replication_factor(),
             version: old.version() != new.version(),
+            objects: !old.objects().is_same(new.objects()),
         }
     }
 

@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use narthex_model::Timestamp;
 
 use crate::{
-    Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Gate, HeardReplica, Incarnation,
-    Move, NodeId, Owner, RetentionRule, RuleProblem, SettingsChange, ShardId,
+    Addresses, Binary, ChangeObjects, ClusterId, ClusterVersion, DecodeError, Gate, HeardReplica,
+    Incarnation, Move, NodeId, ObjectOutcome, Owner, RetentionRule, RuleProblem, SettingsChange,
+    ShardId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
@@ -79,6 +80,10 @@ pub enum Command {
     HearReplicas(Vec<HeardReplica>),
     /// Series that are kept for another time than the others: all rules, in order.
     SetRetention(Vec<RetentionRule>),
+    /// Config objects are written and deleted.
+    ChangeObjects(ChangeObjects),
+    /// How many bytes all config objects may have.
+    LimitObjects(u64),
 }
 
 impl Command {
@@ -86,6 +91,7 @@ impl Command {
     pub const fn gate(&self) -> Gate {
         match self {
             Self::ChangeRing(_) => Gate::Splits,
+            Self::ChangeObjects(_) | Self::LimitObjects(_) => Gate::Objects,
             _ => Gate::Base,
         }
     }
@@ -234,6 +240,13 @@ pub enum Outcome {
     },
     /// Nothing changed.
     Refused(Refusal),
+    /// Each change of objects was decided for itself.
+    Objects {
+        /// The state's revision since: that of whatever was changed.
+        revision: u64,
+        /// What became of each, in the order of the request.
+        outcomes: Vec<ObjectOutcome>,
+    },
 }
 
 impl Outcome {
@@ -441,6 +454,14 @@ pub enum Refusal {
         /// What is wrong.
         problem: RuleProblem,
     },
+    /// Ask for them in several requests.
+    #[error("{changes} changes of objects are more than the {max} allowed in one request")]
+    TooManyChanges {
+        /// What was sent.
+        changes: u64,
+        /// The most there can be.
+        max: u64,
+    },
 }
 
 /// What is wrong with a move.
@@ -498,6 +519,8 @@ wire_enum!(Command, "command" {
     14 => ImportScrapeConfig(import),
     15 => HearReplicas(heard),
     16 => SetRetention(rules),
+    17 => ChangeObjects(changes),
+    18 => LimitObjects(bytes),
 });
 
 wire_enum!(Outcome, "outcome" {
@@ -506,6 +529,7 @@ wire_enum!(Outcome, "outcome" {
     3 => MemberAdded { revision, node },
     4 => EpochAdded { revision, epoch, from },
     5 => Refused(refusal),
+    6 => Objects { revision, outcomes },
 });
 
 wire_enum!(Refusal, "refusal" {
@@ -534,6 +558,7 @@ wire_enum!(Refusal, "refusal" {
     23 => TooManyRules { rules, max },
     24 => InvalidRule { number, problem },
     25 => FewerShards { shards, present },
+    26 => TooManyChanges { changes, max },
 });
 
 wire_enum!(MoveProblem, "move problem" {

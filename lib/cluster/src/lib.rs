@@ -1,5 +1,5 @@
 //! What all processes of a cluster must agree on: who is a member, where shards lie, which shard
-//! a sample belongs to, what is scraped, and who may ask for what.
+//! a sample belongs to, what is scraped, which objects are in force, and who may ask for what.
 //!
 //! The control group replicates a log of [`Request`]s; every process applies it to a
 //! [`ClusterState`] with [`ClusterState::apply`], or follows a stream of states, and then routes
@@ -22,6 +22,7 @@ mod command;
 mod epoch;
 mod id;
 mod member;
+mod objects;
 mod pairs;
 mod placement;
 mod retention;
@@ -43,6 +44,11 @@ pub use command::{
 pub use epoch::{EPOCH_LEAD_MILLIS_MIN, Epoch};
 pub use id::{ClusterId, Incarnation, InvalidId, NodeId, ShardId, TenantId};
 pub use member::{Addresses, Binary, FailureDomain, Member, MemberState};
+pub use objects::{
+    ChangeObjects, DeleteObject, Expected, OBJECT_BYTES_MAX, OBJECT_CHANGES_MAX,
+    OBJECTS_BYTES_DEFAULT, OBJECTS_BYTES_MAX, Object, ObjectAction, ObjectChange, ObjectKey,
+    ObjectOutcome, ObjectProblem, ObjectRevision, Objects, PutObject,
+};
 pub use pairs::{HeardReplica, PAIRS_MAX, Pair, REPORT_MILLIS, SILENCE_MILLIS};
 pub use placement::{Move, Placement};
 pub use retention::{

@@ -11,14 +11,18 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     Addresses, Binary, ClusterId, ClusterVersion, DecodeError, Epoch, Gate, Member, MemberState,
-    Move, NodeId, Outcome, Pair, Placement, RequestId, RetentionRule, Ring, SHARDS_MAX, Settings,
-    ShardId, TenantId,
+    Move, NodeId, Objects, Outcome, Pair, Placement, RequestId, RetentionRule, Ring, SHARDS_MAX,
+    Settings, ShardId, TenantId,
     codec::{Reader, Wire, wire_enum, wire_struct},
 };
 
 /// What the bytes of a state begin with, before the version of their format.
 const MAGIC: &[u8; 4] = b"NXCS";
-const FORMAT_VERSION: u8 = 1;
+/// A state without objects is written as before there were any: members that do not know them yet
+/// follow it.
+const FORMAT_WITHOUT_OBJECTS: u8 = 1;
+/// The same, with the objects behind.
+const FORMAT_WITH_OBJECTS: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
 
 /// Everything the control group has decided. Changed by [`ClusterState::apply`] and nothing else.
@@ -42,6 +46,7 @@ pub struct ClusterState {
     pub(crate) retention: Vec<RetentionRule>,
     /// The latest requests that were not refused, oldest first.
     pub(crate) answered: VecDeque<Answered>,
+    pub(crate) objects: Objects,
 }
 
 /// A remembered request.
@@ -213,8 +218,12 @@ impl ClusterState {
     /// The bytes of a checkpoint or snapshot. Equal states have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        out.push(FORMAT_VERSION);
+        let without_objects = self.objects == Objects::default();
+        out.push(if without_objects { FORMAT_WITHOUT_OBJECTS } else { FORMAT_WITH_OBJECTS });
         self.put(&mut out);
+        if !without_objects {
+            self.objects.put(&mut out);
+        }
         out.extend_from_slice(&xxh3_64(&out).to_le_bytes());
         out
     }
@@ -226,7 +235,7 @@ impl ClusterState {
             return Err(Reader::new(bytes).malformed("cluster state"));
         }
         let number = u8::read(&mut header)?;
-        if number != FORMAT_VERSION {
+        if ![FORMAT_WITHOUT_OBJECTS, FORMAT_WITH_OBJECTS].contains(&number) {
             let what = "cluster state format";
             return Err(DecodeError::Unknown { what, number: number.into() });
         }
@@ -241,6 +250,12 @@ impl ClusterState {
         let mut from = Reader::new(body);
         from.take(MAGIC.len() + 1, "cluster state")?;
         let mut state = Self::read(&mut from)?;
+        if number == FORMAT_WITH_OBJECTS {
+            state.objects = Objects::read(&mut from)?;
+            if state.objects == Objects::default() {
+                return Err(from.malformed("objects"));
+            }
+        }
         from.finish()?;
         state.share_rings();
         Ok(state)
@@ -256,22 +271,6 @@ impl ClusterState {
     }
 }
 
-wire_struct!(ClusterState {
-    cluster,
-    revision,
-    time,
-    version,
-    replication_factor,
-    settings,
-    members,
-    retired,
-    shards,
-    epochs,
-    scrape_config,
-    pairs,
-    retention,
-    answered,
-});
 wire_struct!(Answered { id, outcome });
 wire_struct!(ScrapeConfig { owner, digest, content, revision, imported });
 wire_struct!(Member { id, name, addresses, zone, binary, incarnation, state, started });
@@ -281,6 +280,46 @@ wire_struct!(Placement { replicas, moving });
 wire_struct!(Move { add, remove });
 wire_enum!(Owner, "owner" { 1 => File, 2 => Kubernetes, 3 => User(name), });
 wire_enum!(MemberState, "member state" { 1 => Active, 2 => Draining, });
+
+/// All but the objects, which have a format version of their own.
+impl Wire for ClusterState {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.cluster.put(out);
+        self.revision.put(out);
+        self.time.put(out);
+        self.version.put(out);
+        self.replication_factor.put(out);
+        self.settings.put(out);
+        self.members.put(out);
+        self.retired.put(out);
+        self.shards.put(out);
+        self.epochs.put(out);
+        self.scrape_config.put(out);
+        self.pairs.put(out);
+        self.retention.put(out);
+        self.answered.put(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            cluster: Wire::read(from)?,
+            revision: Wire::read(from)?,
+            time: Wire::read(from)?,
+            version: Wire::read(from)?,
+            replication_factor: Wire::read(from)?,
+            settings: Wire::read(from)?,
+            members: Wire::read(from)?,
+            retired: Wire::read(from)?,
+            shards: Wire::read(from)?,
+            epochs: Wire::read(from)?,
+            scrape_config: Wire::read(from)?,
+            pairs: Wire::read(from)?,
+            retention: Wire::read(from)?,
+            answered: Wire::read(from)?,
+            objects: Objects::default(),
+        })
+    }
+}
 
 /// A ring is rebuilt from its shards.
 impl Wire for Epoch {

@@ -35,19 +35,28 @@ pub enum Gate {
     Scopes,
     /// Rules: a shard remembers what its rule groups remember.
     Rules,
+    /// Config objects: every member reads a state that holds them.
+    Objects,
 }
 
 impl Gate {
     /// All gates, for status pages.
-    pub const ALL: [Self; 6] =
-        [Self::Base, Self::Moves, Self::Streams, Self::Splits, Self::Scopes, Self::Rules];
+    pub const ALL: [Self; 7] = [
+        Self::Base,
+        Self::Moves,
+        Self::Streams,
+        Self::Splits,
+        Self::Scopes,
+        Self::Rules,
+        Self::Objects,
+    ];
 
     /// The cluster version that opens the gate.
     pub const fn opens_at(self) -> ClusterVersion {
         match self {
             Self::Base => ClusterVersion(1),
             Self::Moves | Self::Streams | Self::Splits => ClusterVersion(2),
-            Self::Scopes | Self::Rules => ClusterVersion(3),
+            Self::Scopes | Self::Rules | Self::Objects => ClusterVersion(3),
         }
     }
 
@@ -60,6 +69,7 @@ impl Gate {
             Self::Splits => "splits",
             Self::Scopes => "scopes",
             Self::Rules => "rules",
+            Self::Objects => "objects",
         }
     }
 }

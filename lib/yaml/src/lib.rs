@@ -14,7 +14,7 @@ mod tree;
 use std::fmt;
 
 pub use decode::Fields;
-pub use tree::{Entry, Kind, Node, parse};
+pub use tree::{Entry, Kind, Node, parse, parse_all};
 
 /// What is wrong in a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,11 @@ impl Problem {
     /// Something is wrong in this line, counted from 1.
     pub fn at(line: usize, message: impl Into<String>) -> Self {
         Self { line: Some(line), message: message.into() }
+    }
+
+    /// What is wrong, without the line.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// Something is wrong that has no line.

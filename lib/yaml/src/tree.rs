@@ -73,6 +73,22 @@ pub fn parse(text: &str) -> Result<Node, Problem> {
     Ok(stack.pop().unwrap_or(Node { line: 1, kind: Kind::Null }))
 }
 
+/// Reads all documents of `text`; one without content is [`Kind::Null`]. Anchors end with their
+/// document, limits hold for all of them together.
+pub fn parse_all(text: &str) -> Result<Vec<Node>, Problem> {
+    let mut documents = Vec::new();
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    while let Some((event, line)) = reader.next_event()? {
+        match event {
+            Event::DocumentStart(..) => reader.anchors.clear(),
+            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            event => documents.push(reader.node(event, line, 0)?),
+        }
+    }
+    Ok(documents)
+}
+
 struct Reader<'a> {
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
@@ -222,6 +238,16 @@ mod tests {
         assert_eq!(text_of(&node, "version"), "1.10");
         assert_eq!(text_of(&node, "env"), "no");
         assert_eq!(text_of(&node, "quoted"), "~");
+    }
+
+    #[test]
+    fn documents_are_read_one_by_one() {
+        let nodes = parse_all("a: &x 1\n---\n# nothing\n---\nb: 2\n").expect("valid");
+        assert_eq!(nodes.len(), 3);
+        assert_eq!((text_of(&nodes[0], "a"), &nodes[1].kind), ("1", &Kind::Null));
+        assert_eq!((text_of(&nodes[2], "b"), nodes[2].line), ("2", 5));
+        assert_eq!(parse_all("").expect("nothing"), []);
+        assert!(parse_all("a: &x 1\n---\nb: *x\n").is_err(), "anchors end with their document");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tonic::{
     service::{Routes, interceptor::InterceptedService},
 };
 
-use super::{Answers, MESSAGE_BYTES_MAX, NodeService};
+use super::{Answers, MESSAGE_BYTES_MAX, NodeService, STATE_BYTES_MAX};
 use crate::{
     connect::OwnCluster,
     internal::v1::{
@@ -81,7 +81,7 @@ pub fn serve(node: Arc<dyn NodeService>, cluster: &OwnCluster) -> Routes {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let read = ShardReadServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let control = ControlServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let control = ControlServer::new(served.clone()).max_encoding_message_size(STATE_BYTES_MAX);
     let backup = BackupServer::new(served.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let membership = MembershipServer::new(served).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let check = || {

@@ -12,6 +12,8 @@ use crate::proposer::Proposer;
 
 /// How many replicas each shard has.
 const REPLICATION_FACTOR: &str = "cluster.replication-factor";
+/// How many bytes all config objects may have.
+const OBJECTS_BYTES: &str = "objects.max-bytes";
 /// How long this process may take to hear of what it has set.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -54,21 +56,29 @@ impl Settings for SettingsService {
     }
 }
 
-/// What these settings ask for. The replication factor is changed by a request of its own.
+/// What these settings ask for. Those that are no part of what shards keep are changed by requests
+/// of their own.
 fn command(asked: &[Setting]) -> Result<Command, String> {
-    let pairs = asked.iter().map(|it| (it.name.as_str(), it.value.as_str()));
-    let Some(factor) = asked.iter().find(|it| it.name == REPLICATION_FACTOR) else {
-        let change = names::change(pairs).map_err(|error| error.to_string())?;
-        return Ok(Command::ChangeSettings(change));
+    let alone = |name: &str| match asked.iter().find(|it| it.name == name) {
+        Some(_) if asked.len() > 1 => {
+            Err(format!("{name} is changed alone, without other settings"))
+        }
+        found => Ok(found.map(|it| it.value.trim())),
     };
-    if asked.len() > 1 {
-        return Err(format!("{REPLICATION_FACTOR} is changed alone, without other settings"));
+    if let Some(value) = alone(REPLICATION_FACTOR)? {
+        let number = value.parse().map_err(|_| {
+            format!("{REPLICATION_FACTOR}: {value:?}: want an odd number such as 1, 3 or 5")
+        })?;
+        return Ok(Command::SetReplicationFactor(number));
     }
-    let value = factor.value.trim();
-    let number = value.parse().map_err(|_| {
-        format!("{REPLICATION_FACTOR}: {value:?}: want an odd number such as 1, 3 or 5")
-    })?;
-    Ok(Command::SetReplicationFactor(number))
+    if let Some(value) = alone(OBJECTS_BYTES)? {
+        let bytes = narthex_node::config::parse_byte_size(value)
+            .map_err(|problem| format!("{OBJECTS_BYTES}: {problem}"))?;
+        return Ok(Command::LimitObjects(bytes));
+    }
+    let pairs = asked.iter().map(|it| (it.name.as_str(), it.value.as_str()));
+    let change = names::change(pairs).map_err(|error| error.to_string())?;
+    Ok(Command::ChangeSettings(change))
 }
 
 fn list(state: &ClusterState) -> SettingsList {
@@ -81,5 +91,9 @@ fn list(state: &ClusterState) -> SettingsList {
         name: REPLICATION_FACTOR.to_owned(),
         value: state.replication_factor().to_string(),
     };
-    SettingsList { settings: names::ALL.iter().map(setting).chain([factor]).collect() }
+    let objects = Setting {
+        name: OBJECTS_BYTES.to_owned(),
+        value: format!("{}B", state.objects().bytes_max()),
+    };
+    SettingsList { settings: names::ALL.iter().map(setting).chain([factor, objects]).collect() }
 }

@@ -273,6 +273,44 @@ pub const OPERATIONS: &[Operation] = &[
         .takes("application/x-protobuf")
         .answers(Answer::Protobuf),
     get(
+        &access::OBJECTS,
+        "config objects, secrets masked",
+        &[
+            optional("kind", Kind::Texts, "kinds by any of their names; all by default"),
+            optional("namespace", Kind::Text, "all of them by default"),
+            optional("name", Kind::Text, "all of them by default"),
+            optional("selector", Kind::Text, "labels as a=b,c=d"),
+        ],
+    ),
+    get(
+        &access::OBJECTS_HISTORY,
+        "what was changed of config objects, when and by whom",
+        &[
+            optional("kind", Kind::Text, "a kind by any of its names; all by default"),
+            optional("namespace", Kind::Text, "all of them by default"),
+            optional("name", Kind::Text, "all of them by default"),
+        ],
+    ),
+    get(
+        &access::OBJECTS_APPLY,
+        "bring config objects into the state that documents say",
+        &[
+            optional("namespace", Kind::Text, "of objects that name none"),
+            optional("dryRun", Kind::Switch, "change nothing"),
+        ],
+    )
+    .takes("application/yaml"),
+    get(
+        &access::OBJECTS_DELETE,
+        "delete a config object",
+        &[
+            required("kind", Kind::Text, "a kind by any of its names"),
+            optional("namespace", Kind::Text, "default by default"),
+            required("name", Kind::Text, "the object's name"),
+            optional("dryRun", Kind::Switch, "change nothing"),
+        ],
+    ),
+    get(
         &access::ADMIN_KILL_QUERY,
         "end a query",
         &[required("id", Kind::Count, "of /api/v1/status/queries")],
