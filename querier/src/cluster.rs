@@ -9,8 +9,8 @@ use narthex_proto::{
     internal::v1::{
         CardinalityPart, CardinalityRequest, CleanTombstonesRequest, CleanTombstonesResponse,
         DeleteRequest, Deleted, ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest,
-        MetadataPart, MetadataRequest, NodeStatusRequest, NodeStatusResponse, SelectRequest,
-        SeriesPart, TargetsRequest, TargetsResponse,
+        MetadataPart, MetadataRequest, MovesRequest, MovesResponse, NodeStatusRequest,
+        NodeStatusResponse, SelectRequest, SeriesPart, TargetsRequest, TargetsResponse,
     },
     service::Answers,
     snapshot::{self, NodeFailure},
@@ -82,6 +82,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn node_status(&self, node: NodeId, within: Duration) -> Asked<'_, NodeStatusResponse, Status>;
     /// The scrape targets that a node owns.
     fn targets(&self, node: NodeId, within: Duration) -> Asked<'_, TargetsResponse, Status>;
+    /// What a node decided about replicas, as far as it leads the control group.
+    fn moves(&self, node: NodeId, within: Duration) -> Asked<'_, MovesResponse, Status>;
 }
 
 impl Cluster for ShardClient {
@@ -191,6 +193,13 @@ impl Cluster for ShardClient {
         Box::pin(async move {
             let node = self.node(node)?;
             in_time(within, node.targets(TargetsRequest {})).await
+        })
+    }
+
+    fn moves(&self, node: NodeId, within: Duration) -> Asked<'_, MovesResponse, Status> {
+        Box::pin(async move {
+            let node = self.node(node)?;
+            in_time(within, node.moves(MovesRequest {})).await
         })
     }
 }

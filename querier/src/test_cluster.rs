@@ -10,10 +10,10 @@ use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DeleteRequest, Deleted,
-        ExemplarsPart, FragmentPart, FragmentRequest, LabelCount, LabelValuesRequest,
-        MetadataFamily, MetadataPart, MetadataRequest, NodeStatusResponse, ReplicaStatus,
-        SelectRequest, SeriesPart, ShardCounts, TargetsResponse,
+        CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DecidedMove, DeleteRequest,
+        Deleted, ExemplarsPart, FragmentPart, FragmentRequest, LabelCount, LabelValuesRequest,
+        MetadataFamily, MetadataPart, MetadataRequest, MovesResponse, NodeStatusResponse,
+        ReplicaStatus, SelectRequest, SeriesPart, ShardCounts, TargetsResponse,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -250,5 +250,21 @@ impl Cluster for FakeCluster {
             return now(Err(Status::unavailable("connection refused")));
         }
         now(Ok(self.targets.get(&node.0).cloned().unwrap_or_default()))
+    }
+
+    fn moves(&self, node: NodeId, _: Duration) -> Asked<'_, MovesResponse, Status> {
+        let decided = DecidedMove {
+            time_ms: 1_000,
+            what: "move shard 1".to_owned(),
+            why: "node 3 is full".to_owned(),
+        };
+        now(match node.0 {
+            1 => Ok(MovesResponse {
+                state: "all is even".to_owned(),
+                moves: vec![decided],
+                leader_node_id: None,
+            }),
+            _ => Ok(MovesResponse { leader_node_id: Some(1), ..MovesResponse::default() }),
+        })
     }
 }

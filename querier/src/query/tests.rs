@@ -13,7 +13,8 @@ use narthex_proto::{
     internal::v1::{
         CardinalityPart, CardinalityRequest, CleanTombstonesResponse, DeleteRequest, Deleted,
         ExemplarsPart, FragmentEnd, FragmentPart, LabelValuesRequest, MetadataPart,
-        MetadataRequest, NodeStatusResponse, SelectRequest as Select, SeriesPart, TargetsResponse,
+        MetadataRequest, MovesResponse, NodeStatusResponse, SelectRequest as Select, SeriesPart,
+        TargetsResponse,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -230,6 +231,10 @@ impl Cluster for Shards {
     }
 
     fn targets(&self, _: NodeId, _: Duration) -> Asked<'_, TargetsResponse, Status> {
+        panic!("a query does not ask this")
+    }
+
+    fn moves(&self, _: NodeId, _: Duration) -> Asked<'_, MovesResponse, Status> {
         panic!("a query does not ask this")
     }
 }
