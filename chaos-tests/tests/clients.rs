@@ -90,7 +90,7 @@ fn the_description_of_the_api_holds() {
         "response_schema_conformance",
     ];
     // What changes something, what ends the cluster, and what has a body of its own.
-    let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|^/$";
+    let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|^/$|^/.page|^/assets";
     // It leaves a cache where it runs.
     let folder = tempfile::tempdir().expect("a folder can be made");
     let said = output_of(
