@@ -34,6 +34,38 @@ pub fn python_with(test: &str, package: &str) -> Option<Command> {
     Some(python)
 }
 
+/// Node with the packages of `NARTHEX_NODE` and the Chromium of `NARTHEX_BROWSER`, a folder that
+/// packages were unpacked into; without them the test is skipped. The script finds the browser's
+/// program in `NARTHEX_CHROMIUM` and its libraries in `NARTHEX_LIBRARIES`.
+pub fn browser(test: &str) -> Option<Command> {
+    let (Some(packages), Some(root)) =
+        (std::env::var_os("NARTHEX_NODE"), std::env::var_os("NARTHEX_BROWSER"))
+    else {
+        skip(test, "there is no Chromium, or nothing to drive it with");
+        return None;
+    };
+    if !Command::new("node").arg("--version").output().is_ok_and(|it| it.status.success()) {
+        skip(test, "there is no node");
+        return None;
+    }
+    let usr = PathBuf::from(root).join("usr/lib");
+    let libraries: Vec<_> = std::fs::read_dir(&usr)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with("-linux-gnu"))
+        .flat_map(|path| [path.join("pulseaudio"), path])
+        .collect();
+    let libraries = std::env::join_paths(libraries).expect("no colon in the cache's path");
+    let mut command = Command::new("node");
+    command
+        .env("NARTHEX_NODE", packages)
+        .env("NARTHEX_CHROMIUM", usr.join("chromium/chromium"))
+        .env("NARTHEX_LIBRARIES", libraries);
+    Some(command)
+}
+
 /// Says that a test cannot run here, past the capture of its output.
 pub fn skip(test: &str, reason: &str) {
     // The last colon is what separates the reason from the name.

@@ -160,7 +160,7 @@ fn the_description_of_the_api_holds() {
         "response_schema_conformance",
     ];
     // What changes something, what ends the cluster, what has a body of its own, and what has no end.
-    let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|/live$|^/$";
+    let others = "admin|/-/|/write|/otlp|/import|/metrics|/api/v1/read$|/live$|^/$|^/.page|^/assets|/objects";
     // It leaves a cache where it runs.
     let folder = tempfile::tempdir().expect("a folder can be made");
     let said = output_of(

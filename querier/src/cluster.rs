@@ -7,30 +7,12 @@ use narthex_cluster::{ClusterState, NodeId, ShardId};
 use narthex_proto::{
     client::{ShardClient, ShardError},
     internal::v1::{
-        CardinalityPart,
-        CardinalityRequest,
-        ChangesRequest,
-        ChangesResponse,
-        CleanTombstonesRequest,
-        CleanTombstonesResponse,
-        DeleteRequest,
-        Deleted,
-        ExemplarsPart,
-        FragmentPart,
-        FragmentRequest,
-        LabelValuesRequest,
-        MetadataPart,
-        MetadataRequest,
-        NodeStatusRequest,
-        NodeStatusResponse,
-        SelectRequest,
-        SeriesPart,
-        TargetsRequest,
-        TargetsResponse,
-        AlertmanagersRequest,
-        AlertmanagersResponse,
-        RuleGroupStatus,
-        RulesRequest,
+        AlertmanagersRequest, AlertmanagersResponse, CardinalityPart, CardinalityRequest,
+        ChangesRequest, ChangesResponse, CleanTombstonesRequest, CleanTombstonesResponse,
+        DeleteRequest, Deleted, ExemplarsPart, FragmentPart, FragmentRequest, LabelValuesRequest,
+        MetadataPart, MetadataRequest, MovesRequest, MovesResponse, NodeStatusRequest,
+        NodeStatusResponse, RuleGroupStatus, RulesRequest, SelectRequest, SeriesPart,
+        TargetsRequest, TargetsResponse,
     },
     service::Answers,
     snapshot::{self, NodeFailure},
@@ -122,6 +104,8 @@ pub trait Cluster: Send + Sync + 'static {
         node: NodeId,
         within: Duration,
     ) -> Asked<'_, AlertmanagersResponse, Status>;
+    /// What a node decided about replicas, as far as it leads the control group.
+    fn moves(&self, node: NodeId, within: Duration) -> Asked<'_, MovesResponse, Status>;
 }
 
 impl Cluster for ShardClient {
@@ -267,6 +251,13 @@ impl Cluster for ShardClient {
         Box::pin(async move {
             let node = self.node(node)?;
             in_time(within, node.alertmanagers(AlertmanagersRequest {})).await
+        })
+    }
+
+    fn moves(&self, node: NodeId, within: Duration) -> Asked<'_, MovesResponse, Status> {
+        Box::pin(async move {
+            let node = self.node(node)?;
+            in_time(within, node.moves(MovesRequest {})).await
         })
     }
 }

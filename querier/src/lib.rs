@@ -1,4 +1,4 @@
-//! The read front door: Prometheus's HTTP API, the gRPC query and cluster API, and the page at `/`.
+//! The read front door: Prometheus's HTTP API, the gRPC query and cluster API, and the pages at `/`.
 //!
 //! A query is parsed and planned here, its fragments are evaluated on the shards, and their columns
 //! are put together here. A querier keeps nothing but a second's worth of cluster status, and answers
@@ -48,4 +48,4 @@ pub use metrics::QuerierMetrics;
 pub use querier::{Querier, QuerierOptions};
 pub use query::{Answered, QueryRequest, QueryStats};
 pub use relabelling::{RelabelRule, RelabelStep, Relabelling};
-pub use status::{ClusterStatus, GroupRow, NodeRow, ReplicaRow};
+pub use status::{ClusterStatus, EpochRow, GroupRow, MovesRow, NodeRow, ReplicaRow};

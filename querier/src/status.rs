@@ -6,10 +6,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use narthex_cluster::{ClusterState, Member, MemberState, NodeId};
-use narthex_proto::internal::v1::{NodeStatusResponse, ReplicaStatus};
+use narthex_cluster::{ClusterState, Epoch, Member, MemberState, Move, NodeId, ShardId};
+use narthex_model::Timestamp;
+use narthex_proto::internal::v1::{DecidedMove, MovesResponse, NodeStatusResponse, ReplicaStatus};
 use narthex_web::Clock;
 use tokio::sync::Mutex;
+use tonic::Status;
 
 use crate::cluster::Cluster;
 
@@ -18,8 +20,10 @@ const KEPT: Duration = Duration::from_secs(1);
 /// How long a node may take to answer before it counts as unreachable.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
+const NO_LEADER: &str = "no node that is known leads the control group";
+
 /// The cluster at a moment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClusterStatus {
     /// UUID, or empty before the cluster is founded.
     pub cluster_id: String,
@@ -33,6 +37,34 @@ pub struct ClusterStatus {
     pub control: GroupRow,
     /// Shards by id.
     pub shards: Vec<GroupRow>,
+    /// Which shards samples fall to, by the times of samples.
+    pub ring: Vec<EpochRow>,
+    /// What is moved.
+    pub moves: MovesRow,
+}
+
+/// A time for whose samples the ring is the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EpochRow {
+    /// Of the first sample; the first epoch has no beginning.
+    pub begins: Timestamp,
+    /// Whether samples of now belong to it.
+    pub is_current: bool,
+    /// The part of all keys that falls to each shard.
+    pub shares: BTreeMap<ShardId, f64>,
+}
+
+/// Replicas that are moved, and what was decided about them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MovesRow {
+    /// Why it is not known what was decided.
+    pub error: Option<String>,
+    /// Why nothing is moved now; empty while something is.
+    pub state: String,
+    /// The shards that change, and how.
+    pub under_way: Vec<(ShardId, Move)>,
+    /// The newest first.
+    pub decided: Vec<DecidedMove>,
 }
 
 /// A node.
@@ -121,7 +153,37 @@ impl StatusBoard {
             let answer = self.cluster.node_status(id, ANSWER_TIME).await;
             (id, answer.map_err(|status| status.message().to_owned()))
         });
-        join(&state, &join_all(asked).await.into_iter().collect())
+        let status = join(&state, &join_all(asked).await.into_iter().collect());
+        let moves = self.moves(&state, status.control.leader).await;
+        ClusterStatus { ring: self.ring(&state), moves, ..status }
+    }
+
+    fn ring(&self, state: &ClusterState) -> Vec<EpochRow> {
+        let current = state.epoch_at(self.clock.now()).map(|epoch| epoch.number);
+        let row = |epoch: &Epoch| EpochRow {
+            begins: epoch.from,
+            is_current: current == Some(epoch.number),
+            shares: epoch.ring.shares(),
+        };
+        state.epochs().iter().map(row).collect()
+    }
+
+    /// Only the leader of the control group knows what was decided.
+    async fn moves(&self, state: &ClusterState, leader: Option<u64>) -> MovesRow {
+        let shards = state.shards().iter();
+        let under_way = shards.filter_map(|(shard, at)| at.moving.map(|it| (*shard, it))).collect();
+        let asked = match leader {
+            Some(leader) => self.cluster.moves(NodeId(leader), ANSWER_TIME).await,
+            None => Err(Status::unavailable(NO_LEADER)),
+        };
+        let error = match asked {
+            Ok(MovesResponse { state, moves, leader_node_id: None }) => {
+                return MovesRow { error: None, state, under_way, decided: moves };
+            }
+            Ok(_) => NO_LEADER.to_owned(),
+            Err(status) => status.message().to_owned(),
+        };
+        MovesRow { error: Some(error), under_way, ..MovesRow::default() }
     }
 }
 
@@ -147,6 +209,7 @@ fn join(state: &ClusterState, answers: &Answers) -> ClusterStatus {
         nodes: members.map(|member| node(member, answers)).collect(),
         control: group(0, &everyone, answers),
         shards: state.shards().iter().map(shard).collect(),
+        ..ClusterStatus::default()
     }
 }
 
@@ -214,7 +277,6 @@ fn group(group_id: u32, hosts: &[NodeId], answers: &Answers) -> GroupRow {
 
 #[cfg(test)]
 mod tests {
-    use narthex_model::Timestamp;
     use parking_lot::Mutex;
 
     use super::*;
@@ -235,6 +297,17 @@ mod tests {
         let lags: BTreeMap<_, _> = shard.replicas.iter().map(|r| (r.node, r.lag_entries)).collect();
         assert_eq!(lags, BTreeMap::from([(1, Some(0)), (2, Some(2)), (3, Some(100))]));
         assert_eq!(status.control.leader, Some(1));
+    }
+
+    #[tokio::test]
+    async fn the_ring_and_what_was_decided_are_told() {
+        let status = look(vec![]).await;
+        let [epoch] = &status.ring[..] else { panic!("one epoch: {:?}", status.ring) };
+        assert!(epoch.is_current && epoch.shares.len() == 2);
+        assert!((epoch.shares.values().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert_eq!((status.moves.error, status.moves.decided.len()), (None, 1));
+        let silent = look(vec![1]).await;
+        assert_eq!(silent.moves.error.as_deref(), Some(NO_LEADER));
     }
 
     #[tokio::test]

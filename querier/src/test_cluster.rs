@@ -10,29 +10,11 @@ use narthex_model::{Labels, Timestamp};
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        CardinalityPart,
-        CardinalityRequest,
-        ChangesRequest,
-        ChangesResponse,
-        CleanTombstonesResponse,
-        DeleteRequest,
-        Deleted,
-        ExemplarsPart,
-        FragmentPart,
-        FragmentRequest,
-        LabelCount,
-        LabelValuesRequest,
-        MetadataFamily,
-        MetadataPart,
-        MetadataRequest,
-        NodeStatusResponse,
-        ReplicaStatus,
-        SelectRequest,
-        SeriesPart,
-        ShardCounts,
-        AlertmanagersResponse,
-        RuleGroupStatus,
-        RulesRequest,
+        AlertmanagersResponse, CardinalityPart, CardinalityRequest, ChangesRequest,
+        ChangesResponse, CleanTombstonesResponse, DecidedMove, DeleteRequest, Deleted,
+        ExemplarsPart, FragmentPart, FragmentRequest, LabelCount, LabelValuesRequest,
+        MetadataFamily, MetadataPart, MetadataRequest, MovesResponse, NodeStatusResponse,
+        ReplicaStatus, RuleGroupStatus, RulesRequest, SelectRequest, SeriesPart, ShardCounts,
         TargetsResponse,
     },
     service::{Answers, ready},
@@ -299,6 +281,22 @@ impl Cluster for FakeCluster {
         now(match self.silent_nodes.contains(&node.0) {
             true => Err(Status::unavailable("connection refused")),
             false => Ok(self.alertmanagers.get(&node.0).cloned().unwrap_or_default()),
+        })
+    }
+
+    fn moves(&self, node: NodeId, _: Duration) -> Asked<'_, MovesResponse, Status> {
+        let decided = DecidedMove {
+            time_ms: 1_000,
+            what: "move shard 1".to_owned(),
+            why: "node 3 is full".to_owned(),
+        };
+        now(match node.0 {
+            1 => Ok(MovesResponse {
+                state: "all is even".to_owned(),
+                moves: vec![decided],
+                leader_node_id: None,
+            }),
+            _ => Ok(MovesResponse { leader_node_id: Some(1), ..MovesResponse::default() }),
         })
     }
 }

@@ -165,8 +165,12 @@ use Access::{Needs, Public};
 use Role::{Admin, Read, Write};
 
 endpoints! {
-    /// The embedded page.
+    /// The document that all pages are.
     PAGE = "/", [GET], Needs(Read);
+    /// The same at a page's own path.
+    PAGES = "/{page}", [GET], Needs(Read);
+    /// What the document loads.
+    ASSETS = "/assets/{file}", [GET], Needs(Read);
     /// Liveness.
     HEALTHY = "/-/healthy", [GET], Public;
     /// Readiness.

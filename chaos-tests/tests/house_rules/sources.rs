@@ -53,7 +53,9 @@ fn collect(folder: &Path, ending: &str, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).expect("a folder of the workspace is readable") {
         let path = entry.expect("a folder of the workspace is readable").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with('.') || matches!(name, "target" | "narthex-data") {
+        if name.starts_with('.')
+            || matches!(name, "target" | "narthex-data" | "node_modules" | "dist")
+        {
             continue;
         }
         if path.is_dir() {

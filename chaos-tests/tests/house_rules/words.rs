@@ -15,7 +15,8 @@ const SUBJECTLESS: &[&str] =
 const NOTES_TO_SELF: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 
 /// Endings of the files a reader opens.
-const TEXT_ENDINGS: &[&str] = &[".rs", ".md", ".toml", ".proto", ".html", ".sh"];
+const TEXT_ENDINGS: &[&str] =
+    &[".rs", ".md", ".toml", ".proto", ".html", ".sh", ".ts", ".tsx", ".css", ".mjs"];
 
 #[test]
 fn modules_have_subjects() {

@@ -5,7 +5,7 @@
 //! others and moves none between them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{BuildHasher, Hash, Hasher},
 };
@@ -64,18 +64,16 @@ impl Ring {
         &self.shards
     }
 
-    /// The part of all keys that belongs to `shard`, between 0 and 1.
-    pub fn share(&self, shard: ShardId) -> f64 {
-        let last = *self.tokens.last().expect("a ring has tokens");
-        let mut previous = last;
-        let mut arcs = 0.0;
+    /// The part of all keys that belongs to each shard. They add up to 1.
+    pub fn shares(&self) -> BTreeMap<ShardId, f64> {
+        let mut previous = *self.tokens.last().expect("a ring has tokens");
+        let mut shares = BTreeMap::new();
         for (token, owner) in self.tokens.iter().zip(&self.owners) {
-            if *owner == shard {
-                arcs += token.wrapping_sub(previous) as f64;
-            }
+            let arc = token.wrapping_sub(previous) as f64;
+            *shares.entry(*owner).or_default() += arc / 2f64.powi(64);
             previous = *token;
         }
-        arcs / 2f64.powi(64)
+        shares
     }
 }
 
@@ -174,7 +172,7 @@ mod tests {
     #[test]
     fn a_new_shard_takes_at_most_1_2_times_its_ideal_share() {
         for shards in (2..=64).chain([65, 100, 128, 200, 256, 400, 512, 777, 1000, 1024]) {
-            let share = ring(shards).share(ShardId(shards - 1));
+            let share = ring(shards).shares()[&ShardId(shards - 1)];
             let ideal = 1.0 / f64::from(shards);
             assert!(share <= 1.2 * ideal, "{shards} shards: {share} of {ideal}");
         }
@@ -184,7 +182,7 @@ mod tests {
     fn shares_are_even_and_complete() {
         for shards in [1, 6, 64] {
             let ring = ring(shards);
-            let shares: Vec<f64> = (0..shards).map(|s| ring.share(ShardId(s))).collect();
+            let shares: Vec<f64> = ring.shares().into_values().collect();
             assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
             let most = shares.iter().copied().fold(0.0, f64::max);
             assert!(most <= 1.2 / f64::from(shards), "{shards} shards: largest {most}");

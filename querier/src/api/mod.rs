@@ -78,7 +78,9 @@ impl Querier {
         self.add_federation(routes);
         self.add_search(routes);
         self.add_status(routes);
-        routes.http(&access::PAGE, async || page::page());
+        routes.http(&access::PAGE, page::root);
+        routes.http(&access::PAGES, page::page);
+        routes.http(&access::ASSETS, page::asset);
     }
 
     /// The routes that complete what somebody types.

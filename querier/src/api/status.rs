@@ -13,7 +13,7 @@ use crate::{
     ConfigStatus, Querier,
     answer::{Remarks, success, unwrapped},
     json::Json,
-    status::{ClusterStatus, GroupRow},
+    status::{ClusterStatus, EpochRow, GroupRow, MovesRow},
 };
 
 fn answer(data: impl FnOnce(&mut Json<Vec<Bytes>>)) -> Response {
@@ -122,6 +122,40 @@ fn write_cluster(json: &mut Json<Vec<Bytes>>, status: &ClusterStatus, config: &C
     for shard in &status.shards {
         json.element();
         write_group(json, shard);
+    }
+    json.raw("]").name("ring").raw("[");
+    for epoch in &status.ring {
+        write_epoch(json, epoch);
+    }
+    json.raw("]").name("moves");
+    write_moves(json, &status.moves);
+    json.raw("}");
+}
+
+fn write_epoch(json: &mut Json<Vec<Bytes>>, epoch: &EpochRow) {
+    json.element().raw("{").name("begins").text(&rfc3339(epoch.begins.millis()));
+    json.name("current").boolean(epoch.is_current).name("shares").raw("[");
+    for (shard, share) in &epoch.shares {
+        json.element().raw("{").name("shard").integer(shard.0);
+        json.name("share").float(*share).raw("}");
+    }
+    json.raw("]}");
+}
+
+fn write_moves(json: &mut Json<Vec<Bytes>>, moves: &MovesRow) {
+    json.raw("{").name("error").text(moves.error.as_deref().unwrap_or(""));
+    json.name("state").text(&moves.state).name("underWay").raw("[");
+    for (shard, moving) in &moves.under_way {
+        json.element().raw("{").name("shard").integer(shard.0).name("add");
+        write_known(json, moving.add.map(|node| node.0));
+        json.name("remove");
+        write_known(json, moving.remove.map(|node| node.0));
+        json.raw("}");
+    }
+    json.raw("]").name("decided").raw("[");
+    for decided in &moves.decided {
+        json.element().raw("{").name("time").text(&rfc3339(decided.time_ms));
+        json.name("what").text(&decided.what).name("why").text(&decided.why).raw("}");
     }
     json.raw("]}");
 }

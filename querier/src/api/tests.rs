@@ -229,6 +229,14 @@ async fn targets_and_status_are_told() {
     assert_eq!(runtime["data"]["reloadConfigSuccess"], false);
     assert_eq!(runtime["data"]["lastConfigTime"], "1970-01-01T00:00:01.2Z");
     assert_eq!(cluster["data"]["config"]["inactiveSections"], json!(["alerting"]));
+    let epoch = &cluster["data"]["ring"][0];
+    assert_eq!(epoch["begins"], "0001-01-01T00:00:00Z");
+    assert_eq!((&epoch["current"], &epoch["shares"][1]["shard"]), (&json!(true), &json!(1)));
+    let decided = json!([{
+        "time": "1970-01-01T00:00:01Z", "what": "move shard 1", "why": "node 3 is full"
+    }]);
+    let moves = json!({"error": "", "state": "all is even", "underWay": [], "decided": decided});
+    assert_eq!(cluster["data"]["moves"], moves);
     assert_eq!(served.get("/api/v1/rules").await.1["data"], json!({"groups": []}));
     assert_eq!(served.get("/api/v1/alerts").await.1["data"], json!({"alerts": []}));
     let (status, page) = served.get("/").await;

@@ -47,13 +47,8 @@ impl Cluster for ClusterService {
         let changes = futures_util::stream::unfold(None, move |last| {
             let querier = Arc::clone(&querier);
             async move {
-                let status = next_change(&querier, last).await;
-                let message = WatchResponse {
-                    revision: status.revision,
-                    members: Some(members(&status)),
-                    shards: Some(shards(&status)),
-                };
-                Some((Ok(message), Some(status)))
+                let message = next_change(&querier, last).await;
+                Some((Ok(message.clone()), Some(message)))
             }
         });
         Ok(Response::new(Box::pin(changes)))
@@ -71,14 +66,19 @@ impl ClusterService {
 }
 
 /// Looks until something differs from `last`.
-async fn next_change(querier: &Querier, last: Option<Arc<ClusterStatus>>) -> Arc<ClusterStatus> {
+async fn next_change(querier: &Querier, last: Option<WatchResponse>) -> WatchResponse {
     loop {
         if last.is_some() {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
         let status = querier.board.status().await;
-        if last.as_ref() != Some(&status) {
-            return status;
+        let message = WatchResponse {
+            revision: status.revision,
+            members: Some(members(&status)),
+            shards: Some(shards(&status)),
+        };
+        if last.as_ref() != Some(&message) {
+            return message;
         }
     }
 }

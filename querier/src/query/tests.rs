@@ -20,29 +20,11 @@ use narthex_promql::{
 use narthex_proto::{
     client::ShardError,
     internal::v1::{
-        self as internal,
-        CardinalityPart,
-        CardinalityRequest,
-        ChangesRequest,
-        ChangesResponse,
-        CleanTombstonesResponse,
-        DeleteRequest,
-        Deleted,
-        ExemplarsPart,
-        FragmentEnd,
-        FragmentPart,
-        FragmentRequest,
-        LabelValuesRequest,
-        MetadataPart,
-        MetadataRequest,
-        NodeStatusResponse,
-        SelectRequest as Select,
-        SeriesPart,
-        TargetsResponse,
-        fragment_part,
-        AlertmanagersResponse,
-        RuleGroupStatus,
-        RulesRequest,
+        self as internal, AlertmanagersResponse, CardinalityPart, CardinalityRequest,
+        ChangesRequest, ChangesResponse, CleanTombstonesResponse, DeleteRequest, Deleted,
+        ExemplarsPart, FragmentEnd, FragmentPart, FragmentRequest, LabelValuesRequest,
+        MetadataPart, MetadataRequest, MovesResponse, NodeStatusResponse, RuleGroupStatus,
+        RulesRequest, SelectRequest as Select, SeriesPart, TargetsResponse, fragment_part,
     },
     service::{Answers, ready},
     snapshot::NodeFailure,
@@ -317,6 +299,10 @@ impl Cluster for Shards {
     }
 
     fn alertmanagers(&self, _: NodeId, _: Duration) -> Asked<'_, AlertmanagersResponse, Status> {
+        panic!("a query does not ask this")
+    }
+
+    fn moves(&self, _: NodeId, _: Duration) -> Asked<'_, MovesResponse, Status> {
         panic!("a query does not ask this")
     }
 }

@@ -95,6 +95,8 @@ const CONSISTENCY: Parameter =
 const METRIC: Parameter = optional("metric", Kind::Text, "of this metric only");
 const NAME: Parameter = required("name", Kind::Text, "the label's name");
 const STATE: Parameter = optional("state", Kind::Texts, "inactive, pending or firing");
+const PAGE_NAME: Parameter = required("page", Kind::Text, "a page's name, such as query");
+const FILE: Parameter = required("file", Kind::Text, "a file's name, as the document has it");
 const POOL: Parameter = optional("scrapePool", Kind::Text, "of this scrape job only");
 
 const SELECTED: &[Parameter] = &[MATCH, START, END, LIMIT, PARTIAL];
@@ -118,7 +120,9 @@ const EVERY: &[Parameter] = &[];
 
 /// Every operation, in the order of the table of who may do what.
 pub const OPERATIONS: &[Operation] = &[
-    get(&access::PAGE, "the page", EVERY).answers(Answer::Page),
+    get(&access::PAGE, "the document that all pages are", EVERY).answers(Answer::Page),
+    get(&access::PAGES, "the same for a page", &[PAGE_NAME]).answers(Answer::Page),
+    get(&access::ASSETS, "a file that the document loads", &[FILE]).answers(Answer::Text),
     get(&access::HEALTHY, "whether the process lives", EVERY).answers(Answer::Text),
     get(&access::READY, "whether it answers queries and takes samples", EVERY)
         .answers(Answer::Text),

@@ -1,0 +1,1 @@
+import{i as e,n as t,t as n}from"./jsx-runtime-DyZJNswf.js";var r=e(t(),1),i=n();function a({title:e,tools:t,children:n}){return(0,r.useEffect)(()=>{document.title=`${e} · Narthex`},[e]),(0,i.jsxs)(i.Fragment,{children:[(0,i.jsxs)(`div`,{className:`page-head`,children:[(0,i.jsx)(`h1`,{children:e}),(0,i.jsx)(`span`,{className:`grow`}),t]}),n]})}export{a as t};
