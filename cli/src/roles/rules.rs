@@ -66,6 +66,8 @@ impl RuleQueries for RuleQuerier {
                 partial_response: false,
                 consistency: Consistency::Linearizable,
                 user: USER.into(),
+                counts_samples: false,
+                remembers: false,
             };
             match self.querier.query(&request).await {
                 Ok(answered) => vector(answered.value, time),
