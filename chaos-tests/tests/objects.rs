@@ -151,6 +151,57 @@ fn objects_are_scraped_without_kubernetes_until_they_are_deleted() {
 }
 
 #[test]
+fn rules_of_objects_are_evaluated_until_they_are_deleted() {
+    let cluster = Cluster::start(EMPTY);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.yaml");
+    let rules = "
+apiVersion: monitoring.coreos.com/v1
+kind: Prometheus
+metadata: {name: main, namespace: monitoring}
+spec: {ruleSelector: {matchLabels: {role: rules}}, ruleNamespaceSelector: {}}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata: {name: ours, namespace: web, labels: {role: rules}}
+spec:
+  groups:
+    - name: g
+      interval: 1s
+      rules:
+        - {record: from_object, expr: vector(7)}
+        - {alert: Always, expr: vector(1), labels: {severity: page}}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata: {name: others, namespace: web}
+spec: {groups: [{name: g, rules: [{record: not_selected, expr: vector(8)}]}]}
+";
+    fs::write(&file, rules).expect("written");
+    done(&cluster, &["apply", "-f", file.to_str().expect("UTF-8")]);
+    until("the rule is evaluated", DEADLINE, || match cluster.api().single("from_object")? {
+        7.0 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    let groups = cluster.api().data("/api/v1/rules").expect("an answer");
+    let names: Vec<_> =
+        groups["groups"].as_array().into_iter().flatten().map(|it| &it["file"]).collect();
+    assert_eq!(names, ["web/ours"], "{groups}");
+    until("the alert fires", DEADLINE, || {
+        let alerts = cluster.api().data("/api/v1/alerts")?;
+        match alerts["alerts"][0]["state"].as_str() {
+            Some("firing") => Ok(()),
+            _ => Err(alerts.to_string()),
+        }
+    });
+    done(&cluster, &["delete", "promrule/ours", "-n", "web"]);
+    until("its series has ended", DEADLINE, || match cluster.api().vector("from_object", "job") {
+        Ok(found) if found.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
 fn a_bad_object_is_refused_by_its_path_and_changes_nothing() {
     let target = Target::start();
     let cluster = Cluster::start(EMPTY);
