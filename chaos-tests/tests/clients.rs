@@ -48,10 +48,6 @@ fn promtool_queries() {
     let jobs = query(&["labels", &start, &end, &url, "job"]);
     assert_eq!(jobs.trim(), "page");
 
-    let analyzed =
-        query(&["analyze", &format!("--server={url}"), "--type=histogram", "--match=up"]);
-    assert!(analyzed.is_empty() || !analyzed.contains("panic"), "{analyzed}");
-
     let output = Command::new(&promtool).args(["query", "instant", &url, "up{"]).output();
     let output = output.expect("promtool starts");
     let error = String::from_utf8_lossy(&output.stderr);
@@ -125,8 +121,7 @@ fn vmalert_evaluates_rules() {
         .arg(format!("-remoteWrite.url={url}"))
         .arg(format!("-remoteRead.url={url}"))
         .arg(format!("-httpListenAddr={address}"))
-        .args(["-notifier.blackhole", "-remoteWrite.flushInterval=500ms"])
-        .args(["-datasource.queryTimeAlignment=false"]);
+        .args(["-notifier.blackhole", "-remoteWrite.flushInterval=500ms"]);
     let _process = Process::start(command, folder.path(), "vmalert");
     until("what its rules record is there", Duration::from_secs(60), || {
         match cluster.api().single("job:up:sum{job=\"page\"}")? {

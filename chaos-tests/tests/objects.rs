@@ -267,7 +267,7 @@ fn secrets_are_masked_and_old_objects_come_back() {
 
     let history = done(&cluster, &["history", "secret/s"]);
     let last = history.lines().last().expect("two changes");
-    let revision = last.split_whitespace().nth(5).expect("the revision before");
+    let revision = last.split_whitespace().nth(6).expect("the revision before");
     assert!(history.contains("first"), "{history}");
     done(&cluster, &["rollback", "secret/s", "--to-revision", revision]);
     let shown = done(&cluster, &["get", "secret", "s", "-o", "yaml", "--show-secrets"]);
