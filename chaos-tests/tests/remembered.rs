@@ -53,7 +53,7 @@ fn delete(api: &Api, random: &mut Rng, round: i64) {
     let start = (START + (round - random.i64(1..9)) * STEP) / 1000;
     let (end, instance) = (start + 30, random.u32(0..INSTANCES));
     let path = format!(
-        "/api/v1/admin/tsdb/delete_series?match[]=m{{instance=\"{instance}\"}}&start={start}&end={end}"
+        "/api/v1/admin/tsdb/delete_series?match[]=m%7Binstance=%22{instance}%22%7D&start={start}&end={end}"
     );
     until("samples are deleted", DEADLINE, || match api.post(&path)? {
         (204, _) => Ok(()),
