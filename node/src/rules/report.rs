@@ -36,7 +36,7 @@ fn rule_status(
     let evaluated = status.and_then(|status| status.evaluated);
     let mut told = Told {
         name: rule.name.clone(),
-        query: rule.query.clone(),
+        query: rule.expr.to_string(),
         labels: pairs(rule.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         health: match status {
             Some(status) if !status.error.is_empty() => "err",
