@@ -36,6 +36,7 @@ impl Network {
     /// Sets up so many hosts, or says why this machine cannot.
     pub fn open(hosts: usize) -> Result<Self, String> {
         remove_orphans()?;
+        run(Command::new("iptables").arg("--version"))?;
         let made = MADE.fetch_add(1, Ordering::Relaxed);
         let network = Self { prefix: format!("nx{}x{made}", std::process::id()), hosts };
         let hub = network.hub();
