@@ -4,14 +4,18 @@
 use std::{fmt::Write as _, time::Duration};
 
 use fastrand::Rng;
-use narthex_chaos_tests::{api::Api, cluster::Cluster, wait::until};
+use narthex_chaos_tests::{
+    api::Api,
+    cluster::Cluster,
+    wait::{until, wall_millis},
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const INSTANCES: u32 = 8;
 const STEP: i64 = 15_000;
 const ROUNDS: i64 = 60;
-/// A time in the past at which samples begin.
-const START: i64 = 1_700_000_000_000;
+/// How long ago samples begin: retention lets go of what is older than weeks.
+const AGO: i64 = 3_600_000;
 
 const EXPRESSIONS: [&str; 8] = [
     "m",
@@ -31,10 +35,9 @@ fn import(api: &Api, text: &str) {
     });
 }
 
-/// A sample of every instance at a round, and of some at one before it.
-fn samples(random: &mut Rng, round: i64) -> String {
+/// A sample of every instance at a time, and of some at one before it.
+fn samples(random: &mut Rng, time: i64) -> String {
     let mut text = String::new();
-    let time = START + round * STEP;
     for instance in 0..INSTANCES {
         let (value, zone) = (random.u32(0..20), instance % 3);
         let job = if instance == 7 { "" } else { "job=\"j\"," };
@@ -49,8 +52,8 @@ fn samples(random: &mut Rng, round: i64) -> String {
     text
 }
 
-fn delete(api: &Api, random: &mut Rng, round: i64) {
-    let start = (START + (round - random.i64(1..9)) * STEP) / 1000;
+fn delete(api: &Api, random: &mut Rng, time: i64) {
+    let start = (time - random.i64(1..9) * STEP) / 1000;
     let (end, instance) = (start + 30, random.u32(0..INSTANCES));
     let path = format!(
         "/api/v1/admin/tsdb/delete_series?match[]=m%7Binstance=%22{instance}%22%7D&start={start}&end={end}"
@@ -66,13 +69,15 @@ fn remembered_answers_are_those_of_the_shards() {
     let flags = ["--listen=127.0.0.1:0", "--web.enable-admin-api"];
     let cluster = Cluster::start_with(Some("{}"), &flags);
     let (api, mut random) = (cluster.api(), Rng::with_seed(7));
+    let start = (wall_millis() - AGO) / STEP * STEP;
     for round in 0..ROUNDS {
-        import(&api, &samples(&mut random, round));
+        let time = start + round * STEP;
+        import(&api, &samples(&mut random, time));
         if random.u32(0..8) == 0 {
-            delete(&api, &mut random, round);
+            delete(&api, &mut random, time);
         }
-        let from = ((START + (round - 20).max(0) * STEP) / 1000).to_string();
-        let to = ((START + round * STEP) / 1000).to_string();
+        let from = ((start + (round - 20).max(0) * STEP) / 1000).to_string();
+        let to = (time / 1000).to_string();
         for expression in EXPRESSIONS {
             let asked = [("query", expression), ("start", &from), ("end", &to), ("step", "15")];
             let ask = |more: &[(&str, &str)]| {
