@@ -3,7 +3,7 @@
 //!
 //! A text becomes documents ([`read_documents`]), a document a checked [`Manifest`], which cluster
 //! state keeps as an object; from all objects of a state follow the scrape jobs with their targets
-//! ([`generate`]) and the rule groups ([`rule_files`]).
+//! ([`generate()`]) and the rule groups ([`rule_files`]).
 //!
 //! Invariants
 //! * a manifest was checked whole: every problem names a field by its path;

@@ -50,7 +50,7 @@ async fn ask(seed: &str, tls: PeerTls, node_id: u64) -> Result<u64, Status> {
         node_id,
         name: format!("asks-for-{node_id}"),
         address: "127.0.0.1:1".to_owned(),
-        level: 2,
+        level: narthex_cluster::ClusterVersion::CURRENT.0,
         ..JoinRequest::default()
     };
     let node = connections.node(None, seed).expect("an address");
