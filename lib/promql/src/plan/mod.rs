@@ -317,6 +317,9 @@ impl Fragment {
     fn places_in_query(&self, range: ByteRange) -> Vec<ByteRange> {
         let found = self.places.iter().filter(|(in_text, _)| *in_text == range);
         let mut places: Vec<ByteRange> = found.map(|(_, in_query)| *in_query).collect();
+        // A part without brackets is there twice: what is counted must not be.
+        places.sort_unstable_by_key(|range| (range.start, range.end));
+        places.dedup();
         if places.is_empty() {
             places.clone_from(&self.replaces);
         }
