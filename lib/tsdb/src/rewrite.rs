@@ -107,8 +107,13 @@ impl Rewriter {
         Self { core: Arc::clone(core), confirmed, upto }
     }
 
-    /// The groups in which something was deleted and may be on disk still.
+    /// The groups in which something was deleted and may be on disk still. None while somebody reads
+    /// as of before the last checkpoint: a page of it may have chunks from both sides of what is
+    /// read, and is left alone with what is hidden in it.
     pub fn groups_to_clean(&self) -> Vec<u32> {
+        if self.upto < self.confirmed {
+            return Vec::new();
+        }
         self.core.head.read().tombstones.groups(self.upto)
     }
 
