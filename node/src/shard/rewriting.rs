@@ -92,11 +92,13 @@ struct Work<'s> {
 impl Work<'_> {
     async fn clean(&self) -> Result<Rewritten, RewriteError> {
         let mut sum = Rewritten::default();
-        for group in self.blocking(|state| state.rewriter(|it| Ok(it.groups_to_clean()))).await? {
-            let parts = self.blocking(move |state| {
-                state.rewriter(|rewriter| Ok((rewriter.upto(), rewriter.parts_to_clean(group))))
-            });
-            let (upto, parts) = parts.await?;
+        // What is clean in the end is what was due now: only now nobody is known to be in the way.
+        let due = self.blocking(|state| state.rewriter(|it| Ok((it.upto(), it.groups_to_clean()))));
+        let (upto, groups) = due.await?;
+        for group in groups {
+            let parts =
+                self.blocking(move |state| state.rewriter(|it| Ok(it.parts_to_clean(group))));
+            let parts = parts.await?;
             if !self.rewrite(parts, &mut sum).await? {
                 return Ok(sum);
             }
