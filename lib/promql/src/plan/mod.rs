@@ -253,8 +253,10 @@ impl Plan {
             }
             (FragmentKind::Partial, ExprKind::Aggregate(aggregate)) => {
                 let steps = Grid::new(&fragment.steps).len;
-                let notes = &mut merged.annotations;
-                sorted(merge_partials(aggregate, parts.partials, steps, notes))
+                let mut notes = Annotations::default();
+                let series = merge_partials(aggregate, parts.partials, steps, &mut notes);
+                merged.annotations.merge(notes.said_of(|range| fragment.places_like(range)));
+                sorted(series)
             }
             (FragmentKind::Partial, _) => {
                 unreachable!("BUG: only aggregations are worked out in parts")
